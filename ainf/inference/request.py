@@ -1,0 +1,30 @@
+"""What was asked, as far as admission, the ledger and the way upstream need it; the wire's own words ride along."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class InferenceRequest:
+    """One request for an inference, parsed and checked by its protocol.
+
+    ``fields`` is the client's JSON object as decoded: the same format is sent on from it untouched, with only the few
+    fields replaced that the gateway owns.
+    """
+
+    protocol: str
+    path: str
+    model: str
+    stream: bool
+    include_usage: bool
+    """Whether a streaming client asked for the usage chunk."""
+    max_output_tokens: int | None
+    """The client's own limit, if it set one."""
+    input_bytes: int
+    """Bytes of everything that the model reads, base64 payloads left out."""
+    image_count: int
+    has_tools: bool
+    fields: Mapping[str, Any] = attrs.field(repr=False)
+    """Never shown in logs or errors: it is the client's content."""

@@ -1,0 +1,32 @@
+"""Token usage of one inference, in one convention for all providers."""
+
+import attrs
+
+_tokens = attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(0))
+
+
+@attrs.frozen
+class Usage:
+    """Tokens of one inference; the words follow OpenTelemetry's.
+
+    ``input_tokens`` always includes the cached ones and those written to a cache; ``output_tokens`` always includes
+    the reasoning ones. Formats whose wire counts differ are converted where they are read.
+    """
+
+    input_tokens: int = attrs.field(default=0, validator=_tokens)
+    cached_input_tokens: int = attrs.field(default=0, validator=_tokens)
+    output_tokens: int = attrs.field(default=0, validator=_tokens)
+    reasoning_tokens: int = attrs.field(default=0, validator=_tokens)
+
+    def is_consistent(self) -> bool:
+        """Whether the parts fit into their wholes."""
+        return self.cached_input_tokens <= self.input_tokens and self.reasoning_tokens <= self.output_tokens
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Return the usage of both together (the attempts of one exchange)."""
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            cached_input_tokens=self.cached_input_tokens + other.cached_input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
