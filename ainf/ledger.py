@@ -1,0 +1,118 @@
+"""The arithmetic of holds, caps and settlements. Pure: the store reads the numbers, asks here, writes the answer.
+
+Words: a hold is money set aside for an exchange; its *base* pays for the input and the request, the rest for output.
+Headroom is what the caps on the path of a request still leave: the least of ``limit - (settled + overrun + held)``.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+
+import attrs
+
+from ainf.inference.money import NanoUSD
+from ainf.pricing import tokens_cost, tokens_within
+
+
+@attrs.frozen
+class HoldAsk:
+    """What an opening asks the ledger to set aside."""
+
+    base_nusd: int
+    """The bound of the input's cost, and the request's own fee."""
+    output_rate: int
+    """The dearest output token, nano-dollars per million."""
+    first_tokens: int
+    """Output tokens to hold now: a slice for a visible stream, everything for the rest."""
+    worst_tokens: int
+    """The most output tokens that the request may produce: the client's limit or the model's."""
+    min_tokens: int
+    """Fewer than this are not worth a call: refuse instead."""
+
+    def __attrs_post_init__(self) -> None:
+        assert 0 < self.first_tokens <= self.worst_tokens
+        assert self.base_nusd >= 0
+        assert self.output_rate >= 0
+
+
+@attrs.frozen
+class Grant:
+    """What the ledger sets aside for an opening."""
+
+    held_nusd: NanoUSD
+    clamp_tokens: int | None
+    """The output limit to send upstream when the worst case does not fit, else None."""
+
+
+def fit(ask: HoldAsk, headroom: int | None) -> Grant | None:
+    """Return the hold that fits the headroom (None: no cap applies), or None where too little fits.
+
+    When the worst case does not fit, the output is clamped to what does; the provider then stops by itself inside the
+    cap instead of being cut. Below ``min_tokens`` (or the request's own worst case, if that is less) it is refused.
+    """
+    fitting = ask.worst_tokens
+    if headroom is not None:
+        left = headroom - ask.base_nusd
+        if left < 0:
+            return None
+        if ask.output_rate:
+            fitting = min(fitting, tokens_within(left, ask.output_rate))
+    if fitting < min(ask.min_tokens, ask.worst_tokens):
+        return None
+    held = ask.base_nusd + tokens_cost(min(ask.first_tokens, fitting), ask.output_rate)
+    return Grant(NanoUSD(held), fitting if fitting < ask.worst_tokens else None)
+
+
+def extension(want: int, least: int, headroom: int | None) -> int:
+    """Return how much of ``want`` an extension gets: all, what fits if that is ``least`` or more, or nothing."""
+    if headroom is None or headroom >= want:
+        return want
+    return headroom if headroom >= least else 0
+
+
+@attrs.frozen
+class CapState:
+    """One cap in one window, as the store reads it."""
+
+    cap_id: str
+    limit_nusd: int
+    settled_nusd: int
+    """Settled and overrun together."""
+    held_nusd: int
+
+    @property
+    def headroom(self) -> int:
+        """What is left under this cap; negative when overrun or a lowered limit left the total above it."""
+        return self.limit_nusd - self.settled_nusd - self.held_nusd
+
+
+def binding(caps: Iterable[CapState]) -> CapState | None:
+    """Return the cap with the least headroom, or None where no cap applies."""
+    return min(caps, key=lambda cap: cap.headroom, default=None)
+
+
+class EntryKind(StrEnum):
+    """What a ledger entry is; each moves an amount between the key's account and the provider."""
+
+    HOLD = "hold"
+    EXTEND = "extend"
+    SETTLE = "settle"
+    RELEASE = "release"
+    OVERRUN = "overrun"
+    ADJUSTMENT = "adjustment"
+
+
+@attrs.frozen
+class Division:
+    """How a hold is divided when its exchange closes: ``held = settled + released``; ``cost = settled + overrun``."""
+
+    settled_nusd: NanoUSD
+    released_nusd: NanoUSD
+    overrun_nusd: NanoUSD
+
+
+def divide(held: int, cost: int | None) -> Division:
+    """Divide a hold by the exchange's cost; an unknown cost (None) takes the whole hold."""
+    if cost is None:
+        cost = held
+    settled = min(cost, held)
+    return Division(NanoUSD(settled), NanoUSD(held - settled), NanoUSD(cost - settled))

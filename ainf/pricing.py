@@ -1,0 +1,116 @@
+"""Tokens times price: what an inference costs, exactly.
+
+A price is nano-dollars per million tokens. A cost is summed over its parts in nano-dollars x 1e-6 and rounded up once,
+so that no order of additions changes it. A price is stored by its content: ``version`` names it for ever, so a
+settlement can be recomputed after the configuration has moved on.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import attrs
+import msgspec
+
+from ainf.inference.money import NanoUSD, parse_usd
+from ainf.inference.usage import Usage
+
+PER_MILLION = 1_000_000
+
+_rate = attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(0))
+
+
+@attrs.frozen
+class Price:
+    """What one model costs: nano-dollars per million tokens of each kind, and per request.
+
+    ``reasoning`` prices the reasoning part of the output, ``cached_input`` the cached part of the input.
+    """
+
+    input: int = attrs.field(validator=_rate)
+    cached_input: int = attrs.field(validator=_rate)
+    output: int = attrs.field(validator=_rate)
+    reasoning: int = attrs.field(validator=_rate)
+    request: int = attrs.field(default=0, validator=_rate)
+    """Nano-dollars per request, charged once the provider has answered with a 200 head."""
+    version: str = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        object.__setattr__(self, "version", hashlib.sha256(self.canonical()).hexdigest()[:16])
+
+    def canonical(self) -> bytes:
+        """Return the price as canonical JSON: what is stored, and what ``version`` is the digest of."""
+        fields = {field.name: getattr(self, field.name) for field in attrs.fields(Price) if field.init}
+        return msgspec.json.encode(fields, order="sorted")
+
+    @property
+    def dearest_input(self) -> int:
+        """The most that an input token can cost, per million: what a hold must reckon with."""
+        return max(self.input, self.cached_input)
+
+    @property
+    def dearest_output(self) -> int:
+        """The most that an output token can cost, per million."""
+        return max(self.output, self.reasoning)
+
+
+FREE = Price(input=0, cached_input=0, output=0, reasoning=0)
+
+PRICE_FIELDS = ("input", "cached_input", "output", "reasoning", "request")
+
+
+def parse_price(table: Mapping[str, str]) -> Price:
+    """Return the price that a configuration's table of decimal strings names.
+
+    ``request`` is USD per request, the others are USD per million tokens.
+    ``cached_input`` defaults to ``input``, ``reasoning`` to ``output``, ``request`` to nothing.
+
+    Raises:
+        ValueError: a field is unknown, missing (``input``, ``output``) or not an exact amount; the text names it.
+    """
+    unknown = sorted(set(table) - set(PRICE_FIELDS))
+    if unknown:
+        raise ValueError(f"unknown price field {unknown[0]!r}; known are {', '.join(PRICE_FIELDS)}")
+    for required in ("input", "output"):
+        if required not in table:
+            raise ValueError(f"the price has no {required!r}; give USD per million tokens as a string")
+    amounts: dict[str, int] = {}
+    for name, text in table.items():
+        try:
+            amounts[name] = parse_usd(text)
+        except ValueError as error:
+            raise ValueError(f"price.{name}: {error}") from None
+    return Price(
+        input=amounts["input"],
+        cached_input=amounts.get("cached_input", amounts["input"]),
+        output=amounts["output"],
+        reasoning=amounts.get("reasoning", amounts["output"]),
+        request=amounts.get("request", 0),
+    )
+
+
+def price_from_canonical(body: bytes) -> Price:
+    """Return the price that ``Price.canonical`` wrote."""
+    return Price(**msgspec.json.decode(body, type=dict[str, int]))
+
+
+def cost(price: Price, usage: Usage) -> NanoUSD:
+    """Return what ``usage`` costs, rounded up once to the nano-dollar."""
+    plain_input = usage.input_tokens - usage.cached_input_tokens
+    plain_output = usage.output_tokens - usage.reasoning_tokens
+    parts = (
+        plain_input * price.input
+        + usage.cached_input_tokens * price.cached_input
+        + plain_output * price.output
+        + usage.reasoning_tokens * price.reasoning
+    )
+    return NanoUSD(price.request - (-parts // PER_MILLION))
+
+
+def tokens_cost(tokens: int, rate: int) -> NanoUSD:
+    """Return what ``tokens`` cost at ``rate`` nano-dollars per million, rounded up."""
+    return NanoUSD(-(-tokens * rate // PER_MILLION))
+
+
+def tokens_within(amount: int, rate: int) -> int:
+    """Return how many tokens at ``rate`` (> 0) an amount pays for; 0 where it pays for none."""
+    return max(0, amount) * PER_MILLION // rate

@@ -1,0 +1,1 @@
+"""Durable records: keys, caps, holds, settlements, the audit chain. The only room that knows database drivers."""

@@ -1,0 +1,248 @@
+"""What the store takes and gives: the records of an exchange's two transactions, and the interface to them.
+
+Times are whole microseconds since 1970 UTC, brought by the caller; amounts are NanoUSD.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.usage import Usage
+from ainf.ledger import HoldAsk
+from ainf.pricing import Price
+
+
+@attrs.frozen
+class KeyRecord:
+    """A key as authentication needs it. The secret itself is never stored: ``digest`` is its SHA-256."""
+
+    key_id: str
+    account_id: str
+    account_name: str
+    models: tuple[str, ...] | None
+    """Allowed model names, or None for all."""
+    endpoints: tuple[str, ...] | None
+    """Allowed request paths, or None for all."""
+    expires_at: int | None
+    revoked_at: int | None
+    finish_reasons: str
+    """How a cap shows in an ending: "extended", "strict" or "loud"."""
+    money_refusal: str
+    """The status of a money refusal: "402" or "429"."""
+
+
+@attrs.frozen
+class AttemptPlan:
+    """A call to a provider, as it is known before the dial."""
+
+    model: str
+    """The configured name."""
+    upstream_model: str
+    provider: str
+    price: Price
+
+
+@attrs.frozen
+class Opening:
+    """Everything that an admitted exchange writes before its first dial."""
+
+    inference_id: str
+    at: int
+    key_id: str
+    protocol: str
+    path: str
+    stream: bool
+    requested_model: str
+    attempt: AttemptPlan
+    ask: HoldAsk
+    input_bytes: int
+    input_tokens_estimate: int
+    """Our count of the input, for settlements without reported usage."""
+    fingerprint: bytes
+    """Keyed digest of the request body, for the search after silent retries; the content itself is never stored."""
+    sdk_retry_count: int | None
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Opened:
+    """A committed opening."""
+
+    account_id: str
+    account_name: str
+    held_nusd: int
+    clamp_tokens: int | None
+    """The output limit to send upstream, where the worst case did not fit."""
+
+
+@attrs.frozen
+class Extension:
+    """More money for a running exchange."""
+
+    inference_id: str
+    at: int
+    want_nusd: int
+    least_nusd: int
+    """Less than this is of no use: then grant nothing."""
+
+
+@attrs.frozen
+class Extended:
+    """The answer to an extension: what was added (0: refused) and what is held now."""
+
+    granted_nusd: int
+    held_nusd: int
+    key_revoked: bool = False
+    """The key was revoked or its account closed meanwhile: nothing was granted and the exchange must end."""
+
+
+@attrs.frozen
+class Progress:
+    """How far a running exchange has come: what a crash would be settled at."""
+
+    inference_id: str
+    usage: Usage
+    cost_nusd: int
+    output_bytes: int
+    """Visible output bytes that were handed to the client."""
+
+
+@attrs.frozen
+class AttemptResult:
+    """A call to a provider, as it ended."""
+
+    model: str
+    upstream_model: str
+    provider: str
+    price_version: str
+    started_at: int
+    ended_at: int
+    status: int | None
+    """The provider's HTTP status; None where no head came."""
+    error_code: str | None
+    provider_request_id: str | None
+    response_id: str | None
+    raw_usage: str | None
+    """The provider's usage object as JSON text, believed or not."""
+    raw_finish_reason: str | None
+    usage: Usage
+    evidence: Evidence
+    cost_nusd: int
+    redials: int = 0
+
+
+@attrs.frozen
+class Closing:
+    """Everything that the end of an exchange writes."""
+
+    inference_id: str
+    at: int
+    ending: Ending
+    error_code: str | None
+    finish_reason: str | None
+    """What the client was told."""
+    usage: Usage
+    evidence: Evidence
+    cost_nusd: int | None
+    """None where it cannot be computed: then the whole hold is settled."""
+    output_bytes: int
+    """Visible output bytes that were handed to the client before the terminal frame."""
+    attempts: tuple[AttemptResult, ...]
+    notes: Mapping[str, Any] = attrs.field(factory=dict)
+    """What an auditor should know besides: usage that was not believed, broken frames, a clamp, ..."""
+
+
+@attrs.frozen
+class Settlement:
+    """A committed closing."""
+
+    inference_id: str
+    ending: Ending
+    held_nusd: int
+    settled_nusd: int
+    released_nusd: int
+    overrun_nusd: int
+    hash: str
+    prev_hash: str
+
+
+@attrs.frozen
+class Rejection:
+    """A request of a known key that was not admitted."""
+
+    key_id: str
+    code: str
+    path: str
+    at: int
+
+
+@attrs.frozen
+class ProgressSeen:
+    """What the progress tick learns about the running exchanges it wrote."""
+
+    revoked: frozenset[str]
+    """Inference ids whose key was revoked, expired or whose account was closed."""
+
+
+class InferenceStore(Protocol):
+    """What an exchange needs of the store.
+
+    Under cancellation: an operation is cancellable only until it is queued; from then on it is awaited to its end, so
+    that a caller never holds an answer "maybe committed". Every wait is bounded by the store's ``wait_s``.
+    """
+
+    async def find_key(self, digest: bytes) -> KeyRecord | None:
+        """Return the key with this SHA-256 digest; cached, so that it costs nothing on the hot path.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    async def open_inference(self, opening: Opening) -> Opened:
+        """Set the hold aside and record the opening, durably.
+
+        Raises:
+            SpendError: ``spend_cap_exceeded``; nothing was written.
+            DownstreamError: ``invalid_api_key``: revoked or expired since it was looked up; nothing was written.
+            GatewayError: ``store_unavailable``: nothing is open, or what was queued will be closed at zero.
+        """
+        ...
+
+    async def extend_hold(self, extension: Extension) -> Extended:
+        """Add to a hold as far as the caps allow, durably.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    async def close_inference(self, closing: Closing) -> Settlement:
+        """Settle: entries, settlement and audit event in one transaction; a repeated closing returns the first's.
+
+        Raises:
+            GatewayError: ``store_unavailable``: not known to be settled; recovery will.
+        """
+        ...
+
+    async def record_progress(self, progress: Sequence[Progress]) -> ProgressSeen:
+        """Make the progress of the running exchanges durable, in one transaction.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    def note_rejection(self, rejection: Rejection) -> None:
+        """Queue an audit event ``rejected`` without waiting; over a bound they fold into one with a count."""
+        ...
+
+    async def receipt(self, inference_id: str) -> dict[str, Any] | None:
+        """Return the receipt of an exchange, open or closed (its keys are the wire's), or None.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
