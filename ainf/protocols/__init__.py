@@ -1,0 +1,1 @@
+"""What clients speak: a wire format with a client's quirks. Pure."""

@@ -1,0 +1,52 @@
+"""What a client protocol has to offer, and the error answer that every protocol can write."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from ainf.formats.base import Pipe, PipeLimits
+from ainf.inference.request import InferenceRequest
+
+
+@attrs.frozen
+class ErrorAnswer:
+    """An error as an HTTP answer before any head was sent."""
+
+    code: str
+    type: str
+    message: str
+    param: str | None
+    inference_id: str | None
+    """None where nothing was admitted."""
+    billed_nusd: int
+    request_id: str
+
+
+class ClientProtocol(Protocol):
+    """One protocol that clients speak."""
+
+    name: str
+    """As in design section 6: "chat_completions", later "messages" and "responses"."""
+    format: str
+    """Its wire format: "chat", ..."""
+
+    def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
+        """Check a decoded body and say what it asks.
+
+        Raises:
+            DownstreamError: a field is wrong, missing or cannot be honoured; ``param`` names it.
+        """
+        ...
+
+    def error_body(self, answer: ErrorAnswer) -> bytes:
+        """Return the JSON body of an error answer."""
+        ...
+
+    def open_pipe(self, request: InferenceRequest, provider_format: str, limits: PipeLimits) -> Pipe:
+        """Return the pipe from that provider format to this client: a relay where both are the same."""
+        ...
+
+    def finish_json(self, body: bytes, extra: Mapping[str, Any]) -> bytes:
+        """Return a whole JSON answer with our own fields added (``/v1/inference``: cost, audit_url)."""
+        ...
