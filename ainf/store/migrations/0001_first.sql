@@ -6,7 +6,8 @@ CREATE TABLE instances (            -- one life of one process; its number is th
     epoch       INTEGER PRIMARY KEY AUTOINCREMENT,
     kind        TEXT    NOT NULL,   -- 'gateway' or 'command'
     started_at  INTEGER NOT NULL,
-    ended_at    INTEGER             -- null while it runs, and for ever when it was killed
+    ended_at    INTEGER,            -- null while it runs, and for ever when it was killed
+    carried_seq INTEGER NOT NULL DEFAULT 0  -- the newest head of its audit chain that a later epoch's first event carries
 ) STRICT;
 
 CREATE TABLE accounts (
@@ -75,7 +76,8 @@ CREATE TABLE inferences (
     path            TEXT    NOT NULL,
     stream          INTEGER NOT NULL,
     requested_model TEXT    NOT NULL,
-    model           TEXT    NOT NULL,           -- of the first attempt
+    model           TEXT    NOT NULL,           -- of the first attempt, as the three after it
+    upstream_model  TEXT    NOT NULL,
     provider        TEXT    NOT NULL,
     price_version   TEXT    NOT NULL REFERENCES prices (price_version),
     input_bytes     INTEGER NOT NULL,

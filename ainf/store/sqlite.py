@@ -1,0 +1,149 @@
+"""SQLite behind the store's engine interface: WAL, every commit synced, one gateway process by a lock file.
+
+A commit that has returned is on the disk (``synchronous=FULL``). Commands open the same database beside a running
+gateway, without the lock; their transactions are short, and whoever comes second waits ``BUSY_MS``.
+"""
+
+import fcntl
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from ainf.store.migrate import migrate
+from ainf.store.transaction import Parameters, Row
+
+# 3.7.0 to 3.51.2 may corrupt a database when a WAL file is reset while another connection reads it.
+OLDEST_SQLITE: Final = (3, 51, 3)
+BUSY_MS: Final = 2000
+MEMORY: Final = ":memory:"
+
+_FATAL = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
+_UNAVAILABLE = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError)
+
+
+class LockedError(Exception):
+    """Another gateway process uses this database; the text names its lock file."""
+
+
+def check_version(found: str) -> None:
+    """Check that SQLite is new enough.
+
+    Raises:
+        RuntimeError: it is not; the text says which version is needed.
+    """
+    if tuple(int(part) for part in found.split(".")) < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise RuntimeError(f"SQLite {found} can corrupt a database in WAL mode; apsw with SQLite {oldest} is needed")
+
+
+def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
+    """Open a connection with the settings that the store relies on.
+
+    Raises:
+        apsw.Error: the file cannot be opened, or is not a database.
+    """
+    check_version(apsw.sqlite_lib_version())
+    flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    connection = apsw.Connection(path, flags=flags)
+    try:
+        connection.set_busy_timeout(BUSY_MS)
+        if not read_only:
+            connection.pragma("journal_mode", "WAL")
+            connection.pragma("synchronous", "FULL")
+        connection.pragma("foreign_keys", "ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class SQLiteEngine:
+    """An ``Engine`` over one SQLite connection."""
+
+    __slots__ = ("_begin", "_connection", "_cursor")
+
+    def __init__(self, connection: apsw.Connection, *, read_only: bool = False) -> None:
+        self._connection = connection
+        self._cursor = connection.cursor()
+        self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
+
+    @classmethod
+    def open(cls, path: str) -> "SQLiteEngine":
+        """Open a database for writing (creating it where it is not there) and bring its schema up to date."""
+        connection = connect(path)
+        try:
+            migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    @classmethod
+    def open_reader(cls, path: str) -> "SQLiteEngine":
+        """Open a database for reading only."""
+        return cls(connect(path, read_only=True), read_only=True)
+
+    def begin(self) -> None:
+        """See ``Engine``: waits up to ``BUSY_MS`` for another process's transaction."""
+        self._cursor.execute(self._begin)
+
+    def commit(self) -> None:
+        """See ``Engine``."""
+        self._cursor.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """See ``Engine``."""
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """See ``Engine``."""
+        return self._cursor.execute(sql, parameters).fetchall()
+
+    def executemany(self, sql: str, rows: Sequence[Parameters]) -> None:
+        """See ``Engine``."""
+        self._cursor.executemany(sql, rows)
+
+    def changes(self) -> int:
+        """See ``Engine``."""
+        return self._connection.total_changes()
+
+    def is_unavailable(self, error: BaseException) -> bool:
+        """See ``Engine``."""
+        return isinstance(error, _UNAVAILABLE)
+
+    def is_fatal(self, error: BaseException) -> bool:
+        """See ``Engine``."""
+        return isinstance(error, _FATAL)
+
+    def close(self) -> None:
+        """See ``Engine``."""
+        self._connection.close()
+
+
+class LockFile:
+    """The mark of the one gateway process of a database: a lock on ``<database>.lock``, gone when the process ends."""
+
+    def __init__(self, database: str) -> None:
+        """Take the lock.
+
+        Raises:
+            LockedError: another process has it.
+            OSError: the file cannot be made.
+        """
+        path = Path(database + ".lock")
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise LockedError(
+                f"another ainf gateway uses {database} (it holds {path}): stop it, or give this one its own store.url"
+            ) from None
+
+    def release(self) -> None:
+        """Give the lock back; the file stays, since removing it would let two processes lock two files."""
+        os.close(self._descriptor)
