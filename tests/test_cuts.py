@@ -1,0 +1,83 @@
+"""Any cut of the bytes, down to one by one, gives the same events."""
+
+from itertools import pairwise
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ainf.sse import EventStreamReader
+
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
+TEXTS = st.one_of(
+    st.sampled_from([
+        b"",
+        b"a",
+        b": x",
+        b"{}",
+        "ü\u2028\U0001f600\u0085".encode(),
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+        b"[DONE]",
+    ]),
+    st.binary(max_size=12).map(lambda data: data.replace(b"\n", b"").replace(b"\r", b"")),
+)
+FIELDS = st.builds(
+    lambda name, colon, text: name + colon + text,
+    st.sampled_from([b"data", b"event", b"id", b"retry", b"", b"x", b"\xef\xbb\xbfdata"]),
+    st.sampled_from([b":", b": ", b":  ", b""]),
+    TEXTS,
+)
+LINES = st.builds(lambda field, end: field + end, st.one_of(FIELDS, st.just(b"")), LINE_ENDS)
+PLAIN = TEXTS.map(lambda text: b"data: " + text + b"\n\n")
+STREAMS = st.lists(st.one_of(LINES, PLAIN, FIELDS), max_size=12).map(b"".join)
+Reading = tuple[bytes, list[bytes], list[bytes]]
+
+
+def read(pieces: list[bytes]) -> Reading:
+    """Read a stream in these pieces; each payload's end must stand right behind a line end of its batch."""
+    reader = EventStreamReader(max_line_bytes=1000, max_event_bytes=1000)
+    raw, payloads, names = b"", [], []
+    for batch in [*(reader.receive(piece) for piece in pieces), reader.receive_eof()]:
+        assert len(batch.ends) == len(batch.payloads)
+        assert all(batch.raw[end - 1] in b"\r\n" for end in batch.ends)
+        assert batch.ends == sorted(batch.ends)
+        raw += batch.raw
+        payloads += batch.payloads
+        names += batch.names or [b"message"] * len(batch.payloads)
+    assert reader.pending == 0
+    return raw, payloads, names
+
+
+def read_plainly(stream: bytes) -> tuple[list[bytes], list[bytes]]:
+    """The standard, written down once more in the simplest way: what every cut is compared with."""
+    text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    payloads, names, data, name = [], [], None, b""
+    for line in [*text.split(b"\n"), b""]:
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if not line:
+            if data is not None:
+                payloads.append(data)
+                names.append(name or b"message")
+            data, name = None, b""
+        elif field == b"data":
+            data = value if data is None else data + b"\n" + value
+        elif field == b"event":
+            name = value
+    return payloads, names
+
+
+@given(stream=STREAMS, cuts=st.lists(st.integers(0, 200), max_size=8))
+@example(stream=b"data: a\r\n\r\ndata: b\r\n\r\n", cuts=[8, 10, 11])
+@example(stream=b"data: a\r\r\n\ndata: b", cuts=[9])
+@example(stream=b"data: a\n\n\xef\xbb\xbfdata: b\n\n", cuts=[9])
+def test_any_cut_gives_the_same_events(stream: bytes, cuts: list[int]):
+    """Whole, cut anywhere, or byte by byte: the same bytes and payloads come out, and they are the standard's."""
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    whole = read([stream])
+    raw, *events = whole
+    assert raw[: len(stream)] == stream
+    assert raw[len(stream) :] in {b"", b"\n", b"\n\n"}
+    assert tuple(events) == read_plainly(stream)
+    assert read([stream[a:b] for a, b in pairwise(places)]) == whole
+    assert read([stream[at : at + 1] for at in range(len(stream))]) == whole
