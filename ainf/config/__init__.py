@@ -1,0 +1,37 @@
+"""The configuration: one ``ainf.toml`` and the environment, checked whole at start.
+
+``schema`` declares every setting once: name, default, unit, meaning. ``load`` reads a file against it and finds every
+fault at once, each with its line and dotted key.
+"""
+
+from ainf.config.load import PROVIDER_FORMATS, ConfigError, Fault, load_config
+from ainf.config.schema import (
+    SETTINGS,
+    Config,
+    Limits,
+    ModelConfig,
+    ProviderConfig,
+    ServerConfig,
+    Setting,
+    StoreConfig,
+    document,
+)
+from ainf.config.values import Address, Secret
+
+__all__ = [
+    "PROVIDER_FORMATS",
+    "SETTINGS",
+    "Address",
+    "Config",
+    "ConfigError",
+    "Fault",
+    "Limits",
+    "ModelConfig",
+    "ProviderConfig",
+    "Secret",
+    "ServerConfig",
+    "Setting",
+    "StoreConfig",
+    "document",
+    "load_config",
+]

@@ -1,0 +1,61 @@
+"""On which line each key of a TOML document stands; ``tomllib`` itself does not say.
+
+A statement of TOML ends at a line's end, so the shortest run of lines that parses by itself is one statement, and the
+keys that it yields stand where it begins. No second grammar of TOML is needed for that.
+"""
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+KeyPath: TypeAlias = tuple[str, ...]
+
+
+def key_lines(text: str) -> dict[KeyPath, int]:
+    """Return the line (from 1) of every key and table of a document that ``tomllib`` has taken as valid."""
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
+    for line, statement in _statements(text):
+        found = tomllib.loads(statement)
+        if statement.lstrip().startswith("["):
+            table = _deepest(found)
+            paths: Iterator[KeyPath] = (table[:depth] for depth in range(1, len(table) + 1))
+        else:
+            paths = _paths(found, table)
+        for path in paths:
+            lines.setdefault(path, line)
+    return lines
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    run: list[str] = []
+    begin = 1
+    for number, line in enumerate(text.split("\n"), start=1):
+        run.append(line)
+        statement = "\n".join(run)
+        try:
+            tomllib.loads(statement)
+        except tomllib.TOMLDecodeError:
+            continue  # the value goes on in the next line
+        yield begin, statement
+        run.clear()
+        begin = number + 1
+
+
+def _deepest(found: Mapping[str, Any]) -> KeyPath:
+    path: KeyPath = ()
+    value: Any = found
+    while value:
+        if isinstance(value, list):  # [[an array of tables]]
+            value = value[0]
+            continue
+        ((name, value),) = value.items()
+        path += (name,)
+    return path
+
+
+def _paths(found: Mapping[str, Any], prefix: KeyPath) -> Iterator[KeyPath]:
+    for name, value in found.items():
+        yield (*prefix, name)
+        if isinstance(value, dict):
+            yield from _paths(value, (*prefix, name))

@@ -1,0 +1,267 @@
+"""``load_config``: a file and the environment become a ``Config``, or every fault of theirs at once."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+
+from ainf.config.lines import KeyPath, key_lines
+from ainf.config.schema import (
+    TABLES,
+    Config,
+    Limits,
+    ModelConfig,
+    ProviderConfig,
+    ServerConfig,
+    StoreConfig,
+    settings_of,
+)
+from ainf.config.values import Address, Secret, UnfitError, UnfitPartsError, unknown
+
+T = TypeVar("T")
+
+PROVIDER_FORMATS: Final = frozenset({"openai"})
+"""What a provider may speak."""
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_NAME = re.compile(r"[!-~]{1,128}")
+_KEY = re.compile(r"[!-~]+")
+_TOML_PLACE = re.compile(r" ?\((?:at line (?P<line>\d+), column (?P<column>\d+)|at end of document)\)$")
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with a configuration."""
+
+    file: str
+    line: int | None
+    """From 1; None where the fault is no line's."""
+    key: str | None
+    """Dotted; None where the fault is no key's."""
+    text: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.text}" if self.key is None else f"{place}: {self.key}: {self.text}"
+
+
+class ConfigError(Exception):
+    """The configuration has faults; ``str`` gives one to a line, in the order of the file."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        super().__init__(faults)
+        self.faults = tuple(sorted(faults, key=lambda fault: fault.line or 0))
+
+    def __str__(self) -> str:
+        return "\n".join(str(fault) for fault in self.faults)
+
+
+def load_config(path: Path, environ: Mapping[str, str] | None) -> Config:
+    """Read and check a configuration, whole.
+
+    Relative paths in it are relative to the file's own folder.
+
+    Args:
+        path: the file.
+        environ: where provider keys are found; None for a command that calls no provider and serves nobody: then
+            neither the keys nor the files that the configuration names are looked for.
+
+    Raises:
+        ConfigError: with every fault that was found.
+    """
+    text = _text_of(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([_not_toml(path, text, str(error))]) from None
+    reader = _Reader(path, key_lines(text), environ)
+    config = reader.config(document)
+    if reader.faults or config is None:
+        raise ConfigError(reader.faults)
+    return config
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").replace("\r\n", "\n")
+    except FileNotFoundError:
+        text = "there is no such file; name yours with --config"
+    except UnicodeDecodeError:
+        text = "is not UTF-8"
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+    raise ConfigError([Fault(str(path), None, None, text)])
+
+
+def _not_toml(path: Path, text: str, message: str) -> Fault:
+    place = _TOML_PLACE.search(message)
+    if place is None:
+        return Fault(str(path), None, None, f"is not TOML: {message}")
+    message = message[: place.start()]
+    if place["line"] is None:
+        return Fault(str(path), text.count("\n") + 1, None, f"is not TOML: {message} at the end of the file")
+    return Fault(str(path), int(place["line"]), None, f"is not TOML: {message} at column {place['column']}")
+
+
+class _Reader:
+    """Reads a document against the schema, noting faults as it goes; what it cannot read it leaves as None."""
+
+    def __init__(self, path: Path, lines: Mapping[KeyPath, int], environ: Mapping[str, str] | None) -> None:
+        self.faults: list[Fault] = []
+        self._path = path
+        self._lines = lines
+        self._environ = environ
+
+    def fault(self, at: KeyPath, text: str) -> None:
+        """Note a fault at a key, or at the nearest table above it that stands in the file."""
+        line = next((self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), None)
+        self.faults.append(Fault(str(self._path), line, _dotted(at), text))
+
+    def config(self, document: Mapping[str, Any]) -> Config | None:
+        """Read the whole document."""
+        for name in document:
+            if name not in TABLES:
+                self.fault((name,), unknown(name, TABLES))
+        tables = {name: self._table((name,), document.get(name, {})) for name in TABLES}
+        server = self._server(tables["server"])
+        store = self._store(tables["store"])
+        limits = self._read(Limits, ("limits",), tables["limits"], {})
+        providers = {name: self._provider(name, table) for name, table in self._named("providers", tables)}
+        models = {
+            name: self._model(name, table, limits or Limits(), providers)
+            for name, table in self._named("models", tables)
+        }
+        if not tables["models"]:
+            self.fault(("models",), "there is none; add a [models.NAME] table")
+        if server is None or store is None or limits is None:
+            return None
+        return Config(
+            server=server,
+            store=store,
+            limits=limits,
+            providers={name: provider for name, provider in providers.items() if provider is not None},
+            models={name: model for name, model in models.items() if model is not None},
+        )
+
+    def _table(self, at: KeyPath, value: object) -> Mapping[str, Any]:
+        if isinstance(value, dict):
+            return value
+        self.fault(at, "must be a table")
+        return {}
+
+    def _named(self, kind: str, tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
+        for name in tables[kind]:
+            if not _NAME.fullmatch(name):
+                self.fault((kind, name), "must have a name of 1 to 128 visible ASCII characters")
+        return [(name, self._table((kind, name), value)) for name, value in tables[kind].items()]
+
+    def _read(self, cls: type[T], at: KeyPath, table: Mapping[str, Any], given: Mapping[str, Any]) -> T | None:
+        """Read one table into its class; ``given`` holds fields that are not in the file, or their defaults."""
+        declared = {key: (setting, field) for key, setting, field in settings_of(cls)}
+        for key in table:
+            if key not in declared:
+                self.fault((*at, key), unknown(key, declared))
+        before = len(self.faults)
+        fields = dict(given)
+        for key, (setting, field) in declared.items():
+            if key in table:
+                try:
+                    fields[field.name] = self._located(setting.kind.parse(table[key]))
+                except UnfitError as error:
+                    self.fault((*at, key), str(error))
+                except UnfitPartsError as error:
+                    for part, text in error.parts:
+                        self.fault((*at, key, part), text)
+            elif field.default is attrs.NOTHING and field.name not in fields:
+                self.fault((*at, key), f"is required: {setting.meaning}")
+        return cls(**fields) if len(self.faults) == before else None
+
+    def _located(self, value: object) -> object:
+        return self._path.parent.absolute() / value if isinstance(value, Path) else value
+
+    def _server(self, table: Mapping[str, Any]) -> ServerConfig | None:
+        at = ("server",)
+        server = self._read(ServerConfig, at, table, {"public_url": ""})
+        if server is None:
+            return None
+        if not server.bind:
+            self.fault((*at, "bind"), "must name at least one address")
+            return None
+        if (server.tls_cert is None) != (server.tls_key is None):
+            self.fault((*at, "tls_cert" if server.tls_cert else "tls_key"), "tls_cert and tls_key go together")
+        self._find_files(at, server, "tls_cert", "tls_key")
+        if server.public_url:
+            return server
+        if server.bind[0].wildcard:
+            self.fault((*at, "public_url"), f"is required, because {server.bind[0]} is no address to send a client to")
+        return attrs.evolve(server, public_url=_url_of(server.bind[0], tls=server.tls_cert is not None))
+
+    def _store(self, table: Mapping[str, Any]) -> StoreConfig | None:
+        store = self._read(StoreConfig, ("store",), table, {})
+        if store is None:
+            return None
+        scheme, _, path = store.url.partition(":")
+        return attrs.evolve(store, url=f"{scheme}:{self._located(Path(path))}")
+
+    def _provider(self, name: str, table: Mapping[str, Any]) -> ProviderConfig | None:
+        at = ("providers", name)
+        provider = self._read(ProviderConfig, at, table, {"name": name})
+        if provider is None:
+            return None
+        if provider.format not in PROVIDER_FORMATS:
+            self.fault((*at, "format"), unknown(provider.format, sorted(PROVIDER_FORMATS)))
+        self._find_files(at, provider, "ca_file")
+        return attrs.evolve(provider, api_key=self._secret(at, provider.api_key_env))
+
+    def _secret(self, at: KeyPath, variable: str | None) -> Secret | None:
+        if variable is None or self._environ is None:
+            return None
+        text = self._environ.get(variable, "")
+        if not text:
+            self.fault((*at, "api_key_env"), f"the environment has no {variable}, or it is empty")
+        elif not _KEY.fullmatch(text):
+            self.fault((*at, "api_key_env"), f"{variable} holds a space, line break or other character no key has")
+        return Secret(text)
+
+    def _model(
+        self, name: str, table: Mapping[str, Any], limits: Limits, providers: Mapping[str, ProviderConfig | None]
+    ) -> ModelConfig | None:
+        at = ("models", name)
+        given = {
+            "name": name,
+            "upstream_model": name,
+            "first_byte_s": limits.first_byte_s,
+            "silence_s": limits.silence_s,
+            "exchange_s": limits.exchange_s,
+        }
+        model = self._read(ModelConfig, at, table, given)
+        if model is None:
+            return None
+        if model.provider not in providers:
+            self.fault((*at, "provider"), f"no provider {model.provider!r}: " + _known(providers))
+        if model.min_output_tokens > model.max_output_tokens:
+            self.fault((*at, "min_output_tokens"), f"must be at most max_output_tokens ({model.max_output_tokens})")
+        if model.input_bytes_per_token_low_milli > model.bytes_per_token_milli:
+            self.fault((*at, "input_bytes_per_token_low"), "must be at most bytes_per_token")
+        return model
+
+    def _find_files(self, at: KeyPath, holder: object, *names: str) -> None:
+        for name in names:
+            path: Path | None = getattr(holder, name)
+            if self._environ is not None and path is not None and not path.is_file():
+                self.fault((*at, name), f"there is no file {path}")
+
+
+def _known(names: Mapping[str, object]) -> str:
+    return f"known are {', '.join(names)}" if names else "none is configured"
+
+
+def _url_of(address: Address, *, tls: bool) -> str:
+    return f"{'https' if tls else 'http'}://{address}"
+
+
+def _dotted(path: KeyPath) -> str:
+    return ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path)

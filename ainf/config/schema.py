@@ -1,0 +1,331 @@
+"""Every setting, declared once: name, kind, default and meaning. README's table is made from it.
+
+Durations are seconds, sizes are bytes; money is exact (``ainf.pricing``), never a float.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from ainf.config.values import (
+    ADDRESSES,
+    BYTES,
+    BYTES_PER_TOKEN,
+    COUNT,
+    FLAG,
+    NETWORKS,
+    PATH,
+    PRICE,
+    PROXY_URL,
+    SECONDS,
+    SECONDS_OR_NONE,
+    STORE_URL,
+    TEXT,
+    TOKENS,
+    URL,
+    VARIABLE,
+    Address,
+    Kind,
+    Network,
+    Secret,
+    choice,
+)
+from ainf.pricing import PRICE_FIELDS, Price
+
+MIB = 1 << 20
+KIB = 1 << 10
+
+
+@attrs.frozen
+class Declared:
+    """What a field's metadata holds where the field is a setting."""
+
+    kind: Kind
+    meaning: str
+    key: str | None
+    default_text: str | None
+
+
+def setting(
+    kind: Kind, meaning: str, *, key: str | None = None, default_text: str | None = None
+) -> dict[str, Declared]:
+    """Return the metadata that makes a field a setting.
+
+    Args:
+        kind: how the value is read.
+        meaning: one line for README.
+        key: its name in the file, where that is not the field's.
+        default_text: what README says of the default, where it is taken from elsewhere.
+    """
+    return {"setting": Declared(kind, meaning, key, default_text)}
+
+
+@attrs.frozen(kw_only=True)
+class ServerConfig:
+    """Where and how the gateway listens."""
+
+    bind: tuple[Address, ...] = attrs.field(
+        default=(Address("127.0.0.1", 8080),), metadata=setting(ADDRESSES, "Where to listen; port 0 takes a free one.")
+    )
+    public_url: str = attrs.field(
+        metadata=setting(
+            URL, "The gateway's address as clients see it, for links in answers.", default_text="the first of `bind`"
+        )
+    )
+    drain_s: float = attrs.field(
+        default=20.0, metadata=setting(SECONDS_OR_NONE, "How long running streams may go on after SIGTERM.")
+    )
+    trusted_proxies: tuple[Network, ...] = attrs.field(
+        default=(), metadata=setting(NETWORKS, "Peers whose forwarding headers are believed.")
+    )
+    tls_cert: Path | None = attrs.field(
+        default=None, metadata=setting(PATH, "Certificate chain (PEM); with `tls_key`, the gateway speaks TLS.")
+    )
+    tls_key: Path | None = attrs.field(default=None, metadata=setting(PATH, "Private key (PEM) of `tls_cert`."))
+
+
+@attrs.frozen(kw_only=True)
+class StoreConfig:
+    """Where the durable records are."""
+
+    url: str = attrs.field(
+        default="sqlite:ainf.db",
+        metadata=setting(STORE_URL, "The database; a relative path is relative to the configuration file."),
+    )
+    wait_s: float = attrs.field(
+        default=5.0, metadata=setting(SECONDS, "How long a request waits for the store before it is refused.")
+    )
+    close_s: float = attrs.field(
+        default=10.0, metadata=setting(SECONDS, "How long a settlement is tried before it is left to recovery.")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """Every bound on time and size."""
+
+    first_byte_s: float = attrs.field(
+        default=300.0, metadata=setting(SECONDS, "Wait for a provider's first byte of a stream.")
+    )
+    silence_s: float = attrs.field(
+        default=120.0, metadata=setting(SECONDS, "Wait for a provider's next meaningful event; pings do not count.")
+    )
+    exchange_s: float = attrs.field(default=900.0, metadata=setting(SECONDS, "The longest that one exchange may take."))
+    connect_s: float = attrs.field(
+        default=10.0, metadata=setting(SECONDS, "Wait for a connection to a provider, TLS included.")
+    )
+    tail_s: float = attrs.field(
+        default=2.0, metadata=setting(SECONDS, "Wait for usage and end of body after a provider's evidence of an end.")
+    )
+    write_s: float = attrs.field(
+        default=20.0, metadata=setting(SECONDS, "A client that takes no byte for this long has left.")
+    )
+    early_head_s: float = attrs.field(
+        default=10.0, metadata=setting(SECONDS, "After this a waiting streaming client gets the head and heartbeats.")
+    )
+    heartbeat_s: float = attrs.field(
+        default=15.0, metadata=setting(SECONDS, "Between comments in a stream that is silent.")
+    )
+    progress_s: float = attrs.field(
+        default=2.0, metadata=setting(SECONDS, "Between durable records of the progress of running streams.")
+    )
+    header_s: float = attrs.field(
+        default=10.0, metadata=setting(SECONDS, "Wait for the whole header block of a request.")
+    )
+    body_s: float = attrs.field(default=60.0, metadata=setting(SECONDS, "Wait for the whole body of a request."))
+    idle_s: float = attrs.field(default=15.0, metadata=setting(SECONDS, "An idle client connection is kept this long."))
+    body_bytes: int = attrs.field(default=10 * MIB, metadata=setting(BYTES, "The largest request body."))
+    header_bytes: int = attrs.field(default=64 * KIB, metadata=setting(BYTES, "The largest header block of a request."))
+    header_lines: int = attrs.field(default=100, metadata=setting(COUNT, "The most header lines of a request."))
+    target_bytes: int = attrs.field(default=8 * KIB, metadata=setting(BYTES, "The longest request target."))
+    connections: int = attrs.field(default=2000, metadata=setting(COUNT, "The most client connections."))
+    connections_per_peer: int = attrs.field(
+        default=1000, metadata=setting(COUNT, "The most client connections from one address (trusted proxies aside).")
+    )
+    running: int = attrs.field(
+        default=1000, metadata=setting(COUNT, "The most exchanges at once; over it requests are refused as overloaded.")
+    )
+    sse_line_bytes: int = attrs.field(default=MIB, metadata=setting(BYTES, "The longest line of a provider's stream."))
+    sse_event_bytes: int = attrs.field(
+        default=MIB, metadata=setting(BYTES, "The largest event of a provider's stream.")
+    )
+    prelude_bytes: int = attrs.field(
+        default=64 * KIB, metadata=setting(BYTES, "The most that is kept of a stream before its first content.")
+    )
+    answer_bytes: int = attrs.field(default=16 * MIB, metadata=setting(BYTES, "The largest JSON answer of a provider."))
+    error_body_bytes: int = attrs.field(
+        default=64 * KIB, metadata=setting(BYTES, "The most that is read of a provider's error body.")
+    )
+    error_body_s: float = attrs.field(default=2.0, metadata=setting(SECONDS, "Wait for a provider's error body."))
+    upstream_header_bytes: int = attrs.field(
+        default=64 * KIB, metadata=setting(BYTES, "The largest header block of a provider's answer.")
+    )
+    upstream_connections: int = attrs.field(
+        default=1000, metadata=setting(COUNT, "The most connections to one provider.")
+    )
+    upstream_idle_s: float = attrs.field(
+        default=30.0, metadata=setting(SECONDS, "An idle connection to a provider is kept this long.")
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ProviderConfig:
+    """One provider: where it is and what it speaks."""
+
+    name: str
+    format: str = attrs.field(metadata=setting(TEXT, 'What it speaks: "openai".'))
+    base_url: str = attrs.field(metadata=setting(URL, "Where it is, with its version prefix."))
+    api_key_env: str | None = attrs.field(
+        default=None,
+        metadata=setting(VARIABLE, "The environment variable that holds its key; left out, no key is sent."),
+    )
+    api_key: Secret | None = None
+    """The key itself, from the environment; None also where the configuration was loaded without secrets."""
+    ca_file: Path | None = attrs.field(
+        default=None, metadata=setting(PATH, "Certificates (PEM) to trust instead of the system's.")
+    )
+    proxy: str | None = attrs.field(default=None, metadata=setting(PROXY_URL, "The HTTP proxy to reach it through."))
+    max_tokens_field: str = attrs.field(
+        default="max_completion_tokens",
+        metadata=setting(
+            choice("max_completion_tokens", "max_tokens"), "The request field that it takes an output limit in."
+        ),
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ModelConfig:
+    """One model that clients may name, and what it costs."""
+
+    name: str
+    provider: str = attrs.field(metadata=setting(TEXT, "The provider that serves it."))
+    upstream_model: str = attrs.field(
+        metadata=setting(TEXT, "Its name at the provider.", default_text="the table's name")
+    )
+    max_output_tokens: int = attrs.field(metadata=setting(TOKENS, "The most output that it can give."))
+    min_output_tokens: int = attrs.field(
+        default=16, metadata=setting(TOKENS, "A cap that leaves less output than this refuses the request.")
+    )
+    price: Price = attrs.field(
+        metadata=setting(
+            PRICE, 'A table of USD per million tokens as strings, `{ input = "0.15", output = "0.60" }`, or "free".'
+        )
+    )
+    hidden_reasoning: bool = attrs.field(
+        default=False, metadata=setting(FLAG, "It bills output that it does not show, so all of it is held at once.")
+    )
+    bytes_per_token_milli: int = attrs.field(
+        default=4000,
+        metadata=setting(BYTES_PER_TOKEN, "Mean bytes of a token, for the meter.", key="bytes_per_token"),
+    )
+    """Thousandths of a byte."""
+    input_bytes_per_token_low_milli: int = attrs.field(
+        default=2000,
+        metadata=setting(
+            BYTES_PER_TOKEN, "The fewest bytes of an input token, for the hold.", key="input_bytes_per_token_low"
+        ),
+    )
+    """Thousandths of a byte."""
+    slice_tokens: int = attrs.field(
+        default=1024, metadata=setting(TOKENS, "How much output of a visible stream is held at a time.")
+    )
+    streaming: str = attrs.field(
+        default="native", metadata=setting(choice("native", "reject"), 'Whether it streams; "reject" answers 501.')
+    )
+    tools: bool = attrs.field(
+        default=True, metadata=setting(FLAG, "Whether it takes tools; if not, such requests get 422.")
+    )
+    finish_reasons: str | None = attrs.field(
+        default=None,
+        metadata=setting(
+            choice("extended", "strict", "loud"), "How a cap shows in an ending.", default_text="the key's setting"
+        ),
+    )
+    money_refusal: str | None = attrs.field(
+        default=None,
+        metadata=setting(choice("402", "429"), "The status of a money refusal.", default_text="the key's setting"),
+    )
+    first_byte_s: float = attrs.field(metadata=setting(SECONDS, "As the limit.", default_text="`limits.first_byte_s`"))
+    silence_s: float = attrs.field(metadata=setting(SECONDS, "As the limit.", default_text="`limits.silence_s`"))
+    exchange_s: float = attrs.field(metadata=setting(SECONDS, "As the limit.", default_text="`limits.exchange_s`"))
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """A whole, checked configuration; an exchange keeps the one of its admission."""
+
+    server: ServerConfig
+    store: StoreConfig
+    limits: Limits
+    providers: Mapping[str, ProviderConfig]
+    models: Mapping[str, ModelConfig]
+
+
+TABLES: Final[Mapping[str, type[Any]]] = {
+    "server": ServerConfig,
+    "store": StoreConfig,
+    "limits": Limits,
+    "providers": ProviderConfig,
+    "models": ModelConfig,
+}
+NAMED_TABLES: Final = frozenset({"providers", "models"})
+"""Tables that hold one table per name."""
+
+
+def settings_of(cls: type[Any]) -> Iterator[tuple[str, Declared, "attrs.Attribute[Any]"]]:
+    """Yield the settings of a class of this module: key in the file, what was declared, the field."""
+    for field in attrs.fields(cls):
+        declared = field.metadata.get("setting")
+        if declared is not None:
+            yield declared.key or field.name, declared, field
+
+
+@attrs.frozen
+class Setting:
+    """One row of README's table."""
+
+    table: str
+    """As it stands in the file, without brackets: "limits", "models.NAME"."""
+    key: str
+    unit: str
+    default: str
+    """As it would stand in the file, or words; "required" where there is none."""
+    meaning: str
+
+
+def _rows() -> Iterator[Setting]:
+    for table, cls in TABLES.items():
+        name = f"{table}.NAME" if table in NAMED_TABLES else table
+        for key, declared, field in settings_of(cls):
+            yield Setting(name, key, declared.kind.unit, _default_text(declared, field), declared.meaning)
+            if field.name == "price":
+                yield from (Setting(f"{name}.price", part, *_PRICE_ROWS[part]) for part in PRICE_FIELDS)
+
+
+_PRICE_ROWS: Final[Mapping[str, tuple[str, str, str]]] = {
+    "input": ("USD per 1M tokens", "required", "Input tokens."),
+    "cached_input": ("USD per 1M tokens", "`input`", "Input tokens that the provider had cached."),
+    "output": ("USD per 1M tokens", "required", "Output tokens."),
+    "reasoning": ("USD per 1M tokens", "`output`", "Output tokens that are reasoning."),
+    "request": ("USD", '"0"', "Each request that the provider has answered."),
+}
+
+
+def _default_text(declared: Declared, field: "attrs.Attribute[Any]") -> str:
+    if declared.default_text is not None:
+        return declared.default_text
+    if field.default is attrs.NOTHING:
+        return "required"
+    return "none" if field.default is None else declared.kind.show(field.default)
+
+
+SETTINGS: Final[tuple[Setting, ...]] = tuple(_rows())
+
+
+def document() -> str:
+    """Return README's table of settings as Markdown."""
+    head = ["| setting | unit | default | meaning |", "|---|---|---|---|"]
+    rows = [f"| `{row.table}.{row.key}` | {row.unit} | {row.default} | {row.meaning} |" for row in SETTINGS]
+    return "\n".join(head + rows) + "\n"

@@ -1,0 +1,270 @@
+"""How one value of the configuration is read: what it must be, and how its default is shown.
+
+A ``Kind`` turns what TOML gives into what the program uses, or says in one clause what the value must be.
+"""
+
+import difflib
+import ipaddress
+import math
+import re
+from collections.abc import Callable, Collection
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from ainf.inference.money import parse_usd
+from ainf.pricing import FREE, PRICE_FIELDS, Price, parse_price
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+THOUSAND = 1000
+
+
+class UnfitError(Exception):
+    """A value is not what its setting must be; the text completes the sentence that the setting begins."""
+
+
+class UnfitPartsError(Exception):
+    """Parts of a value are not what they must be: pairs of the part's key and what is wrong with it."""
+
+    def __init__(self, parts: list[tuple[str, str]]) -> None:
+        super().__init__(parts)
+        self.parts = parts
+
+
+class Secret:
+    """A text that nothing prints: its ``repr`` and ``str`` are masked, only ``reveal`` gives it away.
+
+    It is neither compared nor hashed by content and cannot be pickled, so that it does not travel by accident.
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself, for the one place that sends it."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a secret is not pickled")
+
+
+@attrs.frozen
+class Address:
+    """Where the server listens; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def wildcard(self) -> bool:
+        """Whether this is every address of the machine, and so no name for it."""
+        return self.host in {"0.0.0.0", "::"}  # noqa: S104 - compared with, not bound to
+
+
+@attrs.frozen
+class Kind:
+    """One kind of value."""
+
+    unit: str
+    """What README's table says it is measured in."""
+    parse: Callable[[object], Any]
+    """Takes TOML's value; raises UnfitError or UnfitPartsError."""
+    show: Callable[[Any], str] = str
+    """Writes a parsed value as it would stand in the file."""
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UnfitError("must be a number of seconds over 0")
+    return float(value)
+
+
+def _seconds_or_none(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise UnfitError("must be a number of seconds, 0 or more")
+    return float(value)
+
+
+def _whole(unit: str) -> Callable[[object], int]:
+    def parse(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 53:
+            raise UnfitError(f"must be a whole number of {unit} over 0")
+        return value
+
+    return parse
+
+
+def _thousandths(value: object) -> int:
+    fault = "must be a number over 0 with at most three decimals"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise UnfitError(fault)
+    thousandths = Decimal(repr(value)) * THOUSAND
+    if thousandths != thousandths.to_integral_value():
+        raise UnfitError(fault)
+    return int(thousandths)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise UnfitError("must be true or false")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise UnfitError("must be a text of printable characters, not empty")
+    return value
+
+
+def _path(value: object) -> Path:
+    return Path(_text(value)).expanduser()
+
+
+def choice(*words: str) -> Kind:
+    """Return the kind of a setting that is one of a few words."""
+
+    def parse(value: object) -> str:
+        if value not in words or not isinstance(value, str):
+            raise UnfitError(f"must be {' or '.join(quoted(word) for word in words)}")
+        return value
+
+    return Kind("word", parse, quoted)
+
+
+def each(item: Kind, of_what: str) -> Kind:
+    """Return the kind of a list of values of one kind."""
+
+    def parse(value: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise UnfitError(f"must be a list of {of_what}")
+        return tuple(item.parse(part) for part in value)
+
+    def show(values: tuple[Any, ...]) -> str:
+        return f"[{', '.join(item.show(value) for value in values)}]"
+
+    return Kind(f"list of {of_what}", parse, show)
+
+
+def quoted(value: object) -> str:
+    """Return a text as it stands in a TOML file."""
+    return f'"{value}"'
+
+
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})")
+
+
+def _address(value: object) -> Address:
+    match = _ADDRESS.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match["port"]) > 0xFFFF:
+        raise UnfitError('must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"')
+    return Address(match["six"] or match["host"], int(match["port"]))
+
+
+def _network(value: object) -> Network:
+    try:
+        return ipaddress.ip_network(_text(value), strict=False)
+    except ValueError:
+        raise UnfitError('must be an address or network, such as "10.0.0.0/8"') from None
+
+
+def _split_url(value: object, schemes: tuple[str, ...]) -> SplitResult:
+    fault = f"must be {' or '.join(f'{scheme}://' for scheme in schemes)} and a host"
+    try:
+        parts = urlsplit(_text(value))
+        parts.port  # noqa: B018 - the property checks the port and raises ValueError
+    except ValueError:
+        raise UnfitError(fault) from None
+    if parts.scheme not in schemes or not parts.hostname or " " in parts.netloc:
+        raise UnfitError(fault)
+    if "@" in parts.netloc:
+        raise UnfitError("must not hold credentials")
+    if parts.query or parts.fragment:
+        raise UnfitError("must not hold a query or fragment")
+    return parts
+
+
+def _url(value: object) -> str:
+    return _split_url(value, ("http", "https")).geturl().rstrip("/")
+
+
+def _proxy(value: object) -> str:
+    parts = _split_url(value, ("http",))
+    if parts.path not in {"", "/"}:
+        raise UnfitError("must not hold a path")
+    return parts.geturl().rstrip("/")
+
+
+def unknown(name: str, known: Collection[str]) -> str:
+    """Return what to say of a name that is not among those known, with the nearest one of them."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"is unknown; did you mean {near[0]!r}?" if near else f"is unknown; known are {', '.join(known)}"
+
+
+def _price(value: object) -> Price:
+    if value == "free":
+        return FREE
+    if not isinstance(value, dict):
+        raise UnfitError('must be a table of USD per million tokens as strings, or "free"')
+    parts = [(name, fault) for name, part in value.items() if (fault := _price_fault(name, part)) is not None]
+    parts += [(name, "is required") for name in ("input", "output") if name not in value]
+    if parts:
+        raise UnfitPartsError(parts)
+    return parse_price(value)
+
+
+def _price_fault(name: str, value: object) -> str | None:
+    if name not in PRICE_FIELDS:
+        return unknown(name, PRICE_FIELDS)
+    if not isinstance(value, str):
+        return 'must be a string such as "0.15", so that it is exact'
+    try:
+        parse_usd(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _store_url(value: object) -> str:
+    scheme, _, path = _text(value).partition(":")
+    if scheme != "sqlite" or not path or path.startswith(("//", ":")):
+        raise UnfitError('must be "sqlite:" and a path, such as "sqlite:ainf.db"')
+    return f"sqlite:{Path(path).expanduser()}"
+
+
+def _variable(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value):
+        raise UnfitError("must be the name of an environment variable (the key itself does not belong in this file)")
+    return value
+
+
+SECONDS = Kind("s", _seconds, lambda value: f"{value:g}")
+SECONDS_OR_NONE = Kind("s", _seconds_or_none, lambda value: f"{value:g}")
+BYTES = Kind("bytes", _whole("bytes"))
+TOKENS = Kind("tokens", _whole("tokens"))
+COUNT = Kind("count", _whole("items"))
+BYTES_PER_TOKEN = Kind("bytes per token", _thousandths, lambda value: f"{Decimal(value) / THOUSAND:.1f}")
+FLAG = Kind("flag", _flag, lambda value: str(value).lower())
+TEXT = Kind("text", _text, quoted)
+PATH = Kind("path", _path, quoted)
+URL = Kind("URL", _url, quoted)
+PROXY_URL = Kind("URL", _proxy, quoted)
+STORE_URL = Kind("URL", _store_url, quoted)
+PRICE = Kind("price", _price)
+VARIABLE = Kind("variable", _variable, quoted)
+ADDRESSES = each(Kind("address", _address, quoted), "addresses")
+NETWORKS = each(Kind("network", _network, quoted), "networks")

@@ -1,0 +1,54 @@
+"""The lines of keys, in every shape that TOML allows."""
+
+from ainf.config.lines import key_lines
+
+DOCUMENT = '''\
+# a comment
+
+top = 1
+dotted.key = 2
+[a]
+  b = [
+    1, # [not.a.table]
+    2,
+  ]
+text = """
+c = 3
+[d]
+"""
+after = { x = 1, y.z = "}" }
+"quoted.name" = 'x'
+[a.'b c'."d"]
+e = 1
+[[list]]
+f = 1
+[[list]]
+f = 2
+'''
+
+
+def test_lines():
+    """Every key and table has the line where its statement begins; strings and comments do not mislead."""
+    assert key_lines(DOCUMENT) == {
+        ("top",): 3,
+        ("dotted",): 4,
+        ("dotted", "key"): 4,
+        ("a",): 5,
+        ("a", "b"): 6,
+        ("a", "text"): 10,
+        ("a", "after"): 14,
+        ("a", "after", "x"): 14,
+        ("a", "after", "y"): 14,
+        ("a", "after", "y", "z"): 14,
+        ("a", "quoted.name"): 15,
+        ("a", "b c"): 16,
+        ("a", "b c", "d"): 16,
+        ("a", "b c", "d", "e"): 17,
+        ("list",): 18,
+        ("list", "f"): 19,
+    }
+
+
+def test_an_empty_document():
+    """Nothing has no lines."""
+    assert key_lines("") == {}

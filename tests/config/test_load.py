@@ -1,0 +1,306 @@
+"""A configuration file: what it becomes, and every way that it can be wrong."""
+
+import pickle
+from ipaddress import ip_network
+from pathlib import Path
+
+import attrs
+import pytest
+
+from ainf.config import Address, Config, ConfigError, Secret, load_config
+from ainf.pricing import FREE, Price
+
+KEY = "sk-canary-4711"
+ENVIRON = {"OPENAI_API_KEY": KEY}
+
+WHOLE = """\
+[server]
+bind = ["127.0.0.1:8080"]
+public_url = "http://127.0.0.1:8080"
+drain_s = 20
+[store]
+url = "sqlite:ainf.db"
+[limits]
+first_byte_s = 300
+silence_s = 120
+exchange_s = 900
+write_s = 20
+[providers.openai]
+format = "openai"
+base_url = "https://api.openai.com/v1"
+api_key_env = "OPENAI_API_KEY"
+[models.gpt-4o-mini]
+provider = "openai"
+max_output_tokens = 16384
+price = { input = "0.15", cached_input = "0.075", output = "0.60" }
+"""
+
+
+def load(folder: Path, text: str, environ: dict[str, str] | None = ENVIRON) -> Config:
+    path = folder / "ainf.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, environ)
+
+
+def faults(folder: Path, text: str, environ: dict[str, str] | None = ENVIRON) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(folder, text, environ)
+    return str(caught.value).replace(str(folder / "ainf.toml"), "ainf.toml").split("\n")
+
+
+def test_the_issues_example(tmp_path):
+    """The example of the documentation is read as it stands, defaults filled in from one place."""
+    config = load(tmp_path, WHOLE)
+    assert config.server.bind == (Address("127.0.0.1", 8080),)
+    assert config.store.url == f"sqlite:{tmp_path}/ainf.db"
+    assert config.limits.connect_s == 10.0
+    provider, model = config.providers["openai"], config.models["gpt-4o-mini"]
+    assert provider.base_url == "https://api.openai.com/v1"
+    assert provider.api_key is not None
+    assert provider.api_key.reveal() == KEY
+    assert (model.name, model.upstream_model, model.min_output_tokens) == ("gpt-4o-mini", "gpt-4o-mini", 16)
+    assert model.price == Price(input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000)
+    assert model.bytes_per_token_milli == 4000
+    assert (model.first_byte_s, model.silence_s, model.exchange_s) == (300.0, 120.0, 900.0)
+
+
+def test_models_inherit_the_limits_and_may_override_them(tmp_path):
+    """A model's clocks are the limits' unless it names its own."""
+    text = WHOLE.replace("silence_s = 120", "silence_s = 99.5") + "exchange_s = 60\n"
+    model = load(tmp_path, text).models["gpt-4o-mini"]
+    assert (model.first_byte_s, model.silence_s, model.exchange_s) == (300.0, 99.5, 60.0)
+
+
+def test_every_kind_of_value(tmp_path):
+    """Lists, networks, addresses, flags, words, thousandths, files and prices in a table of their own are read."""
+    for name in ("cert.pem", "key.pem", "ca.pem"):
+        (tmp_path / name).touch()
+    config = load(
+        tmp_path,
+        """\
+        [server]
+        bind = [
+            "[::1]:0",     # a free port
+            "localhost:81",
+        ]
+        trusted_proxies = ["10.0.0.0/8", "::1"]
+        tls_cert = "cert.pem"
+        tls_key = "key.pem"
+        drain_s = 0
+        [providers.local]
+        format = "openai"
+        base_url = "http://127.0.0.1:9/v1/"
+        proxy = "http://127.0.0.1:3128"
+        ca_file = "ca.pem"
+        max_tokens_field = "max_tokens"
+        [models."org/llama 3"]
+        [models.free]
+        provider = "local"
+        max_output_tokens = 10
+        min_output_tokens = 1
+        price = "free"
+        hidden_reasoning = true
+        bytes_per_token = 3.25
+        input_bytes_per_token_low = 1
+        streaming = "reject"
+        tools = false
+        finish_reasons = "loud"
+        money_refusal = "429"
+        [models.priced]
+        provider = "local"
+        upstream_model = "llama"
+        max_output_tokens = 100
+        [models.priced.price]
+        input = "1"
+        output = "2"
+        reasoning = "3"
+        request = "0.000000001"
+        """.replace('[models."org/llama 3"]\n', ""),
+        environ={},
+    )
+    assert config.server.bind == (Address("::1", 0), Address("localhost", 81))
+    assert [str(address) for address in config.server.bind] == ["[::1]:0", "localhost:81"]
+    assert config.server.public_url == "https://[::1]:0"
+    assert config.server.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert (config.server.tls_cert, config.server.tls_key) == (tmp_path / "cert.pem", tmp_path / "key.pem")
+    assert config.server.drain_s == 0
+    local = config.providers["local"]
+    assert (local.base_url, local.proxy, local.api_key) == ("http://127.0.0.1:9/v1", "http://127.0.0.1:3128", None)
+    assert (local.ca_file, local.max_tokens_field) == (tmp_path / "ca.pem", "max_tokens")
+    free, priced = config.models["free"], config.models["priced"]
+    assert free.price == FREE
+    assert (free.bytes_per_token_milli, free.input_bytes_per_token_low_milli) == (3250, 1000)
+    assert (free.streaming, free.tools, free.hidden_reasoning) == ("reject", False, True)
+    assert (free.finish_reasons, free.money_refusal) == ("loud", "429")
+    assert (priced.price.request, priced.price.cached_input, priced.price.reasoning) == (1, 10**9, 3 * 10**9)
+    assert priced.upstream_model == "llama"
+
+
+# Each row: what is put in the place of what, the environment, and the whole of the faults.
+FAULTS = [
+    ("write_s = 20", "write_s = 0", "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "write_s = -1.5", "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "write_s = true", "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "write_s = inf", "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "write_s = nan", "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", 'write_s = "20"', "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "writes_s = 20", "11: limits.writes_s: is unknown; did you mean 'write_s'?"),
+    ("write_s = 20", "body_bytes = 1.5", "11: limits.body_bytes: must be a whole number of bytes over 0"),
+    ("write_s = 20", "body_bytes = false", "11: limits.body_bytes: must be a whole number of bytes over 0"),
+    ("write_s = 20", "running = 0", "11: limits.running: must be a whole number of items over 0"),
+    ("drain_s = 20", "drain_s = -1", "4: server.drain_s: must be a number of seconds, 0 or more"),
+    ("[limits]", "[limit]", "7: limit: is unknown; did you mean 'limits'?"),
+    ("[server]", "zzz = 1\n[server]", "1: zzz: is unknown; known are server, store, limits, providers, models"),
+    ("[limits]", "[[limits]]", "7: limits: must be a table"),
+    ("[server]", "store = 3\n[server]", "6: is not TOML: "),
+    ('["127.0.0.1:8080"]', '"127.0.0.1:8080"', "2: server.bind: must be a list of addresses"),
+    ('["127.0.0.1:8080"]', "[]", "2: server.bind: must name at least one address"),
+    (
+        '["127.0.0.1:8080"]',
+        '["127.0.0.1"]',
+        '2: server.bind: must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"',
+    ),
+    (
+        '["127.0.0.1:8080"]',
+        '["127.0.0.1:65536"]',
+        '2: server.bind: must be "host:port", such as "127.0.0.1:8080" or "[::1]:8080"',
+    ),
+    ('"http://127.0.0.1:8080"', '"ftp://x"', "3: server.public_url: must be http:// or https:// and a host"),
+    ('"http://127.0.0.1:8080"', '"http://"', "3: server.public_url: must be http:// or https:// and a host"),
+    ('"http://127.0.0.1:8080"', '"http://a:99999"', "3: server.public_url: must be http:// or https:// and a host"),
+    (
+        "drain_s = 20",
+        'trusted_proxies = ["ten"]',
+        '4: server.trusted_proxies: must be an address or network, such as "10.0.0.0/8"',
+    ),
+    ("drain_s = 20", 'tls_key = "no.pem"', "4: server.tls_key: tls_cert and tls_key go together"),
+    ("sqlite:ainf.db", "postgres://x", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
+    ("sqlite:ainf.db", "sqlite:///x.db", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
+    ("sqlite:ainf.db", "sqlite::memory:", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
+    ('format = "openai"', 'format = "opnai"', "13: providers.openai.format: is unknown; did you mean 'openai'?"),
+    ('format = "openai"\n', "", "12: providers.openai.format: is required: What it speaks"),
+    ("https://api", "https://me:pw@api", "14: providers.openai.base_url: must not hold credentials"),
+    ("openai.com/v1", "openai.com/v1?a=b", "14: providers.openai.base_url: must not hold a query or fragment"),
+    (
+        '"OPENAI_API_KEY"',
+        '"sk-12345"',
+        "15: providers.openai.api_key_env: must be the name of an environment variable",
+    ),
+    ('"OPENAI_API_KEY"', '"NO_KEY"', "15: providers.openai.api_key_env: the environment has no NO_KEY, or it is empty"),
+    ('api_key_env = "OPENAI_API_KEY"', 'ca_file = "none.pem"', "15: providers.openai.ca_file: there is no file"),
+    ('api_key_env = "OPENAI_API_KEY"', 'proxy = "http://a/b"', "15: providers.openai.proxy: must not hold a path"),
+    ('api_key_env = "OPENAI_API_KEY"', 'api_key = "x"', "15: providers.openai.api_key: is unknown; did you mean"),
+    (
+        'api_key_env = "OPENAI_API_KEY"',
+        'max_tokens_field = "n"',
+        '15: providers.openai.max_tokens_field: must be "max_completion_tokens" or "max_tokens"',
+    ),
+    ('provider = "openai"', 'provider = "opnai"', "17: models.gpt-4o-mini.provider: no provider 'opnai': known are"),
+    ('provider = "openai"\n', "", "16: models.gpt-4o-mini.provider: is required"),
+    ("max_output_tokens = 16384", "max_output_tokens = 8", "min_output_tokens: must be at most max_output_tokens (8)"),
+    ('"0.15"', "0.15", '19: models.gpt-4o-mini.price.input: must be a string such as "0.15", so that it is exact'),
+    ('"0.15"', '"a lot"', "19: models.gpt-4o-mini.price.input: 'a lot' is not a decimal amount of US dollars"),
+    ('"0.15"', '"0.0000000001"', "19: models.gpt-4o-mini.price.input: '0.0000000001' is finer than a nano-dollar"),
+    ('input = "0.15", cached_input', "cached_input", "19: models.gpt-4o-mini.price.input: is required"),
+    ("cached_input =", "chached_input =", "price.chached_input: is unknown; did you mean 'cached_input'?"),
+    ("price = {", "prize = {", "19: models.gpt-4o-mini.prize: is unknown; did you mean 'price'?"),
+    ("max_output_tokens = 16384", "max_output_tokens = 16384\nbytes_per_token = 3.1415", "19: models.gpt-4o-mini.byt"),
+    ("max_output_tokens = 16384", "max_output_tokens = 16384\nbytes_per_token = 1", "low: must be at most bytes_per_"),
+    ("[models.gpt-4o-mini]", '[models."gpt 4"]', '16: models."gpt 4": must have a name of 1 to 128 visible ASCII'),
+    ("[models.gpt-4o-mini]", '[models."gpt/4"]\ntools = 1', '17: models."gpt/4".tools: must be true or false'),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), FAULTS)
+def test_faults(tmp_path, old, new, expected):
+    """Each fault is told with its line, its dotted key and what it must be."""
+    assert old in WHOLE
+    told = faults(tmp_path, WHOLE.replace(old, new, 1))
+    assert any(expected in line and line.startswith("ainf.toml") for line in told), told
+
+
+def test_all_faults_at_once_in_the_order_of_the_file(tmp_path):
+    """One run tells everything that is wrong, from the top of the file to its end."""
+    text = (
+        WHOLE
+        .replace("drain_s = 20", 'drain_s = "20"')
+        .replace("write_s = 20", "writes_s = 0")
+        .replace('"0.60"', '"-1"')
+        .replace("[store]", "[storage]")
+    )
+    assert faults(tmp_path, text, {}) == [
+        "ainf.toml:4: server.drain_s: must be a number of seconds, 0 or more",
+        "ainf.toml:5: storage: is unknown; did you mean 'store'?",
+        "ainf.toml:11: limits.writes_s: is unknown; did you mean 'write_s'?",
+        "ainf.toml:15: providers.openai.api_key_env: the environment has no OPENAI_API_KEY, or it is empty",
+        "ainf.toml:19: models.gpt-4o-mini.price.output: '-1' is not between 0 and 1,000,000,000 US dollars",
+    ]
+
+
+def test_a_wildcard_address_needs_a_public_url(tmp_path):
+    """Links on 0.0.0.0 lead nowhere, so the public address must be named."""
+    text = WHOLE.replace("127.0.0.1:8080", "0.0.0.0:80", 1).replace('public_url = "http://127.0.0.1:8080"\n', "")
+    assert faults(tmp_path, text) == [
+        "ainf.toml:1: server.public_url: is required, because 0.0.0.0:80 is no address to send a client to"
+    ]
+
+
+def test_no_model_is_a_fault(tmp_path):
+    """A gateway that serves nothing is most likely started with the wrong file."""
+    assert faults(tmp_path, "") == ["ainf.toml: models: there is none; add a [models.NAME] table"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[server\n", "ainf.toml:1: is not TOML: "),
+        ("a = 1\nb = = 2\n", "ainf.toml:2: is not TOML: "),
+        ('a = 1\nb = """\n\n', "ainf.toml:4: is not TOML: "),
+        ("\ufeff[server]\n", "ainf.toml:1: is not TOML: "),
+    ],
+)
+def test_not_toml(tmp_path, text, expected):
+    """What is not TOML at all is told with the parser's own place."""
+    (told,) = faults(tmp_path, text)
+    assert told.startswith(expected)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    """A missing file, a folder and a file that is not UTF-8 are faults of the configuration, not tracebacks."""
+    with pytest.raises(ConfigError, match="there is no such file; name yours with --config"):
+        load_config(tmp_path / "none.toml", {})
+    with pytest.raises(ConfigError, match="cannot be read: "):
+        load_config(tmp_path, {})
+    (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")
+    with pytest.raises(ConfigError, match="is not UTF-8"):
+        load_config(tmp_path / "latin.toml", {})
+
+
+def test_without_an_environment_no_secret_and_no_file_is_looked_for(tmp_path):
+    """A command that only keeps the books runs where the provider's key and certificates are not."""
+    config = load(tmp_path, WHOLE + '[providers.other]\nformat="openai"\nbase_url="http://x"\nca_file="no.pem"\n', None)
+    assert config.providers["openai"].api_key is None
+
+
+@pytest.mark.parametrize("value", ["", "sk with space", "sk-line\n", "sk-\u00e9"])
+def test_a_key_that_is_none(tmp_path, value):
+    """An empty or mangled key is found at start, and is not shown."""
+    (told,) = faults(tmp_path, WHOLE, {"OPENAI_API_KEY": value})
+    assert told.startswith("ainf.toml:15: providers.openai.api_key_env: ")
+    assert "sk" not in told.removeprefix("ainf.toml:15: providers.openai.api_key_env: ")
+
+
+def test_secrets_are_never_printed(tmp_path):
+    """No way of printing a configuration, whole or in part, shows a provider's key."""
+    config = load(tmp_path, WHOLE)
+    secret = config.providers["openai"].api_key
+    shown = [repr(config), str(config), f"{secret}", f"{secret!r}", str(attrs.asdict(config)), str([secret])]
+    assert not [text for text in shown if KEY in text]
+    assert repr(secret) == "Secret(***)"
+    with pytest.raises(TypeError):
+        pickle.dumps(secret)
+
+
+def test_secret_reveals():
+    """Only ``reveal`` gives a secret away."""
+    assert Secret("x").reveal() == "x"

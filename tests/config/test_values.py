@@ -1,0 +1,51 @@
+"""Kinds of values whose edges the table of faults does not reach."""
+
+import pytest
+
+from ainf.config.values import ADDRESSES, BYTES_PER_TOKEN, PRICE, STORE_URL, Address, UnfitError, UnfitPartsError
+from ainf.pricing import FREE
+
+
+@pytest.mark.parametrize(("value", "expected"), [(4, 4000), (0.001, 1), (3.14, 3140), (1e2, 100_000)])
+def test_thousandths_are_exact(value, expected):
+    """A number with at most three decimals becomes an exact int of thousandths."""
+    assert BYTES_PER_TOKEN.parse(value) == expected
+
+
+@pytest.mark.parametrize("value", [0, -1, 0.0001, float("inf"), float("nan"), True, "4"])
+def test_what_is_no_number_of_thousandths(value):
+    """Zero, negatives, finer numbers, infinities, flags and texts are refused."""
+    with pytest.raises(UnfitError):
+        BYTES_PER_TOKEN.parse(value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_wildcards(host):
+    """Every-address is no address."""
+    assert Address(host, 1).wildcard
+    assert not Address("127.0.0.1", 1).wildcard
+
+
+@pytest.mark.parametrize("value", [["::1:80"], ["a b:80"], [":80"], ["x:"], ["x:-1"], [80], None])
+def test_what_is_no_address(value):
+    """An address has a host and a port, an IPv6 host in brackets."""
+    with pytest.raises(UnfitError):
+        ADDRESSES.parse(value)
+
+
+def test_price():
+    """ "free" is a price, a bare number is none, and every bad part of a table is named."""
+    assert PRICE.parse("free") == FREE
+    for bad in ("cheap", 1, ["1"]):
+        with pytest.raises(UnfitError):
+            PRICE.parse(bad)
+    with pytest.raises(UnfitPartsError) as caught:
+        PRICE.parse({"input": 1, "out": "1"})
+    assert [name for name, _ in caught.value.parts] == ["input", "out", "output"]
+
+
+@pytest.mark.parametrize("value", ["sqlite:", "ainf.db", "sqlite", 5, ""])
+def test_what_is_no_store(value):
+    """Only a SQLite file is a store, so far."""
+    with pytest.raises(UnfitError):
+        STORE_URL.parse(value)
