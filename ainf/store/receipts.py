@@ -1,0 +1,106 @@
+"""The receipt of an exchange: what an account may read of it, open or settled.
+
+A settled one is told from its closing event, so that what the receipt says is what the audit chain's hash covers.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import attrs
+import msgspec
+
+from ainf.inference.usage import Usage
+from ainf.store.transaction import Row, Transaction
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_CLOSED = "SELECT body, hash, prev_hash FROM audit_events WHERE inference_id = ? AND kind = 'inference.closed'"
+
+_ADJUSTED = "SELECT amount_nusd, at FROM entries WHERE inference_id = ? AND kind = 'adjustment' ORDER BY seq"
+
+_OPEN_NAMES: Final = (
+    "opened_at", "key_id", "account", "account_id", "protocol", "path", "stream", "requested_model", "model",
+    "provider", "price_version", "clamp_tokens", "labels", "held_nusd", "usage", "output_bytes",
+)  # fmt: skip
+_OPEN = """
+    SELECT i.opened_at, i.key_id, a.name, i.account_id, i.protocol, i.path, i.stream, i.requested_model, i.model,
+        i.provider, i.price_version, i.clamp_tokens, i.labels, h.held_nusd, h.progress_usage, h.output_bytes
+    FROM holds AS h
+    JOIN inferences AS i ON i.inference_id = h.inference_id
+    JOIN accounts AS a ON a.account_id = i.account_id
+    WHERE h.inference_id = ?
+"""
+
+_FROM_EVENT: Final = (
+    "inference_id", "account", "account_id", "key_id", "protocol", "path", "stream", "requested_model", "model",
+    "provider", "ending", "error_code", "finish_reason", "evidence", "usage", "held_nusd", "settled_nusd",
+    "released_nusd", "overrun_nusd", "output_bytes", "price_version", "clamp_tokens", "labels", "notes",
+)  # fmt: skip
+_FROM_ATTEMPT: Final = (
+    "model", "upstream_model", "provider", "status", "error_code", "evidence", "usage", "cost_nusd", "price_version",
+    "provider_request_id", "response_id", "raw_finish_reason", "redials",
+)  # fmt: skip
+
+
+def receipt(tx: Transaction, inference_id: str) -> dict[str, Any] | None:
+    """Return the receipt of an exchange, or None where there is no such exchange (an operation).
+
+    Its keys are the wire's: amounts are nano-dollars, times RFC 3339 in UTC. ``account_id`` is whose it is: others
+    must not see it. Of an open one, ``usage`` and ``output_bytes`` are its last durable progress, and what only an end
+    can say is None.
+    """
+    row = tx.one(_CLOSED, (inference_id,))
+    if row is not None:
+        return _settled(tx, inference_id, *row)
+    row = tx.one(_OPEN, (inference_id,))
+    return None if row is None else _open(inference_id, row)
+
+
+def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_hash: str) -> dict[str, Any]:
+    event = msgspec.json.decode(body, type=dict[str, Any])
+    adjusted = tx.execute(_ADJUSTED, (inference_id,))
+    return {
+        "state": "settled",
+        **{name: event[name] for name in _FROM_EVENT},
+        "attempts": [_attempt(line) for line in event["attempts"]],
+        "adjustments": [{"amount_nusd": amount, "at": rfc3339(at)} for amount, at in adjusted],
+        "opened_at": rfc3339(event["opened_at"]),
+        "settled_at": rfc3339(event["settled_at"]),
+        "hash": hash_,
+        "prev_hash": prev_hash,
+    }
+
+
+def _attempt(line: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **{name: line[name] for name in _FROM_ATTEMPT},
+        "started_at": rfc3339(line["started_at"]),
+        "ended_at": rfc3339(line["ended_at"]),
+    }
+
+
+def _open(inference_id: str, row: Row) -> dict[str, Any]:
+    known = dict(zip(_OPEN_NAMES, row, strict=True))
+    return {
+        "state": "open",
+        **dict.fromkeys(_FROM_EVENT),
+        **known,
+        "inference_id": inference_id,
+        "stream": bool(known["stream"]),
+        "usage": attrs.asdict(Usage()) if known["usage"] is None else msgspec.json.decode(known["usage"]),
+        "labels": msgspec.json.decode(known["labels"]),
+        "notes": {},
+        "attempts": [],
+        "adjustments": [],
+        "opened_at": rfc3339(known["opened_at"]),
+        "settled_at": None,
+        "hash": None,
+        "prev_hash": None,
+    }
+
+
+def rfc3339(at: int) -> str:
+    """Return a time in microseconds since 1970 as RFC 3339 text in UTC, exact to the microsecond."""
+    moment = _EPOCH + timedelta(microseconds=at)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

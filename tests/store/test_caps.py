@@ -1,0 +1,102 @@
+"""Caps: what they count, from when, and what removing and setting them again does."""
+
+import pytest
+
+from ainf.inference.errors import DownstreamError, SpendError
+from ainf.store.caps import list_caps, remove_cap, subject_of
+from tests.store.books import COST, Books
+
+
+@pytest.fixture
+def books(tmp_path):
+    books = Books(tmp_path)
+    books.account("root")
+    books.account("team", "root")
+    books.account("other")
+    return books
+
+
+def counter(books, cap_id):
+    return books.sql("SELECT settled_nusd, held_nusd FROM counters WHERE cap_id = ?", cap_id)[0]
+
+
+def test_a_cap_set_late_counts_the_past(books):
+    """What was settled, and what running exchanges hold, counts on a new cap; other accounts and keys do not."""
+    key, sibling, stranger = books.key("team"), books.key("team"), books.key("other")
+    books.close(books.open(key))
+    books.close(books.open(sibling))
+    books.close(books.open(stranger))
+    running = books.open(key)
+    held = books.sql("SELECT held_nusd FROM holds")[0][0]
+    on_root, on_key = books.cap(10**9, account="root"), books.cap(10**9, key_id=key)
+    assert counter(books, on_root) == (2 * COST, held)
+    assert counter(books, on_key) == (COST, held)
+    assert books.extend(running, 500) == 500
+    assert counter(books, on_root) == (2 * COST, held + 500)
+    books.close(running)
+    assert counter(books, on_root) == (3 * COST, 0)
+    assert counter(books, on_key) == (2 * COST, 0)
+
+
+def test_a_cap_set_late_binds_running_exchanges(books):
+    """An exchange that was opened before the cap is not extended past it."""
+    key = books.key("team")
+    running = books.open(key)
+    held = books.sql("SELECT held_nusd FROM holds")[0][0]
+    books.cap(held + 300, account="root")
+    assert books.extend(running, 1000) == 300
+    assert books.extend(running, 1000) == 0
+    with pytest.raises(SpendError):
+        books.open(key)
+
+
+def test_changing_a_limit_keeps_the_cap(books):
+    """Setting a cap again changes its limit, keeps its id and counter, and the history has both limits."""
+    key = books.key("team")
+    cap_id = books.cap(10**9, account="root")
+    books.close(books.open(key))
+    assert books.cap(5, account="root") == cap_id
+    assert counter(books, cap_id) == (COST, 0)
+    (listed,) = list_caps(books.tx)
+    assert (listed.subject, listed.name, listed.limit_nusd, listed.settled_nusd) == ("account", "root", 5, COST)
+    entries = books.sql("SELECT max(seq) FROM entries")[0][0]
+    assert books.sql("SELECT after_seq, limit_nusd FROM cap_limits ORDER BY after_seq") == [(0, 10**9), (entries, 5)]
+    with pytest.raises(SpendError):
+        books.open(key)
+
+
+def test_a_removed_cap_binds_nothing_and_counts_everything_when_set_again(books):
+    """What was spent while there was no cap counts when it comes back, running exchanges too."""
+    key = books.key("team")
+    cap_id = books.cap(10**9, key_id=key)
+    running = books.open(key)
+    books.run(remove_cap, subject=subject_of(books.tx, key_id=key), at=books.tick())
+    assert list_caps(books.tx) == []
+    books.close(books.open(key))
+    between = books.open(key)
+    assert books.cap(10**9, key_id=key) == cap_id
+    held = books.sql("SELECT sum(held_nusd) FROM holds")[0][0]
+    assert counter(books, cap_id) == (COST, held)
+    books.close(between)
+    books.close(running)
+    assert counter(books, cap_id) == (3 * COST, 0)
+    assert [row[0] for row in books.sql("SELECT limit_nusd FROM cap_limits ORDER BY rowid")] == [10**9, None, 10**9]
+
+
+def test_refusals(books):
+    """Unknown subjects and caps that are not there are named."""
+    with pytest.raises(DownstreamError, match="there is no account 'none'"):
+        subject_of(books.tx, account="none")
+    with pytest.raises(DownstreamError, match="there is no key 'none'"):
+        subject_of(books.tx, key_id="none")
+    with pytest.raises(DownstreamError, match="this account has no lifetime cap"):
+        books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
+
+
+def test_each_change_is_an_audit_event(books):
+    """Setting and removing are told in the chain, with the limit."""
+    books.cap(5, account="root")
+    books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=books.tick())
+    kinds = [row[0] for row in books.sql("SELECT kind FROM audit_events ORDER BY epoch, seq")]
+    assert kinds[-2:] == ["cap.set", "cap.removed"]
+    assert '"limit_nusd":5' in books.sql("SELECT body FROM audit_events WHERE kind = 'cap.set'")[0][0]
