@@ -147,6 +147,9 @@ class Limits:
     running: int = attrs.field(
         default=1000, metadata=setting(COUNT, "The most exchanges at once; over it requests are refused as overloaded.")
     )
+    auth_failures_per_minute: int = attrs.field(
+        default=100, metadata=setting(COUNT, "Failed authentications of one address before it is told to wait.")
+    )
     sse_line_bytes: int = attrs.field(default=MIB, metadata=setting(BYTES, "The longest line of a provider's stream."))
     sse_event_bytes: int = attrs.field(
         default=MIB, metadata=setting(BYTES, "The largest event of a provider's stream.")
@@ -228,6 +231,9 @@ class ModelConfig:
         ),
     )
     """Thousandths of a byte."""
+    image_tokens: int = attrs.field(
+        default=1600, metadata=setting(TOKENS, "The most input tokens that one image can cost, for the hold.")
+    )
     slice_tokens: int = attrs.field(
         default=1024, metadata=setting(TOKENS, "How much output of a visible stream is held at a time.")
     )

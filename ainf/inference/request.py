@@ -6,9 +6,9 @@ from typing import Any
 import attrs
 
 
-@attrs.frozen
+@attrs.define
 class InferenceRequest:
-    """One request for an inference, parsed and checked by its protocol.
+    """One request for an inference, parsed and checked by its protocol; nothing changes it but ``forget``.
 
     ``fields`` is the client's JSON object as decoded: the same format is sent on from it untouched, with only the few
     fields replaced that the gateway owns.
@@ -28,3 +28,7 @@ class InferenceRequest:
     has_tools: bool
     fields: Mapping[str, Any] = attrs.field(repr=False)
     """Never shown in logs or errors: it is the client's content."""
+
+    def forget(self) -> None:
+        """Let go of the content: after the commit point nobody asks for it, and a stream may last for long."""
+        self.fields = {}

@@ -1,0 +1,262 @@
+"""The composition root: builds every part of a gateway from its configuration, joins them, and runs them to their end."""
+
+import os
+import secrets
+import signal
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from ainf.admission import ModelTerms
+from ainf.config import Config, ModelConfig, ProviderConfig
+from ainf.exchange.inflight import Inflight, keep_progress
+from ainf.exchange.plan import Backend, Clocks, Services
+from ainf.formats.base import PipeLimits
+from ainf.http.credentials import Authenticator, FailureLimit
+from ainf.http.gateway import Gateway, Model
+from ainf.http.surface import build_surface
+from ainf.inference.errors import AinfError
+from ainf.metering import MeterRatios
+from ainf.protocols.base import ErrorAnswer
+from ainf.protocols.registry import protocol_of_path
+from ainf.providers.base import Target
+from ainf.providers.registry import PROVIDERS
+from ainf.server.launcher import Server
+from ainf.server.limits import ServerLimits, TlsFiles
+from ainf.store.store import Store
+from ainf.telemetry import Telemetry
+from ainf.upstream.client import UpstreamClient
+from ainf.upstream.limits import UpstreamLimits
+
+_DRAINED_WRITE_S = 2.0
+"""The write limit of every connection once the drain time is over (design section 13)."""
+_LAST_WORDS_S = 4.0
+"""How long settlements and terminal frames may take after that, before connections are aborted."""
+
+
+def wall_clock() -> int:
+    """Return microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+def new_id(prefix: str) -> str:
+    """Return an id that sorts by time: 48 bits of milliseconds, 80 of chance."""
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+@attrs.frozen
+class RunningGateway:
+    """A gateway that listens."""
+
+    config: Config
+    gateway: Gateway
+    server: Server
+    store: Store
+    stop: trio.Event
+    """Set it to drain and end."""
+
+    @property
+    def url(self) -> str:
+        """Where it listens (the first of its addresses)."""
+        scheme = "https" if self.config.server.tls_cert else "http"
+        return f"{scheme}://{self.server.bound[0]}"
+
+
+@asynccontextmanager
+async def running_gateway(
+    config: Config, telemetry: Telemetry, *, on_fatal: Callable[[BaseException], None] | None = None
+) -> AsyncIterator[RunningGateway]:
+    """Run a gateway around a block: recovered and listening inside it, drained and closed behind it.
+
+    Cancelled, it ends its exchanges as ``shutdown`` and aborts its connections; their settlements are still made.
+
+    Args:
+        config: a checked configuration.
+        telemetry: where its metrics and logs go.
+        on_fatal: told when the store can no longer keep its promise; the process must end then.
+    """
+    async with Store.open(
+        config.store.url,
+        now=wall_clock,
+        new_id=new_id,
+        kind="gateway",
+        wait_s=config.store.wait_s,
+        on_fatal=on_fatal or _die,
+    ) as store:
+        recovered = await store.recover(wall_clock())
+        telemetry.recovered(len(recovered))
+        telemetry.log.info("recovered", count=len(recovered))
+        gateway = build_gateway(config, telemetry, store)
+        server = _build_server(config, gateway)
+        running = RunningGateway(config, gateway, server, store, trio.Event())
+        async with trio.open_nursery() as background:
+            background.start_soon(
+                keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
+            )
+            async with trio.open_nursery() as nursery:
+                await nursery.start(server.run)
+                nursery.start_soon(_drain_when_told, running)
+                telemetry.log.info("listening", bound=list(server.bound), public_url=config.server.public_url)
+                yield running
+                running.stop.set()
+            background.cancel_scope.cancel()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
+            for client in {id(m.backend.client): m.backend.client for m in gateway.models.values()}.values():
+                await client.aclose()
+        telemetry.log.info("stopped")
+
+
+async def _drain_when_told(running: RunningGateway) -> None:
+    """Drain (design section 13): stop admitting, let streams go on, end the rest with their frame, then abort."""
+    await running.stop.wait()
+    gateway, server, limits = running.gateway, running.server, running.config.server
+    gateway.draining = True
+    server.stop_accepting()
+    gateway.services.telemetry.log.info("draining", running=len(gateway.inflight), drain_s=limits.drain_s)
+    with trio.move_on_after(limits.drain_s):
+        await gateway.inflight.wait_empty()
+    gateway.inflight.shut_down()
+    server.set_write_limit(_DRAINED_WRITE_S)
+    with trio.move_on_after(_LAST_WORDS_S):
+        await gateway.inflight.wait_empty()
+    server.abort_connections()
+
+
+def build_gateway(config: Config, telemetry: Telemetry, store: Store) -> Gateway:
+    """Return the gateway's shared state: services, models with their backends, authentication."""
+    limits = config.limits
+    services = Services(
+        store=store,
+        telemetry=telemetry,
+        clocks=Clocks(
+            early_head_s=limits.early_head_s,
+            heartbeat_s=limits.heartbeat_s,
+            tail_s=limits.tail_s,
+            close_s=config.store.close_s,
+            speak_s=limits.write_s + 5.0,
+            prelude_bytes=limits.prelude_bytes,
+        ),
+        pipe_limits=PipeLimits(line=limits.sse_line_bytes, event=limits.sse_event_bytes, answer=limits.answer_bytes),
+        wall_clock=wall_clock,
+        public_url=config.server.public_url,
+    )
+    backends = {name: _backend(config, provider) for name, provider in config.providers.items()}
+    failures = FailureLimit(limits.auth_failures_per_minute, trio.current_time)
+    return Gateway(
+        services=services,
+        models={name: _model(config, model, backends[model.provider]) for name, model in config.models.items()},
+        authenticator=Authenticator(store, wall_clock, failures),
+        inflight=Inflight(),
+        new_inference_id=lambda: new_id("inf"),
+        new_request_id=lambda: new_id("req"),
+        running_limit=limits.running,
+    )
+
+
+def _backend(config: Config, settings: ProviderConfig) -> Backend:
+    provider = PROVIDERS[settings.format]
+    limits = config.limits
+    client = UpstreamClient(
+        limits=UpstreamLimits(
+            connect_s=limits.connect_s,
+            header_bytes=limits.upstream_header_bytes,
+            idle_s=limits.upstream_idle_s,
+            connections_per_origin=limits.upstream_connections,
+            error_body_bytes=limits.error_body_bytes,
+            error_body_s=limits.error_body_s,
+        ),
+        ca_file=str(settings.ca_file) if settings.ca_file else None,
+        proxy=settings.proxy,
+    )
+    credential = provider.credential(settings.api_key.reveal()) if settings.api_key is not None else ()
+    return Backend(provider, client, (*credential, (b"content-type", b"application/json"), (b"user-agent", b"ainf")))
+
+
+def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
+    settings = config.providers[model.provider]
+    terms = ModelTerms(
+        name=model.name,
+        provider=model.provider,
+        upstream_model=model.upstream_model,
+        max_output_tokens=model.max_output_tokens,
+        min_output_tokens=model.min_output_tokens,
+        price=model.price,
+        ratios=MeterRatios(
+            mean=model.bytes_per_token_milli,
+            low=model.input_bytes_per_token_low_milli,
+            image_tokens=model.image_tokens,
+        ),
+        slice_tokens=model.slice_tokens,
+        hidden_reasoning=model.hidden_reasoning,
+        streams=model.streaming != "reject",
+        tools=model.tools,
+        finish_reasons=model.finish_reasons,
+        money_refusal=model.money_refusal,
+        first_byte_s=model.first_byte_s,
+        silence_s=model.silence_s,
+        exchange_s=model.exchange_s,
+    )
+    return Model(
+        terms, backend, Target(model.provider, model.upstream_model, settings.base_url, settings.max_tokens_field)
+    )
+
+
+def _build_server(config: Config, gateway: Gateway) -> Server:
+    server, limits = config.server, config.limits
+    surface = build_surface(gateway, body_bytes=limits.body_bytes, started_at=wall_clock())
+
+    def error_answer(path: str, error: AinfError) -> bytes:
+        gateway.services.telemetry.rejected(error.code)
+        answer = ErrorAnswer(
+            code=error.code,
+            type=error.type,
+            message=error.message,
+            param=error.param,
+            inference_id=None,
+            billed_nusd=0,
+            request_id=gateway.new_request_id(),
+        )
+        return protocol_of_path(path).error_body(answer)
+
+    return Server(
+        surface,
+        bind=[str(address) for address in server.bind],
+        limits=ServerLimits(
+            write_s=limits.write_s,
+            header_s=limits.header_s,
+            idle_s=limits.idle_s,
+            body_s=limits.body_s,
+            body_bytes=limits.body_bytes,
+            header_bytes=limits.header_bytes,
+            header_lines=limits.header_lines,
+            target_bytes=limits.target_bytes,
+            connections=limits.connections,
+            connections_per_peer=limits.connections_per_peer,
+        ),
+        tls=TlsFiles(server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None,
+        trusted_proxies=[str(network) for network in server.trusted_proxies],
+        error_answer=error_answer,
+        on_connection_error=gateway.services.telemetry.connection_broke,
+    )
+
+
+def _die(error: BaseException) -> None:
+    """End the process at once: the store can no longer keep its promise, and recovery settles what is open."""
+    os.write(2, f"the store failed ({type(error).__name__}); the process ends, recovery will settle\n".encode())
+    os._exit(70)
+
+
+async def _serve(config: Config) -> None:
+    async with running_gateway(config, Telemetry()) as running:
+        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                break
+        running.stop.set()
+
+
+def serve(config: Config) -> None:
+    """Run a gateway until SIGTERM or SIGINT has drained it."""
+    trio.run(_serve, config)

@@ -1,0 +1,86 @@
+"""One call to one provider inside an exchange, and what the ledger is told of it."""
+
+from ainf.exchange.plan import Plan
+from ainf.formats.base import Pipe
+from ainf.inference.errors import UpstreamError
+from ainf.inference.outcome import Evidence
+from ainf.inference.usage import Usage
+from ainf.store.base import AttemptResult
+from ainf.upstream.client import UpstreamCall
+from ainf.upstream.request import UpstreamRequest
+from ainf.upstream.response import UpstreamHead
+
+_ID_BYTES = 200
+_REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
+
+
+class Attempt:
+    """A call to a provider; owned by the exchange, which closes it at its first ending."""
+
+    def __init__(self, plan: Plan, pipe: Pipe, *, max_output_tokens: int | None, started_at: int) -> None:
+        self._plan = plan
+        self.pipe = pipe
+        self.started_at = started_at
+        self.status: int | None = None
+        self.error_code: str | None = None
+        self._provider_request_id: str | None = None
+        wire = plan.backend.provider.write_request(plan.request, plan.target, max_output_tokens)
+        headers = (*plan.backend.headers, (b"x-ainf-inference-id", plan.inference_id.encode()))
+        self.call: UpstreamCall = plan.backend.client.call(UpstreamRequest(wire.url, headers, wire.body))
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the provider took the request on: from then on it may bill."""
+        return self.status == 200
+
+    async def dial(self) -> None:
+        """Send the request and read the head of the answer.
+
+        Raises:
+            UpstreamError: there was none, or it is not a 200; nothing of the provider's own words leaks.
+        """
+        head = await self.call.start()
+        self._notice_head(head)
+        if head.status != 200:
+            body = await self.call.read_error_body()
+            raise self._refusal(head.status, dict(head.headers), body)
+
+    def notice_late_head(self) -> None:
+        """Take a head that stood in the socket when the call was aborted: the provider had taken the request on."""
+        if self.status is None and self.call.head is not None:
+            self._notice_head(self.call.head)
+
+    def _notice_head(self, head: UpstreamHead) -> None:
+        self.status = head.status
+        for name in _REQUEST_ID_HEADERS:
+            if value := head.get(name):
+                self._provider_request_id = value[:_ID_BYTES].decode("ascii", "replace")
+                break
+
+    def _refusal(self, status: int, headers: dict[bytes, bytes], body: bytes) -> UpstreamError:
+        if 200 <= status < 400:
+            # 204, redirects and the rest are no answers to an inference; a redirect is never followed.
+            return UpstreamError("upstream_protocol", f"The provider answered with status {status}.")
+        return self._plan.backend.provider.read_error(status, headers, body)
+
+    def result(self, ended_at: int, usage: Usage, evidence: Evidence, cost_nusd: int) -> AttemptResult:
+        """Return the attempt's own line in the ledger."""
+        terms, answer = self._plan.admission.terms, self.pipe.answer
+        return AttemptResult(
+            model=terms.name,
+            upstream_model=terms.upstream_model,
+            provider=terms.provider,
+            price_version=terms.price.version,
+            started_at=self.started_at,
+            ended_at=ended_at,
+            status=self.status,
+            error_code=self.error_code,
+            provider_request_id=self._provider_request_id,
+            response_id=answer.response_id,
+            raw_usage=answer.raw_usage,
+            raw_finish_reason=answer.raw_finish_reason,
+            usage=usage,
+            evidence=evidence,
+            cost_nusd=cost_nusd,
+            redials=self.call.redials,
+        )

@@ -1,0 +1,73 @@
+"""The exchanges that are running now: their durable progress, and the endings that concern all or some of them."""
+
+from collections.abc import Iterator
+
+import trio
+
+from ainf.exchange.run import Exchange
+from ainf.inference.errors import GatewayError
+from ainf.inference.outcome import Ending, Verdict
+from ainf.store.base import InferenceStore
+from ainf.telemetry import Telemetry
+
+_SHUTTING_DOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down; ask again.")
+_REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked or its account closed.")
+
+
+class Inflight:
+    """The running exchanges of this process, by inference id."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Exchange] = {}
+        self._empty = trio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def __iter__(self) -> Iterator[Exchange]:
+        return iter(list(self._running.values()))
+
+    def add(self, exchange: Exchange) -> None:
+        """Note an exchange that is about to run."""
+        if not self._running:
+            self._empty = trio.Event()
+        self._running[exchange.plan.inference_id] = exchange
+
+    def remove(self, exchange: Exchange) -> None:
+        """Forget an exchange that has ended."""
+        del self._running[exchange.plan.inference_id]
+        if not self._running:
+            self._empty.set()
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing runs."""
+        while self._running:
+            await self._empty.wait()
+
+    def shut_down(self) -> None:
+        """Offer every running exchange the end of the process."""
+        for exchange in self:
+            exchange.offer(_SHUTTING_DOWN)
+
+    def revoke(self, inference_id: str) -> None:
+        """Offer an exchange the end of its key."""
+        if (exchange := self._running.get(inference_id)) is not None:
+            exchange.offer(_REVOKED)
+
+
+async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry, every_s: float) -> None:
+    """Make the progress of all running exchanges durable at every tick, and end those whose key is gone.
+
+    Runs until cancelled. A tick that the store refuses is made up for by the next: progress is cumulative.
+    """
+    while True:
+        await trio.sleep(every_s)
+        progress = [step for exchange in inflight if (step := exchange.progress()) is not None]
+        try:
+            seen = await store.record_progress(progress) if inflight else None
+        except GatewayError as error:
+            telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
+            continue
+        for inference_id in seen.revoked if seen is not None else ():
+            inflight.revoke(inference_id)

@@ -1,0 +1,108 @@
+"""What an exchange is given: its plan, the services it uses, and the client it speaks to."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from ainf.admission import Admission
+from ainf.formats.base import PipeLimits
+from ainf.inference.request import InferenceRequest
+from ainf.protocols.base import ClientProtocol
+from ainf.providers.base import Provider, Target
+from ainf.store.base import InferenceStore, KeyRecord
+from ainf.telemetry import Telemetry
+from ainf.upstream.client import UpstreamClient
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Downstream(Protocol):
+    """One client's answer, spoken in order: ``start``, ``write`` ..., ``finish``.
+
+    A call hands its bytes over whole or aborts the connection within the server's write limit; cancellation does not
+    interrupt it. Speaking to a client that is gone is no error: nothing happens. That it has gone is told to the
+    exchange by whoever watches the connection.
+    """
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Give the head; it may travel with the first bytes."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Give more of the body."""
+        ...
+
+    async def finish(self, data: bytes) -> None:
+        """Give the last of the body and end the answer."""
+        ...
+
+    def abort(self) -> None:
+        """Close the connection at once, without an end of the answer."""
+        ...
+
+
+@attrs.frozen
+class Clocks:
+    """The limits of an exchange that do not follow from its model; seconds and bytes."""
+
+    early_head_s: float
+    heartbeat_s: float
+    tail_s: float
+    close_s: float
+    speak_s: float
+    """The longest that the last words to a client may take; the server's write limit ends them sooner."""
+    prelude_bytes: int
+
+
+@attrs.frozen
+class Backend:
+    """A configured provider, ready to be called."""
+
+    provider: Provider
+    client: UpstreamClient
+    headers: Headers = attrs.field(repr=False)
+    """Credentials and all else that every request to it carries."""
+
+
+@attrs.frozen
+class Services:
+    """What all exchanges of a process share."""
+
+    store: InferenceStore
+    telemetry: Telemetry
+    clocks: Clocks
+    pipe_limits: PipeLimits
+    wall_clock: Callable[[], int]
+    """Microseconds since 1970 UTC, for records; never for limits."""
+    public_url: str
+
+
+@attrs.frozen
+class Plan:
+    """One admitted request, before anything was written."""
+
+    inference_id: str
+    key: KeyRecord
+    request: InferenceRequest
+    protocol: ClientProtocol
+    admission: Admission
+    backend: Backend
+    target: Target
+    fingerprint: bytes
+    deadline_s: float
+    """The longest that this exchange may run, from now."""
+    sdk_retry_count: int | None = None
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    inference_shape: bool = False
+    """Whether a whole answer also carries ``content``, ``cost`` and ``audit_url`` (POST /v1/inference)."""
+
+    @property
+    def finish_reasons(self) -> str:
+        """How this client is told of a cap in an ending."""
+        return self.admission.terms.finish_reasons or self.key.finish_reasons
+
+    @property
+    def money_refusal(self) -> str:
+        """The status of a money refusal for this client."""
+        return self.admission.terms.money_refusal or self.key.money_refusal

@@ -1,0 +1,268 @@
+"""One exchange, the whole story on one screen: open, pump, settle, speak.
+
+The pump reads, meters and writes; beside it run only watchers, which can only offer an ending. The first offer wins: it
+closes the provider's socket and cancels the pump before anything is awaited. What follows has one call site: settle,
+then speak. Nothing here is a generator, and nothing that must happen lives anywhere but in ``run``'s ``finally``.
+"""
+
+import contextlib
+from collections.abc import Callable
+
+import trio
+
+from ainf.exchange.answers import own_headers, stream_head
+from ainf.exchange.attempt import Attempt
+from ainf.exchange.ending import conclude
+from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
+from ainf.exchange.plan import Downstream, Plan, Services
+from ainf.exchange.speech import Speech
+from ainf.exchange.watch import ClockWatcher, Limits
+from ainf.formats.base import Reading
+from ainf.inference.errors import AinfError, UpstreamError
+from ainf.inference.events import FinishReason
+from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
+from ainf.store.base import AttemptPlan, Extended, Extension, Opened, Opening, Progress
+
+_SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
+_OUT_OF_MONEY = Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", "A cap on this key or account is used up.")
+_REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked.")
+_OUT_OF_BOUNDS = Verdict(
+    Ending.UPSTREAM_ERROR, "upstream_protocol", "The provider produced far more than the request's output limit."
+)
+_DEFECT = Verdict(Ending.INTERNAL_ERROR, "internal_error", "The gateway failed; report the inference id.")
+_CLIENT_GONE = Verdict(Ending.CLIENT_DISCONNECTED)
+
+
+class Exchange:
+    """One inference from its opening to its terminal frame.
+
+    ``offer`` may be called by anyone, at any time, from the trio thread: the connection's watcher, an operator, the
+    drain. ``run`` is called once.
+    """
+
+    def __init__(self, plan: Plan, services: Services, downstream: Downstream) -> None:
+        self.plan = plan
+        self.services = services
+        self.arbiter = OutcomeArbiter(self._on_first_offer)
+        self.speech = Speech(downstream)
+        self.attempt: Attempt | None = None
+        self.hold: RunningHold
+        self.clamp_tokens: int | None = None
+        self.opened_at_s = trio.current_time()
+        self.first_byte_s: float | None = None
+        self.own_headers: list[tuple[bytes, bytes]] = []
+        self.body_ended = False
+        self._scope = trio.CancelScope()
+        self._tail = trio.CancelScope()
+        self._provider_ended = False
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._reported_progress = -1
+        self._watcher: ClockWatcher
+        self._spawn: Callable[[], None]
+
+    def offer(self, verdict: Verdict) -> bool:
+        """Offer an ending; return whether it won."""
+        return self.arbiter.offer(verdict)
+
+    def client_gone(self) -> None:
+        """Offer the client's leaving; the connection's watcher calls this."""
+        self.arbiter.offer(_CLIENT_GONE)
+
+    def _on_first_offer(self, verdict: Verdict) -> None:
+        del verdict
+        if self._provider_ended:
+            # Its evidence is in: read on for usage and the end of the body, but not for long.
+            self._tail.deadline = trio.current_time() + self.services.clocks.tail_s
+            return
+        if self.attempt is not None:
+            self.attempt.call.abort()
+        self._scope.cancel()
+
+    async def run(self) -> None:
+        """Run the exchange to its end.
+
+        Cancelled from outside, it ends as ``shutdown``, settled like any other.
+
+        Raises:
+            AinfError: the opening was refused: nothing is open, nothing was dialled, nothing was said.
+        """
+        opened = await self.services.store.open_inference(self._opening())
+        # No await from here to the try: what is open must reach the finally that closes it.
+        try:
+            self._begin(opened)
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    self._spawn = lambda: nursery.start_soon(self._extend_ahead)
+                    nursery.start_soon(self._watcher.run)
+                    await self._pump()
+                    nursery.cancel_scope.cancel()
+        except* Exception as defects:  # noqa: BLE001 - expected failures are offers; what comes here is a bug
+            self.services.telemetry.defect("exchange", defects, inference_id=self.plan.inference_id)
+            self.arbiter.offer(_DEFECT)
+        finally:
+            self.arbiter.offer(_SHUTDOWN)  # told no, unless the whole task was cancelled from outside
+            await conclude(self)
+
+    def _opening(self) -> Opening:
+        plan, terms = self.plan, self.plan.admission.terms
+        return Opening(
+            inference_id=plan.inference_id,
+            at=self.services.wall_clock(),
+            key_id=plan.key.key_id,
+            protocol=plan.protocol.name,
+            path=plan.request.path,
+            stream=plan.request.stream,
+            requested_model=plan.request.model,
+            attempt=AttemptPlan(terms.name, terms.upstream_model, terms.provider, terms.price),
+            ask=plan.admission.ask,
+            input_bytes=plan.request.input_bytes,
+            input_tokens_estimate=plan.admission.input_tokens_estimate,
+            fingerprint=plan.fingerprint,
+            sdk_retry_count=plan.sdk_retry_count,
+            labels=plan.labels,
+        )
+
+    def _begin(self, opened: Opened) -> None:
+        """Take what the opening granted."""
+        services, terms = self.services, self.plan.admission.terms
+        services.telemetry.exchange_started()
+        self.clamp_tokens = opened.clamp_tokens
+        self.hold = RunningHold(self.plan.admission, opened.held_nusd, opened.clamp_tokens, self._extend)
+        self.own_headers = own_headers(self.plan, services.public_url, opened.clamp_tokens)
+        limits = Limits(
+            exchange_s=self.plan.deadline_s,
+            first_byte_s=terms.first_byte_s,
+            silence_s=terms.silence_s,
+            is_stream=self.plan.request.stream,
+        )
+        early_head = stream_head(self.own_headers, is_wrapped=None)
+        self._watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, early_head)
+
+    async def _pump(self) -> None:
+        """Dial, read, meter and write, until the body or the exchange ends. Expected failures become offers."""
+        pipe = self.plan.protocol.open_pipe(
+            self.plan.request, self.plan.backend.provider.format, self.services.pipe_limits
+        )
+        await trio.lowlevel.checkpoint_if_cancelled()  # an ending that came first dials nothing
+        self.attempt = Attempt(
+            self.plan, pipe, max_output_tokens=self.clamp_tokens, started_at=self.services.wall_clock()
+        )
+        try:
+            await self.attempt.dial()
+            with self._tail:
+                await self._relay(self.attempt)
+        except UpstreamError as error:
+            if self._offer_error(Ending.UPSTREAM_ERROR, error):
+                self.attempt.error_code = error.code
+        except KeyRevokedError:
+            self.offer(_REVOKED)
+        except OutOfBoundsError:
+            self.offer(_OUT_OF_BOUNDS)
+        except AinfError as error:  # of the store, asked for more of the hold
+            self._offer_error(Ending.TERMINATED, error)
+
+    def _offer_error(self, ending: Ending, error: AinfError) -> bool:
+        return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))
+
+    async def _relay(self, attempt: Attempt) -> None:
+        """Hand over what arrives, one read at a time."""
+        call, pipe, hold = attempt.call, attempt.pipe, self.hold
+        answer = pipe.answer
+        while data := await call.receive():
+            reading = pipe.receive(data)
+            if reading.is_meaningful:
+                self._watcher.touch()
+            hold.received += reading.output_bytes
+            self._notice(attempt)
+            if reading.data or reading.is_content:
+                await self._deliver(attempt, reading)
+            if hold.received >= hold.wants_more_at and self.arbiter.verdict is None:
+                self._spawn()
+            if answer.error is not None:
+                return
+        self.body_ended = True
+        reading = pipe.receive_eof()
+        hold.received += reading.output_bytes
+        self._notice(attempt)
+        await self._deliver(attempt, reading)
+        if answer.raw_finish_reason is None and answer.error is None:
+            raise UpstreamError("upstream_truncated", "The provider's answer broke off before its end.")
+
+    def _notice(self, attempt: Attempt) -> None:
+        """Act on what the last read said of the answer: an error, or the evidence of its end."""
+        answer = attempt.pipe.answer
+        if self._provider_ended or (answer.raw_finish_reason is None and answer.error is None):
+            return
+        # Either way the provider has ended by its own word: what came before it is still handed over.
+        self._provider_ended = True
+        if answer.raw_finish_reason is not None:
+            clamp_reached = self.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
+            self.offer(_OUT_OF_MONEY if clamp_reached else Verdict(Ending.COMPLETED))
+        elif answer.error is not None:
+            attempt.error_code = answer.error.code
+            self._offer_error(Ending.UPSTREAM_ERROR, answer.error)
+            attempt.call.abort()
+
+    async def _deliver(self, attempt: Attempt, reading: Reading) -> None:
+        """Hand a reading to the client: the prelude is kept until there is content, and money goes before bytes."""
+        if self.first_byte_s is None:
+            if not reading.is_content:
+                self._keep(reading.data)
+                return
+            await self._commit(attempt)
+        if self._provider_ended and self.hold.received > self.hold.covered:
+            await self._cover_last(self.hold.received)
+        while self.hold.received > self.hold.covered and not self._provider_ended:
+            within = self.hold.covered - self.hold.delivered
+            piece, reading = attempt.pipe.split(reading, within)
+            if piece.data:
+                await self._hand_over(piece.data, piece.output_bytes)
+            if not await self.hold.cover(self.hold.received):
+                self.offer(_OUT_OF_MONEY)
+                return
+        if reading.data:
+            await self._hand_over(reading.data, reading.output_bytes)
+
+    async def _cover_last(self, size: int) -> None:
+        """Grow the hold for output that has already ended: what it does not grow by is posted as overrun."""
+        with contextlib.suppress(KeyRevokedError, OutOfBoundsError, AinfError):
+            await self.hold.cover(size)
+
+    def _keep(self, data: bytes) -> None:
+        self._kept.append(data)
+        self._kept_bytes += len(data)
+        if self._kept_bytes > self.services.clocks.prelude_bytes:
+            raise UpstreamError("upstream_protocol", "The provider sent too much before any content.")
+
+    async def _commit(self, attempt: Attempt) -> None:
+        """Pass the commit point: the head goes out, with the prelude that was kept; the request is forgotten."""
+        self.first_byte_s = trio.current_time() - self.opened_at_s
+        self.plan.request.forget()
+        if self.plan.request.stream:
+            await self.speech.start(200, stream_head(self.own_headers, is_wrapped=attempt.pipe.is_wrapped))
+            if prelude := b"".join(self._kept):
+                await self.speech.write(prelude)
+        self._kept.clear()
+
+    async def _hand_over(self, data: bytes, output_bytes: int) -> None:
+        await self.speech.write(data)
+        self.hold.delivered += output_bytes
+
+    async def _extend(self, want: int, least: int) -> Extended:
+        at = self.services.wall_clock()
+        return await self.services.store.extend_hold(Extension(self.plan.inference_id, at, want, least))
+
+    async def _extend_ahead(self) -> None:
+        try:
+            await self.hold.extend_ahead()
+        except KeyRevokedError:
+            self.offer(_REVOKED)
+
+    def progress(self) -> Progress | None:
+        """Return how far this exchange has come, if that is further than when last asked."""
+        if self.attempt is None or not self.attempt.has_head or self.hold.received == self._reported_progress:
+            return None
+        self._reported_progress = self.hold.received
+        usage = self.hold.metered(self.hold.received)
+        return Progress(self.plan.inference_id, usage, self.hold.metered_cost(self.hold.received), self.hold.delivered)

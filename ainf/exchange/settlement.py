@@ -1,0 +1,146 @@
+"""From an ending to its numbers: what was used, how well that is founded, what it costs. Pure arithmetic, one place.
+
+Rules (design section 9): a provider that ended by its own evidence is settled at its reported usage, if that can be
+true; everything else at our count of what it sent, once it had taken the request on with a 200 head; before that at
+zero. A stream that ran out of money is settled inside its hold.
+"""
+
+import attrs
+
+from ainf.exchange.attempt import Attempt
+from ainf.exchange.hold import RunningHold
+from ainf.exchange.plan import Plan
+from ainf.formats.base import Answer
+from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
+from ainf.inference.usage import Usage
+from ainf.metering import is_believable
+from ainf.pricing import cost
+from ainf.store.base import Closing
+
+NOTHING = Usage()
+
+
+@attrs.frozen
+class Reckoning:
+    """The numbers of an end."""
+
+    usage: Usage
+    evidence: Evidence
+    cost_nusd: int
+    usage_rejected: bool = False
+    """The provider reported usage that cannot be true."""
+
+
+def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold) -> Reckoning:
+    """Return what an exchange has used and costs."""
+    if attempt is None or not attempt.has_head:
+        return Reckoning(NOTHING, Evidence.METERED, 0)
+    answer = attempt.pipe.answer
+    price = plan.admission.terms.price
+    reported = answer.usage if answer.usage is not None and _believes(answer.usage, plan, hold) else None
+    rejected = answer.raw_usage is not None and reported is None
+    if reported is not None and answer.raw_finish_reason is not None:
+        return Reckoning(reported, Evidence.REPORTED, cost(price, reported))
+    is_cut = verdict.ending is Ending.SPEND_CAP_EXCEEDED
+    # Cut for money: what came beyond the hold was not handed over, and is not charged.
+    usage = hold.metered(min(hold.received, hold.covered) if is_cut else hold.received)
+    if reported is not None:
+        usage = attrs.evolve(
+            usage, input_tokens=reported.input_tokens, cached_input_tokens=reported.cached_input_tokens
+        )
+    amount = cost(price, usage)
+    return Reckoning(usage, Evidence.METERED, min(amount, hold.held_nusd) if is_cut else amount, rejected)
+
+
+def _believes(usage: Usage, plan: Plan, hold: RunningHold) -> bool:
+    if hold.received and not usage.output_tokens:
+        return False  # how some providers say "not counted"
+    metered = hold.metered(hold.received)
+    return is_believable(
+        usage,
+        input_tokens=plan.admission.input_tokens_bound,
+        output_tokens=max(metered.output_tokens, plan.admission.own_limit_tokens),
+    )
+
+
+def finish_reason_of(verdict: Verdict, answer: Answer | None, finish_reasons: str) -> str | None:
+    """Return the finish reason that the client is told."""
+    match verdict.ending:
+        case Ending.COMPLETED:
+            return answer.raw_finish_reason if answer else None
+        case Ending.SPEND_CAP_EXCEEDED:
+            return "length" if finish_reasons == "strict" else "spend_cap_exceeded"
+        case Ending.CLIENT_DISCONNECTED:
+            return None
+        case _:
+            return "error"
+
+
+@attrs.frozen
+class End:
+    """An exchange at its end: everything that its closing, its terminal frame and its log line are made of."""
+
+    plan: Plan
+    outcome: Outcome
+    hold: RunningHold
+    attempt: Attempt | None
+    cost_nusd: int | None
+    """None where it could not be computed: the whole hold is taken."""
+    usage_rejected: bool
+    clamp_tokens: int | None
+
+    def closing(self, at: int) -> Closing:
+        """Return the record of this end."""
+        outcome, attempt = self.outcome, self.attempt
+        line = (
+            (attempt.result(at, outcome.usage, outcome.evidence, outcome.billed_nusd),) if attempt is not None else ()
+        )
+        return Closing(
+            inference_id=self.plan.inference_id,
+            at=at,
+            ending=outcome.ending,
+            error_code=outcome.verdict.code,
+            finish_reason=outcome.finish_reason,
+            usage=outcome.usage,
+            evidence=outcome.evidence,
+            cost_nusd=self.cost_nusd,
+            output_bytes=self.hold.delivered,
+            attempts=line,
+            notes=self.notes(),
+        )
+
+    def notes(self) -> dict[str, int | bool]:
+        """Return what an auditor should know besides; empty for a plain end."""
+        notes: dict[str, int | bool] = {}
+        if self.usage_rejected:
+            notes["usage_rejected"] = True
+        if self.clamp_tokens is not None:
+            notes["clamp_tokens"] = self.clamp_tokens
+        if undelivered := self.hold.received - self.hold.delivered:
+            notes["undelivered_bytes"] = undelivered
+        if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
+            notes["opaque_frames"] = opaque
+        return notes
+
+
+def end_of(
+    plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, *, clamp_tokens: int | None
+) -> End:
+    """Return the end that a verdict makes of an exchange."""
+    reckoning = reckon(plan, verdict, attempt, hold)
+    answer = attempt.pipe.answer if attempt is not None else None
+    outcome = Outcome(
+        verdict,
+        finish_reason_of(verdict, answer, plan.finish_reasons),
+        reckoning.usage,
+        reckoning.evidence,
+        reckoning.cost_nusd,
+    )
+    return End(plan, outcome, hold, attempt, reckoning.cost_nusd, reckoning.usage_rejected, clamp_tokens)
+
+
+def blind_end(plan: Plan, verdict: Verdict, hold: RunningHold, *, clamp_tokens: int | None) -> End:
+    """Return the end of an exchange whose cost cannot be computed: the whole hold, evidence ``none``."""
+    finish_reason = finish_reason_of(verdict, None, plan.finish_reasons)
+    outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
+    return End(plan, outcome, hold, None, None, usage_rejected=False, clamp_tokens=clamp_tokens)

@@ -1,0 +1,76 @@
+"""What is said to one client: the head, the frames, the heartbeats between them, the end. One speaker at a time."""
+
+import trio
+
+from ainf.exchange.plan import Downstream, Headers
+from ainf.sse import HEARTBEAT
+
+
+class Speech:
+    """The client's side of one exchange.
+
+    The pump writes; the clock watcher may start the head early and beat between frames. A beat is skipped while the
+    pump is writing, and the pump waits for a beat under way, so that no heartbeat can stand inside a frame.
+    """
+
+    def __init__(self, downstream: Downstream) -> None:
+        self._downstream = downstream
+        self._beating: trio.Event | None = None
+        self._writing = False
+        self.started = False
+        self.finished = False
+        self.last_said = trio.current_time()
+        self.held_up_s = 0.0
+        """How long the client has made the pump wait, in all."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the pump is handing bytes over: what waits then is the client, not the provider."""
+        return self._writing
+
+    async def write(self, data: bytes) -> None:
+        """Hand frames over whole."""
+        if self._beating is not None:
+            await self._beating.wait()
+        self._writing = True
+        since = trio.current_time()
+        try:
+            await self._downstream.write(data)
+        finally:
+            self._writing = False
+            self.last_said = trio.current_time()
+            self.held_up_s += self.last_said - since
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Give the head, unless it was given."""
+        if self._beating is not None:
+            await self._beating.wait()
+        if not self.started:
+            self.started = True  # before the await: whoever asks next must not start it again
+            await self._downstream.start(status, headers)
+
+    async def beat(self, head: Headers) -> None:
+        """Say that we are still there, with the head before it where none was given yet."""
+        if self._writing or self._beating is not None or self.finished:
+            return
+        self._beating = trio.Event()
+        try:
+            if not self.started:
+                self.started = True
+                await self._downstream.start(200, head)
+            await self._downstream.write(HEARTBEAT)
+        finally:
+            self.last_said = trio.current_time()
+            self._beating.set()
+            self._beating = None
+
+    async def finish(self, data: bytes) -> None:
+        """Give the terminal frame, once, and end the answer."""
+        assert not self.finished
+        self.finished = True
+        await self._downstream.finish(data)
+
+    def abort(self) -> None:
+        """Close the connection without an end."""
+        self.finished = True
+        self._downstream.abort()

@@ -1,0 +1,88 @@
+"""The watcher of an exchange's clocks: it may beat, start the head early, or offer an ending. It decides nothing else.
+
+Clocks (design section 8): the whole exchange; the first meaningful event of a stream; silence between meaningful events
+(comments, pings and empty deltas do not count). Silence is the provider's only while we are waiting for it: the time in
+which a slow client holds us up is the write limit's business.
+"""
+
+import math
+
+import attrs
+import trio
+
+from ainf.exchange.plan import Clocks, Headers
+from ainf.exchange.speech import Speech
+from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
+
+
+@attrs.frozen
+class Limits:
+    """The limits of one exchange, in seconds."""
+
+    exchange_s: float
+    first_byte_s: float
+    silence_s: float
+    is_stream: bool
+    """A whole answer has only the exchange clock, and nothing to beat in."""
+
+
+class ClockWatcher:
+    """Watches one exchange; the pump tells it of meaningful events by ``touch``."""
+
+    def __init__(self, arbiter: OutcomeArbiter, speech: Speech, limits: Limits, clocks: Clocks, head: Headers) -> None:
+        self._arbiter = arbiter
+        self._speech = speech
+        self._limits = limits
+        self._clocks = clocks
+        self._head = head
+        self._started = trio.current_time()
+        self._last_event = self._started
+        self._held_up_then = 0.0
+        self._has_event = False
+
+    def touch(self) -> None:
+        """Note a meaningful event of the provider."""
+        self._last_event = trio.current_time()
+        self._held_up_then = self._speech.held_up_s
+        self._has_event = True
+
+    async def run(self) -> None:
+        """Watch until cancelled or an ending was found."""
+        while self._arbiter.verdict is None:
+            now = trio.current_time()
+            if verdict := self._overdue(now):
+                self._arbiter.offer(verdict)
+                return
+            if now >= self._beat_due():
+                await self._speech.beat(self._head)
+            # A beat skipped because the pump is writing is due again a little later, not at once.
+            await trio.sleep_until(max(self._next_due(), trio.current_time() + 0.01))
+
+    def _next_due(self) -> float:
+        return min(self._exchange_due(), self._silence_due(), self._beat_due())
+
+    def _overdue(self, now: float) -> Verdict | None:
+        if now >= self._exchange_due():
+            return Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The request ran into its deadline.")
+        if now >= self._silence_due():
+            waited = "did not begin to answer" if not self._has_event else "was silent for too long"
+            return Verdict(Ending.UPSTREAM_ERROR, "upstream_timeout", f"The provider {waited}.")
+        return None
+
+    def _exchange_due(self) -> float:
+        return self._started + self._limits.exchange_s
+
+    def _silence_due(self) -> float:
+        if not self._limits.is_stream:
+            return math.inf
+        if self._speech.is_writing:
+            return trio.current_time() + self._limits.silence_s
+        held_up = self._speech.held_up_s - self._held_up_then
+        return self._last_event + held_up + (self._limits.silence_s if self._has_event else self._limits.first_byte_s)
+
+    def _beat_due(self) -> float:
+        if not self._limits.is_stream:
+            return math.inf
+        if not self._speech.started:
+            return self._started + self._clocks.early_head_s
+        return self._speech.last_said + self._clocks.heartbeat_s

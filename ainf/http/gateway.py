@@ -1,0 +1,145 @@
+"""What the routes share: the gateway as one process composes it, and the way from a request to an exchange."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import msgspec
+
+from ainf.admission import KeyRights, ModelTerms, admit, check_rights, unknown_model
+from ainf.exchange.inflight import Inflight
+from ainf.exchange.plan import Backend, Plan, Services
+from ainf.http.credentials import Authenticator
+from ainf.inference.errors import DownstreamError, GatewayError
+from ainf.inference.request import InferenceRequest
+from ainf.protocols.base import ClientProtocol
+from ainf.providers.base import Target
+from ainf.store.base import KeyRecord
+
+_LABELS = 10
+_LABEL_BYTES = 64
+_NOT_IN_FINGERPRINT = ("stream", "stream_options")
+
+
+@attrs.frozen
+class Model:
+    """A configured model with the backend that serves it."""
+
+    terms: ModelTerms
+    backend: Backend
+    target: Target
+
+
+@attrs.define
+class Gateway:
+    """Everything that the routes need. ``draining`` is set once, when the process is told to stop."""
+
+    services: Services
+    models: Mapping[str, Model]
+    authenticator: Authenticator
+    inflight: Inflight
+    new_inference_id: Callable[[], str]
+    new_request_id: Callable[[], str]
+    running_limit: int
+    draining: bool = False
+
+    def check_open(self) -> None:
+        """Refuse new inferences when the gateway is stopping or full.
+
+        Raises:
+            GatewayError: ``shutting_down``, ``overloaded``.
+        """
+        if self.draining:
+            raise GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
+        if len(self.inflight) >= self.running_limit:
+            raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
+
+    def plan(
+        self, key: KeyRecord, request: InferenceRequest, protocol: ClientProtocol, headers: Mapping[bytes, bytes]
+    ) -> Plan:
+        """Return the plan of a request that may be opened.
+
+        Raises:
+            DownstreamError: its model, its fields or its headers cannot be honoured.
+        """
+        model = self.models.get(request.model)
+        if model is None:
+            raise unknown_model(request.model)
+        check_rights(KeyRights(key.models, key.endpoints), request.path, request.model)
+        model.backend.provider.check(request)
+        return Plan(
+            inference_id=self.new_inference_id(),
+            key=key,
+            request=request,
+            protocol=protocol,
+            admission=admit(request, model.terms),
+            backend=model.backend,
+            target=model.target,
+            fingerprint=fingerprint(key.account_id, request),
+            deadline_s=_deadline(headers, model.terms.exchange_s),
+            sdk_retry_count=_retry_count(headers),
+            labels=_labels(headers),
+        )
+
+    def visible_models(self, key: KeyRecord) -> list[Model]:
+        """Return the models that a key may use."""
+        return [model for name, model in self.models.items() if key.models is None or name in key.models]
+
+
+def fingerprint(account_id: str, request: InferenceRequest) -> bytes:
+    """Return the digest by which the same body of the same account is known again, streamed or not.
+
+    Keyed by the account, so that equal bodies of different accounts cannot be told to be equal.
+    """
+    body: dict[str, Any] = {name: value for name, value in request.fields.items() if name not in _NOT_IN_FINGERPRINT}
+    return hashlib.blake2b(
+        msgspec.json.encode(body, order="deterministic"), digest_size=16, key=account_id.encode()[:64]
+    ).digest()
+
+
+def _deadline(headers: Mapping[bytes, bytes], longest_s: float) -> float:
+    text = headers.get(b"x-ainf-deadline-ms")
+    if text is None:
+        return longest_s
+    if not (text.isdigit() and 0 < len(text) <= 9 and int(text)):
+        raise DownstreamError(
+            "invalid_value",
+            "x-ainf-deadline-ms must be a whole number of milliseconds over 0.",
+            param="x-ainf-deadline-ms",
+        )
+    return min(longest_s, int(text) / 1000)
+
+
+def _retry_count(headers: Mapping[bytes, bytes]) -> int | None:
+    text = headers.get(b"x-stainless-retry-count", b"")
+    return int(text) if text.isdigit() and len(text) <= 4 else None
+
+
+def _labels(headers: Mapping[bytes, bytes]) -> dict[str, str]:
+    """Read ``x-ainf-labels: run=17, user=ann``.
+
+    Raises:
+        DownstreamError: ``invalid_value``: too many, too long, or not of this form.
+    """
+    text = headers.get(b"x-ainf-labels", b"").strip()
+    if not text:
+        return {}
+    labels = {}
+    for part in text.split(b","):
+        name, found, value = (piece.strip() for piece in part.partition(b"="))
+        if not (found and name and part.isascii() and max(len(name), len(value)) <= _LABEL_BYTES):
+            raise _bad_labels()
+        labels[name.decode()] = value.decode()
+    if len(labels) > _LABELS:
+        raise _bad_labels()
+    return labels
+
+
+def _bad_labels() -> DownstreamError:
+    return DownstreamError(
+        "invalid_value",
+        f"x-ainf-labels must be at most {_LABELS} pairs `name=value`, comma-separated, each part at most "
+        f"{_LABEL_BYTES} characters long.",
+        param="x-ainf-labels",
+    )

@@ -1,0 +1,74 @@
+"""The routes that run exchanges."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from quart import Response, request
+
+from ainf.exchange.answers import error_reply
+from ainf.exchange.run import Exchange
+from ainf.formats.json import load_json
+from ainf.http.credentials import peer_of
+from ainf.http.gateway import Gateway
+from ainf.http.seam import SCOPE_KEY, Seam
+from ainf.inference.errors import AinfError, DownstreamError
+from ainf.protocols.base import ClientProtocol
+from ainf.store.base import KeyRecord, Rejection
+
+_JSON = b"application/json"
+
+
+class InferenceRoute:
+    """One path on which one protocol is spoken."""
+
+    def __init__(self, gateway: Gateway, protocol: ClientProtocol, *, inference_shape: bool = False) -> None:
+        self._gateway = gateway
+        self._protocol = protocol
+        self._inference_shape = inference_shape
+
+    async def answer(self) -> Response:
+        """Answer one request: admitted, it is an exchange; refused, an error in the client's protocol."""
+        scope: Mapping[str, Any] = request.scope
+        seam: Seam = scope[SCOPE_KEY]
+        key = None
+        try:
+            headers = scope["headers"]
+            key = await self._gateway.authenticator.authenticate(headers, peer_of(scope))
+            self._gateway.check_open()
+            await self._infer(scope["path"], seam, key, dict(headers))
+        except AinfError as error:
+            await self._refuse(seam, key, error, scope["path"])
+        return Response(b"", 200)  # dropped by the seam: the client was answered
+
+    async def _infer(self, path: str, seam: Seam, key: KeyRecord, headers: Mapping[bytes, bytes]) -> None:
+        gateway = self._gateway
+        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
+            raise DownstreamError("unsupported_media_type", "Send the body as application/json.")
+        body = await request.get_data(cache=False)
+        parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body))
+        del body  # a long stream must not keep its request in memory
+        plan = gateway.plan(key, parsed, self._protocol, headers)
+        if self._inference_shape:
+            plan = attrs.evolve(plan, inference_shape=True)
+        exchange = Exchange(plan, gateway.services, seam)
+        seam.attach(exchange.client_gone)
+        gateway.inflight.add(exchange)
+        try:
+            await exchange.run()
+        except AinfError:
+            seam.detach()
+            raise
+        finally:
+            gateway.inflight.remove(exchange)
+
+    async def _refuse(self, seam: Seam, key: KeyRecord | None, error: AinfError, path: str) -> None:
+        """Answer a request that was not admitted; where a known key made it, the audit trail is told."""
+        services = self._gateway.services
+        services.telemetry.rejected(error.code)
+        if key is not None:
+            services.store.note_rejection(Rejection(key.key_id, error.code, path, services.wall_clock()))
+        money_refusal = key.money_refusal if key is not None else "402"
+        await seam.reply(
+            error_reply(self._protocol, error, request_id=self._gateway.new_request_id(), money_refusal=money_refusal)
+        )

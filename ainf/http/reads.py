@@ -1,0 +1,70 @@
+"""The routes that only read: models, receipts, health, metrics."""
+
+import msgspec
+from quart import Response, request
+
+from ainf.http.credentials import peer_of
+from ainf.http.gateway import Gateway
+from ainf.inference.errors import DownstreamError
+from ainf.store.base import KeyRecord
+from ainf.telemetry import METRICS_CONTENT_TYPE
+
+_MICROSECONDS = 1_000_000
+
+
+class ReadRoutes:
+    """Routes that write nothing."""
+
+    def __init__(self, gateway: Gateway, started_at: int) -> None:
+        self._gateway = gateway
+        self._created = started_at // _MICROSECONDS
+
+    async def models(self) -> Response:
+        """List the models that the key may use, as OpenAI's API does."""
+        key = await self._key()
+        data = [
+            {"id": model.terms.name, "object": "model", "created": self._created, "owned_by": model.terms.provider}
+            for model in self._gateway.visible_models(key)
+        ]
+        return _json({"object": "list", "data": data})
+
+    async def model(self, name: str) -> Response:
+        """Show one model, as OpenAI's API does."""
+        key = await self._key()
+        for model in self._gateway.visible_models(key):
+            if model.terms.name == name:
+                owner = model.terms.provider
+                return _json({"id": name, "object": "model", "created": self._created, "owned_by": owner})
+        raise DownstreamError("model_not_found", "There is no such model; GET /v1/models lists those that are.")
+
+    async def receipt(self, inference_id: str) -> Response:
+        """Show the receipt of an exchange of the key's own account; any other is as unknown as one that never was."""
+        key = await self._key()
+        receipt = await self._gateway.services.store.receipt(inference_id)
+        if receipt is None or receipt["account_id"] != key.account_id:
+            raise DownstreamError("not_found", "There is no such inference.")
+        return _json(receipt)
+
+    async def healthz(self) -> Response:
+        """Say that the process runs."""
+        return _json({"status": "ok"})
+
+    async def readyz(self) -> Response:
+        """Say whether new inferences are taken.
+
+        Raises:
+            GatewayError: ``shutting_down``, ``overloaded``.
+        """
+        self._gateway.check_open()
+        return _json({"status": "ready", "running": len(self._gateway.inflight)})
+
+    async def metrics(self) -> Response:
+        """Give the metrics in Prometheus's text format."""
+        return Response(self._gateway.services.telemetry.exposition(), content_type=METRICS_CONTENT_TYPE)
+
+    async def _key(self) -> KeyRecord:
+        return await self._gateway.authenticator.authenticate(request.scope["headers"], peer_of(request.scope))
+
+
+def _json(value: object) -> Response:
+    return Response(msgspec.json.encode(value), content_type="application/json")

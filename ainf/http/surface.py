@@ -1,0 +1,77 @@
+"""The application: every route, and JSON for whatever goes wrong outside them."""
+
+from quart import Response, request
+from quart_trio import QuartTrio
+from werkzeug.exceptions import HTTPException
+
+from ainf.exchange.answers import error_reply
+from ainf.http.gateway import Gateway
+from ainf.http.inference import InferenceRoute
+from ainf.http.reads import ReadRoutes
+from ainf.http.seam import seam_middleware
+from ainf.inference.errors import AinfError, DownstreamError, GatewayError
+from ainf.protocols.registry import PROTOCOLS, protocol_of_path
+
+# What Quart and its router refuse by themselves, in our words.
+_HTTP_ERRORS = {
+    404: ("not_found", "There is nothing at this path."),
+    405: ("method_not_allowed", "This path exists, with another method."),
+    408: ("request_timeout", "The request did not arrive in time."),
+    413: ("request_too_large", "The request body is too large."),
+    415: ("unsupported_media_type", "Send the body as application/json."),
+}
+
+
+def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> QuartTrio:
+    """Return the ASGI application of a gateway."""
+    app = QuartTrio("ainf", static_folder=None)
+    app.config["RESPONSE_TIMEOUT"] = None  # limits are the exchange's and the server's, not Quart's
+    app.config["BODY_TIMEOUT"] = None
+    app.config["MAX_CONTENT_LENGTH"] = body_bytes
+    app.url_map.strict_slashes = True
+    app.url_map.merge_slashes = False
+    chat = PROTOCOLS["chat_completions"]
+    reads = ReadRoutes(gateway, started_at)
+    posts: dict[str, InferenceRoute] = {
+        "/v1/chat/completions": InferenceRoute(gateway, chat),
+        "/v1/inference": InferenceRoute(gateway, chat, inference_shape=True),
+    }
+    gets = {
+        "/v1/models": reads.models,
+        "/v1/models/<path:name>": reads.model,
+        "/v1/audit/<inference_id>": reads.receipt,
+        "/healthz": reads.healthz,
+        "/readyz": reads.readyz,
+        "/metrics": reads.metrics,
+    }
+    for path, post in posts.items():
+        app.add_url_rule(path, path, post.answer, methods=["POST"])
+    for path, get in gets.items():
+        app.add_url_rule(path, path, get, methods=["GET"])
+    _answer_errors_in_json(app, gateway)
+    app.asgi_app = seam_middleware(app.asgi_app)  # type: ignore[assignment,arg-type,method-assign]
+    return app
+
+
+def _answer_errors_in_json(app: QuartTrio, gateway: Gateway) -> None:
+    def answer(error: AinfError) -> Response:
+        reply = error_reply(protocol_of_path(request.path), error, request_id=gateway.new_request_id())
+        return Response(
+            reply.body, reply.status, {name.decode(): value.decode("latin-1") for name, value in reply.headers}
+        )
+
+    async def on_ours(error: AinfError) -> Response:
+        gateway.services.telemetry.rejected(error.code)
+        return answer(error)
+
+    async def on_http(error: HTTPException) -> Response:
+        code, message = _HTTP_ERRORS.get(error.code or 400, ("bad_request", "The request cannot be answered."))
+        return answer(DownstreamError(code, message))
+
+    async def on_defect(error: Exception) -> Response:
+        gateway.services.telemetry.defect("http", error)
+        return answer(GatewayError("internal_error", "The gateway failed."))
+
+    app.register_error_handler(AinfError, on_ours)
+    app.register_error_handler(HTTPException, on_http)
+    app.register_error_handler(Exception, on_defect)

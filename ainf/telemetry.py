@@ -1,0 +1,190 @@
+"""Metrics and logs: what an operator sees of a gateway without asking its ledger.
+
+Metrics carry no account, key or user text as a label: their number is bounded by the configuration. Logs are one JSON
+object a line; nothing of a request's or answer's content and no secret is ever handed to them.
+"""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+import attrs
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
+
+
+@attrs.frozen
+class ExchangeRecord:
+    """An exchange that has ended, for metrics and its one log line."""
+
+    inference_id: str
+    account: str
+    key_id: str
+    protocol: str
+    path: str
+    stream: bool
+    model: str
+    provider: str
+    ending: str
+    code: str | None
+    finish_reason: str | None
+    evidence: str
+    input_tokens: int
+    output_tokens: int
+    held_nusd: int
+    settled_nusd: int | None
+    """None where the settlement is not known to be durable; recovery will settle it."""
+    overrun_nusd: int
+    first_byte_s: float | None
+    duration_s: float
+    notes: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+class Telemetry:
+    """The metrics and the log of one process."""
+
+    def __init__(self, log_to: TextIO | None = None) -> None:
+        self.registry = CollectorRegistry()
+        self.log = _json_logger(log_to if log_to is not None else sys.stderr)
+        labels = ("ending", "evidence", "protocol", "model", "provider", "stream")
+        self._exchanges = self._counter("exchanges", "Exchanges that ended.", labels)
+        self._tokens = self._counter("tokens", "Tokens settled.", ("kind", "model", "provider"))
+        self._settled = self._counter("settled_nusd", "Nano-dollars settled inside holds.", ("model", "provider"))
+        self._overrun = self._counter("overrun_nusd", "Nano-dollars billed beyond holds: alarm.", ("model", "provider"))
+        self._unsettled = self._counter("unsettled", "Closes the store refused; recovery settles them: alarm.", ())
+        self._unevidenced = self._counter("unevidenced", "Settlements that took a whole hold blindly: alarm.", ())
+        self._rejections = self._counter("rejections", "Requests that were not admitted.", ("code",))
+        self._upstream = self._counter("upstream_errors", "Providers' failures.", ("provider", "code"))
+        self._recovered = self._counter("recovered", "Exchanges of dead processes closed at start.", ())
+        self._connection_errors = self._counter("connection_errors", "Client connections that broke.", ("error",))
+        self._first_byte = self._histogram("first_byte_seconds", "Opening to the client's first content.", ("model",))
+        self._duration = self._histogram("exchange_seconds", "Opening to settlement.", ("model",))
+        self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
+        self._children: dict[ExchangeLabels, _Children] = {}
+
+    def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(f"ainf_{name}", meaning, labels, registry=self.registry)
+
+    def _histogram(self, name: str, meaning: str, labels: tuple[str, ...]) -> Histogram:
+        return Histogram(f"ainf_{name}", meaning, labels, registry=self.registry, buckets=_SECONDS)
+
+    def exchange_started(self) -> None:
+        """Count an exchange in."""
+        self._running.inc()
+
+    def exchange_ended(self, record: ExchangeRecord) -> None:
+        """Count an exchange out, and write its line."""
+        self._running.dec()
+        children = self._children_of(record)
+        children.ended.inc()
+        children.input_tokens.inc(record.input_tokens)
+        children.output_tokens.inc(record.output_tokens)
+        children.duration.observe(record.duration_s)
+        if record.first_byte_s is not None:
+            children.first_byte.observe(record.first_byte_s)
+        if record.settled_nusd is None:
+            self._unsettled.inc()
+        else:
+            children.settled.inc(record.settled_nusd)
+            children.overrun.inc(record.overrun_nusd)
+            if record.evidence == "none":
+                self._unevidenced.inc()
+        if record.ending == "upstream_error":
+            self._upstream.labels(record.provider, record.code or "unknown").inc()
+        self.log.info("exchange", **attrs.asdict(record))
+
+    def _children_of(self, record: ExchangeRecord) -> "_Children":
+        """Return the labelled metrics of a record; kept, because finding them costs more than counting."""
+        key = ExchangeLabels(
+            record.ending, record.evidence, record.protocol, record.model, record.provider, record.stream
+        )
+        if (children := self._children.get(key)) is None:
+            where = (record.model, record.provider)
+            children = self._children[key] = _Children(
+                ended=self._exchanges.labels(
+                    record.ending, record.evidence, record.protocol, *where, str(record.stream).lower()
+                ),
+                input_tokens=self._tokens.labels("input", *where),
+                output_tokens=self._tokens.labels("output", *where),
+                settled=self._settled.labels(*where),
+                overrun=self._overrun.labels(*where),
+                first_byte=self._first_byte.labels(record.model),
+                duration=self._duration.labels(record.model),
+            )
+        return children
+
+    def rejected(self, code: str) -> None:
+        """Count a request that was not admitted."""
+        self._rejections.labels(code).inc()
+
+    def recovered(self, count: int) -> None:
+        """Count exchanges that recovery closed."""
+        self._recovered.inc(count)
+
+    def connection_broke(self, error: BaseException) -> None:
+        """Count a client connection that ended in an exception; it touched nothing else."""
+        name = type(error).__name__
+        self._connection_errors.labels(name).inc()
+        self.log.warning("connection_broke", error=name)
+
+    def defect(self, where: str, error: BaseException, **facts: str) -> None:
+        """Log a bug: its kind and the places it passed, never its text, which may hold what must not be logged."""
+        self.log.error("defect", where=where, error=type(error).__name__, at=_places(error), **facts)
+
+    def exposition(self) -> bytes:
+        """Return the metrics in Prometheus's text format."""
+        return generate_latest(self.registry)
+
+
+@attrs.frozen
+class ExchangeLabels:
+    """What one set of exchange metrics is labelled with."""
+
+    ending: str
+    evidence: str
+    protocol: str
+    model: str
+    provider: str
+    stream: bool
+
+
+@attrs.frozen
+class _Children:
+    ended: Counter
+    input_tokens: Counter
+    output_tokens: Counter
+    settled: Counter
+    overrun: Counter
+    first_byte: Histogram
+    duration: Histogram
+
+
+def _places(error: BaseException) -> list[str]:
+    """Return the file names and lines that an exception (or the first leaf of its group) passed, outermost first."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    places = []
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}:{code.co_name}")
+        trace = trace.tb_next
+    return places[-20:]
+
+
+def _json_logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(stream),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(sort_keys=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(20),
+        context_class=dict,
+        cache_logger_on_first_use=True,
+    )
+    return logger
