@@ -1,0 +1,270 @@
+"""What an answer says, beat by beat, free of wire formats: text, reasoning, tool calls, finish, usage.
+
+Tokens can be counted by hand: an output token is four ASCII bytes ("tok "), an input token four bytes of the messages'
+contents, rounded up. Which words are said is a pure function of the seed and the request's number.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum, auto
+from typing import Final
+
+import attrs
+import msgspec
+
+from ainf.simulator.behaviour import Behaviour, Say, Usage
+
+TOKEN_BYTES: Final = 4
+_ENDLESS_JSON_FACTOR = 4
+_FIRST_CREATED = 1_750_000_000
+
+_TEXT: Final = (
+    "act add aim air all and any arc ask bay bee bid big bit box bus can cup cut day dry ear egg end "
+    "far few fig fit fly fog fun gap get gem hat ice ink jar joy key law let lid log map mix net new "
+    "nod now oak oar off oil old one our own pay pen red run sea see "
+)
+_WORDS: Final = tuple(_TEXT[at : at + TOKEN_BYTES] for at in range(0, len(_TEXT), TOKEN_BYTES))
+_AFTERTHOUGHT: Final = "yet "
+_ENDLESS_CYCLE: Final = 4096
+assert len(_WORDS) == 64
+
+
+@attrs.frozen
+class Tool:
+    """A tool of the request: its name, and the argument to fill."""
+
+    name: str
+    argument: str
+
+
+_DEFAULT_TOOL: Final = Tool("get_weather", "text")
+
+
+@attrs.frozen
+class Ask:
+    """What a request asks for, free of the format."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    """Whether a stream shall tell its usage."""
+    max_tokens: int | None
+    input_tokens: int
+    tools: tuple[Tool, ...] = ()
+    may_call: bool = True
+    """False when the request forbids calls, or brings the result of one."""
+
+
+class BeatKind(Enum):
+    """What happens in a beat."""
+
+    START = auto()
+    HIDDEN = auto()
+    REASONING = auto()
+    TEXT = auto()
+    REFUSAL = auto()
+    TOOL_START = auto()
+    TOOL_ARGUMENTS = auto()
+    FINISH = auto()
+    USAGE = auto()
+    DONE = auto()
+
+
+_REASONING: Final = frozenset({BeatKind.HIDDEN, BeatKind.REASONING})
+
+
+@attrs.frozen
+class Counts:
+    """The tokens of an answer, as its usage tells them."""
+
+    input: int
+    cached: int
+    output: int
+    reasoning: int
+
+
+@attrs.frozen
+class Beat:
+    """One thing that happens in an answer; usually one frame."""
+
+    kind: BeatKind
+    text: str = ""
+    """What is said; in ``TOOL_START`` the tool's name."""
+    tokens: int = 0
+    call: int = 0
+    """Which tool call, from 0."""
+    counts: Counts | None = None
+    """The usage so far, where the beat tells it."""
+
+    @property
+    def text_bytes(self) -> int:
+        """Bytes of visible output in this beat."""
+        return 0 if self.kind is BeatKind.TOOL_START else len(self.text)
+
+
+@attrs.frozen
+class Answer:
+    """An answer before any format."""
+
+    number: int
+    model: str
+    beats: Iterable[Beat]
+    """A generator where the answer is endless, a list otherwise."""
+    finish_reason: str
+    """In the words of chat completions: stop, length, tool_calls, content_filter, or whatever was asked for."""
+    include_usage: bool
+    """Whether the client asked a stream for its usage."""
+    counts: Counts | None
+    """The usage of the whole answer; None where it is never told."""
+    usage_lie: str | None
+    unknown_fields: bool
+
+    @property
+    def created(self) -> int:
+        """Unix seconds: made up, so that the same request gives the same bytes."""
+        return _FIRST_CREATED + self.number
+
+    def call_id(self, call: int) -> str:
+        """Return the id of a tool call."""
+        return f"call_sim_{self.number:08d}_{call}"
+
+
+def words(seed: int, number: int, count: int) -> Sequence[str]:
+    """Return ``count`` tokens of text, a pure function of the arguments; fewer are a prefix of more."""
+    digest = hashlib.shake_128(b"%d/%d" % (seed, number)).digest(count)
+    return [_WORDS[byte & 63] for byte in digest]
+
+
+def compose(ask: Ask, behaviour: Behaviour, *, seed: int, number: int) -> Answer:
+    """Return what is answered to request ``number``."""
+    if behaviour.endless and not ask.stream:
+        longer = _ENDLESS_JSON_FACTOR * (ask.max_tokens or behaviour.tokens)
+        behaviour = attrs.evolve(behaviour, tokens=longer, unlimited=True, endless=False)
+    if behaviour.endless:
+        beats, finish_reason = _endless(seed, number), "stop"
+    else:
+        spoken, finish_reason = _spoken(ask, behaviour, seed, number)
+        beats = iter(_closed(_grouped(spoken, behaviour.per_frame), behaviour, asked=ask.include_usage))
+    told = _telling(beats, ask, behaviour)
+    walked = told if behaviour.endless else list(told)
+    never_told = behaviour.endless or behaviour.usage is Usage.NEVER
+    return Answer(
+        number=number,
+        model=ask.model,
+        beats=walked,
+        finish_reason=behaviour.finish or finish_reason,
+        include_usage=ask.include_usage,
+        counts=None if never_told else _counts(walked, ask, behaviour),
+        usage_lie=behaviour.usage_lie,
+        unknown_fields=behaviour.unknown_fields,
+    )
+
+
+def _spoken(ask: Ask, behaviour: Behaviour, seed: int, number: int) -> tuple[list[Beat], str]:
+    """Return what is said, a token a beat, within the request's limit, and why it ends."""
+    calls = _calls(ask, behaviour)
+    text = words(seed, number, behaviour.tokens * max(1, len(calls)))
+    beats = [Beat(BeatKind.HIDDEN, tokens=1)] * behaviour.hidden_reasoning
+    beats += [Beat(BeatKind.REASONING, word, 1) for word in words(seed, number, behaviour.reasoning)]
+    for index, tool in enumerate(calls):
+        beats += _call(index, tool, text[index * behaviour.tokens : (index + 1) * behaviour.tokens])
+    if not calls:
+        kind = BeatKind.REFUSAL if behaviour.say is Say.REFUSAL else BeatKind.TEXT
+        beats += [Beat(kind, word, 1) for word in text]
+    limit = None if behaviour.unlimited else ask.max_tokens
+    if limit is not None and sum(beat.tokens for beat in beats) > limit:
+        return _first_tokens(beats, limit), "length"
+    return beats, "tool_calls" if calls else "stop"
+
+
+def _calls(ask: Ask, behaviour: Behaviour) -> Sequence[Tool]:
+    if behaviour.say not in {Say.TOOLS, Say.PARALLEL_TOOLS} or not ask.may_call:
+        return ()
+    tools = ask.tools or (_DEFAULT_TOOL,)
+    return tools[:1] if behaviour.say is Say.TOOLS else (tools * 2)[:2]
+
+
+def _call(index: int, tool: Tool, text: Sequence[str]) -> Iterator[Beat]:
+    yield Beat(BeatKind.TOOL_START, tool.name, call=index)
+    bare = len(msgspec.json.encode({tool.argument: ""}))
+    said = "".join(text[-(-bare // TOKEN_BYTES) :] or text[-1:])
+    arguments = msgspec.json.encode({tool.argument: said}).decode()
+    for at in range(0, len(arguments), TOKEN_BYTES):
+        yield Beat(BeatKind.TOOL_ARGUMENTS, arguments[at : at + TOKEN_BYTES], 1, index)
+
+
+def _first_tokens(beats: Iterable[Beat], limit: int) -> list[Beat]:
+    first: list[Beat] = []
+    for beat in beats:
+        if limit == 0:
+            break
+        limit -= beat.tokens
+        first.append(beat)
+    return first
+
+
+def _grouped(beats: Sequence[Beat], size: int) -> list[Beat]:
+    """Return the beats with up to ``size`` neighbours of a kind made one."""
+    if size == 1:
+        return list(beats)
+    grouped: list[Beat] = []
+    for (kind, call), same in itertools.groupby(beats, key=lambda beat: (beat.kind, beat.call)):
+        run = list(same)
+        for at in range(0, len(run), size):
+            part = run[at : at + size]
+            text = "".join(beat.text for beat in part)
+            grouped.append(Beat(kind, text, sum(beat.tokens for beat in part), call))
+    return grouped
+
+
+def _closed(spoken: list[Beat], behaviour: Behaviour, *, asked: bool) -> list[Beat]:
+    """Return the beats of a whole stream: its start, what is said, and how it ends."""
+    finish = Beat(BeatKind.FINISH)
+    if behaviour.finish_with_content and spoken and spoken[-1].kind is BeatKind.TEXT:
+        finish = attrs.evolve(spoken.pop(), kind=BeatKind.FINISH)
+    beats = [Beat(BeatKind.START), *spoken]
+    if behaviour.finishes:
+        beats += [finish, *[Beat(BeatKind.FINISH)] * (behaviour.finishes - 1)]
+    if behaviour.content_after_finish:
+        beats.append(Beat(BeatKind.TEXT, _AFTERTHOUGHT, 1))
+    if behaviour.usage in {Usage.ALWAYS, Usage.TWICE} or (asked and behaviour.usage in {Usage.ASKED, Usage.CONTINUOUS}):
+        beats += [Beat(BeatKind.USAGE)] * (2 if behaviour.usage is Usage.TWICE else 1)
+    if behaviour.done:
+        beats.append(Beat(BeatKind.DONE))
+    if behaviour.data_after_done:
+        beats.append(Beat(BeatKind.TEXT, _AFTERTHOUGHT, 1))
+    return beats
+
+
+def _endless(seed: int, number: int) -> Iterator[Beat]:
+    yield Beat(BeatKind.START)
+    text = words(seed, number, _ENDLESS_CYCLE)
+    yield from (Beat(BeatKind.TEXT, word, 1) for word in itertools.cycle(text))
+
+
+def _telling(beats: Iterator[Beat], ask: Ask, behaviour: Behaviour) -> Iterator[Beat]:
+    """Yield the beats, with the counts so far on those that tell their usage."""
+    tellers = {BeatKind.USAGE}
+    if behaviour.usage is Usage.CONTINUOUS:
+        tellers = set(BeatKind)
+    elif behaviour.usage is Usage.IN_FINISH:
+        tellers = {BeatKind.FINISH}
+    output = reasoning = 0
+    for beat in beats:
+        output += beat.tokens
+        reasoning += beat.tokens if beat.kind in _REASONING else 0
+        if beat.kind in tellers:
+            yield attrs.evolve(beat, counts=_told(ask, behaviour, output, reasoning))
+        else:
+            yield beat
+
+
+def _counts(beats: Iterable[Beat], ask: Ask, behaviour: Behaviour) -> Counts:
+    output = sum(beat.tokens for beat in beats)
+    reasoning = sum(beat.tokens for beat in beats if beat.kind in _REASONING)
+    return _told(ask, behaviour, output, reasoning)
+
+
+def _told(ask: Ask, behaviour: Behaviour, output: int, reasoning: int) -> Counts:
+    return Counts(ask.input_tokens, min(behaviour.cached, ask.input_tokens), output, reasoning)

@@ -1,0 +1,79 @@
+import json
+
+import pytest
+
+from ainf.simulator import End, Simulator
+from tests.simulator.client import exchange
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 429, 500, 502, 503, 529])
+async def test_errors_before_the_stream(status, stream):
+    """An error comes with its status and the format's error body, and bills nothing."""
+    simulator = Simulator()
+    taken = await exchange(simulator, f"sim-error-{status}", stream=stream)
+
+    error = json.loads(taken.body)["error"]
+    assert taken.status == status
+    assert set(error) == {"message", "type", "param", "code"}
+    assert taken.headers.get("retry-after") == ("2" if status == 429 else None)
+    entry = simulator.books.entries[0]
+    assert (entry.billed_input_tokens, entry.billed_output_tokens, entry.status) == (0, 0, status)
+
+
+async def test_html_errors_hold_what_must_not_leak():
+    """A 500 may be HTML with a trace, a host and a key."""
+    taken = await exchange(Simulator(), "sim-error-500-html")
+
+    assert taken.headers["content-type"].startswith("text/html")
+    assert b"Traceback" in taken.body
+    assert b"gpu-17.internal.example" in taken.body
+
+
+async def test_retry_after_is_what_the_name_says():
+    """Any word can stand as retry-after."""
+    taken = await exchange(Simulator(), "sim-error-503-retry-after-1000000000000")
+    assert taken.headers["retry-after"] == "1000000000000"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300, 304])
+async def test_redirects(status):
+    """A redirect names a place that must not be visited."""
+    taken = await exchange(Simulator(), f"sim-redirect-{status}")
+    assert (taken.status, taken.headers["location"].startswith("http://elsewhere.invalid")) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("model", "begins", "ends"),
+    [
+        ("sim-not-http", b"SSH-2.0", b"looking for\r\n"),
+        ("sim-bad-status-line", b"HTTP/1.1 two-hundred", b"{}"),
+        ("sim-tls-bytes", b"\x15\x03\x01", b"\x28"),
+        ("sim-html-200", b"HTTP/1.1 200 OK\r\ncontent-type: text/html", b"</html>\n"),
+        ("sim-binary-200", b"HTTP/1.1 200 OK\r\n", b"\xfe\xff"),
+        ("sim-empty-200", b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 0\r\n", b"\r\n\r\n"),
+        ("sim-empty-stream", b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream", b"\r\n\r\n0\r\n\r\n"),
+        ("sim-status-204", b"HTTP/1.1 204 No Content\r\n", b"\r\n\r\n"),
+        ("sim-two-lengths", b"HTTP/1.1 200 OK\r\n", b"{}"),
+        ("sim-huge-header", b"HTTP/1.1 200 OK\r\n", b"{}"),
+    ],
+)
+async def test_whole_answers_that_are_none(model, begins, ends):
+    """The bytes are what the name says, and no output is billed."""
+    simulator = Simulator()
+    taken = await exchange(simulator, model)
+
+    assert taken.end == "eof"
+    assert taken.raw.startswith(begins)
+    assert taken.raw.endswith(ends)
+    assert simulator.books.totals().billed_input_tokens == simulator.books.totals().billed_output_tokens == 0
+    assert simulator.books.entries[0].end in {End.COMPLETED, End.CLOSED}
+
+
+async def test_the_two_broken_heads_are_broken():
+    """Two lengths differ, and the huge header is 200 KB."""
+    two = await exchange(Simulator(), "sim-two-lengths")
+    huge = await exchange(Simulator(), "sim-huge-header")
+
+    assert two.head.count("content-length") == 2
+    assert len(huge.head) > 200_000
