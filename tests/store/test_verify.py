@@ -1,0 +1,187 @@
+"""The checker of the ledger: it finds nothing where nothing is wrong, and names whatever was changed by hand."""
+
+import pytest
+
+from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.usage import Usage
+from ainf.store.base import Progress
+from ainf.store.caps import remove_cap, subject_of
+from ainf.store.exchanges import record_progress
+from ainf.store.recovery import abandon
+from ainf.store.verify import verify
+from tests.store.books import COST, Books
+
+
+@pytest.fixture
+def books(tmp_path):
+    """Books in which everything that may happen has happened."""
+    books = Books(tmp_path)
+    books.account("root")
+    books.account("team", "root")
+    books.account("other")
+    key, other = books.key("team"), books.key("other")
+    books.close(books.open(key))  # inf..., before any cap
+    early = books.open(key)
+    books.cap(10**9, account="root")
+    books.cap(10**6, key_id=key)
+    books.extend(early, 5_000)
+    books.close(early)
+    overrun = books.open(key, base=1, first_tokens=1)
+    books.close(overrun, ending=Ending.CLIENT_DISCONNECTED, evidence=Evidence.METERED)
+    books.close(books.open(key), cost_nusd=None, evidence=Evidence.NONE, attempts=())
+    books.run(remove_cap, subject=subject_of(books.tx, key_id=key), at=books.tick())
+    lost, unseen = books.open(key), books.open(other)
+    books.run(record_progress, [Progress(lost, Usage(input_tokens=10, output_tokens=5), 4_000, 20)], books.tick())
+    books.cap(10**6, key_id=key)
+    books.new_epoch("gateway")
+    for left in (lost, unseen):
+        books.run(abandon, left, books.tick())
+    books.close(lost, ending=Ending.CLIENT_DISCONNECTED)  # a late end posts an adjustment
+    books.new_epoch("command")
+    books.cap(1, account="root")
+    books.new_epoch("gateway")
+    books.open(other)
+    books.close(books.open(other))
+    return books
+
+
+def names(books):
+    return sorted({finding.invariant for finding in verify(books.tx)})
+
+
+def test_sound_books(books):
+    """Overrun, lowered and removed caps, abandoned and adjusted exchanges, and running ones break nothing."""
+    assert verify(books.tx) == []
+
+
+def test_empty_books(tmp_path):
+    """A new database is sound."""
+    assert verify(Books(tmp_path).tx) == []
+
+
+FIRST = "(SELECT min(inference_id) FROM settlements)"
+RUNNING = "(SELECT inference_id FROM holds)"
+OVERRUN = "(SELECT inference_id FROM entries WHERE kind = 'overrun')"
+NEW_ENTRY = (
+    "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at)"
+    " SELECT inference_id, {kind}, account_id, provider, {amount}, 1 FROM inferences WHERE inference_id = {whose}"
+)
+
+# What is done by hand, and every invariant that must then be found broken.
+CORRUPTIONS = {
+    "a settlement deleted": (f"DELETE FROM settlements WHERE inference_id = {FIRST}", {"I1", "I3", "D1"}),
+    "a hold deleted": ("DELETE FROM holds", {"I1", "I2", "I14"}),
+    "a hold changed": ("UPDATE holds SET held_nusd = held_nusd + 1", {"I2", "I14"}),
+    "a hold of a settled exchange": (
+        f"INSERT INTO holds (inference_id, epoch, key_id, held_nusd) SELECT inference_id, epoch, key_id, 5"
+        f" FROM inferences WHERE inference_id = {FIRST}",
+        {"I1", "I2", "I8", "I14"},
+    ),
+    "a hold of nothing": (
+        "INSERT INTO holds (inference_id, epoch, key_id, held_nusd) VALUES ('ghost', 1, 'k', 5)",
+        {"I2", "I8", "I14", "D1"},
+    ),
+    "a settlement and its entry doubled": (
+        NEW_ENTRY.format(kind="'settle'", amount=COST, whose=FIRST),
+        {"I2", "I3", "I4", "I5", "I14", "C1"},
+    ),
+    "an amount of an entry changed": (
+        f"UPDATE entries SET amount_nusd = amount_nusd - 1 WHERE kind = 'settle' AND inference_id = {FIRST}",
+        {"I2", "I3", "I5", "I14", "C1"},
+    ),
+    "a release deleted": (
+        f"DELETE FROM entries WHERE kind = 'release' AND inference_id = {FIRST}",
+        {"I2", "I5", "I14", "C1"},
+    ),
+    "an overrun deleted": ("DELETE FROM entries WHERE kind = 'overrun'", {"I3", "I5", "C1"}),
+    "a settlement's amount changed": (
+        f"UPDATE settlements SET settled_nusd = settled_nusd + 1 WHERE inference_id = {FIRST}",
+        {"I3", "I5", "S1", "A1"},
+    ),
+    "an ending changed": (f"UPDATE settlements SET ending = 'shutdown' WHERE inference_id = {FIRST}", {"A1"}),
+    "an abandoned one called completed": (
+        "UPDATE settlements SET ending = 'completed' WHERE ending = 'abandoned'",
+        {"I9", "I16", "A1"},
+    ),
+    "usage changed": (f"UPDATE settlements SET output_tokens = 1 WHERE inference_id = {FIRST}", {"I7", "A1"}),
+    "an attempt's cost changed": (
+        f"UPDATE attempts SET cost_nusd = cost_nusd + 1 WHERE inference_id = {FIRST}",
+        {"I7", "S1"},
+    ),
+    "an attempt's usage garbled": (f"UPDATE attempts SET usage = '{{' WHERE inference_id = {FIRST}", {"I7"}),
+    "an attempt deleted": (f"DELETE FROM attempts WHERE inference_id = {FIRST}", {"S1"}),
+    "an attempt renumbered": (f"UPDATE attempts SET number = 2 WHERE inference_id = {FIRST}", {"S2"}),
+    "a price changed": (
+        "UPDATE prices SET body = replace(body, '\"output\":600000000', '\"output\":600000001')",
+        {"I7", "P1"},
+    ),
+    "a price garbled": ("UPDATE prices SET body = '[]'", {"I7", "P1"}),
+    "a price deleted": ("DELETE FROM prices", {"D1"}),
+    "a counter changed": ("UPDATE counters SET settled_nusd = settled_nusd - 1", {"C1"}),
+    "a counter deleted": ("DELETE FROM counters", {"C1"}),
+    "a limit changed": ("UPDATE caps SET limit_nusd = 10", {"L1"}),
+    "a limit's history lowered": ("UPDATE cap_limits SET limit_nusd = 10 WHERE limit_nusd = 1000000", {"I4", "L1"}),
+    "a second adjustment": (
+        NEW_ENTRY.format(kind="'adjustment'", amount=1, whose="(SELECT max(inference_id) FROM settlements)"),
+        {"I16"},
+    ),
+    "an adjustment deleted": ("DELETE FROM entries WHERE kind = 'adjustment'", {"I16", "C1"}),
+    "an account deleted": ("DELETE FROM accounts WHERE name = 'team'", {"D1", "C1"}),
+    "an account moved": ("UPDATE accounts SET path = json_array(account_id) WHERE name = 'team'", {"D1", "C1"}),
+    "a path garbled": (f"UPDATE inferences SET account_path = '[' WHERE inference_id = {FIRST}", {"D1"}),
+    "a key deleted": ("DELETE FROM keys", {"D1"}),
+    "an entry moved to another account": (
+        f"UPDATE entries SET account_id = (SELECT account_id FROM accounts WHERE name = 'other')"
+        f" WHERE inference_id = {FIRST} AND kind = 'settle'",
+        {"I2", "I3", "D1", "C1"},
+    ),
+    "an event's body changed": (
+        "UPDATE audit_events SET body = replace(body, 'completed', 'shutdown!') WHERE kind = 'inference.closed'",
+        {"I11", "A1"},
+    ),
+    "an event's kind changed": ("UPDATE audit_events SET kind = 'cap.lost' WHERE kind = 'cap.removed'", {"I11"}),
+    "an event deleted": ("DELETE FROM audit_events WHERE kind = 'cap.removed'", {"I11"}),
+    "a closing event deleted": (
+        f"DELETE FROM audit_events WHERE kind = 'inference.closed' AND inference_id = {FIRST}",
+        {"I1", "I11"},
+    ),
+    "the tail of a chain cut": (
+        "DELETE FROM audit_events WHERE epoch = 3 AND seq = (SELECT max(seq) FROM audit_events WHERE epoch = 3)",
+        {"I11"},
+    ),
+    "a whole chain deleted": ("DELETE FROM audit_events WHERE epoch = 3", {"I11"}),
+    "a process that ended left something open": ("UPDATE instances SET ended_at = 1", {"I8"}),
+    "a later gateway left something open": (
+        "INSERT INTO instances (kind, started_at) VALUES ('gateway', 1)",
+        {"I8", "I11"},
+    ),
+    "settled before it was opened": (
+        f"UPDATE settlements SET epoch = 0 WHERE inference_id = {FIRST}",
+        {"I9"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+def test_corruption_is_found_and_named(books, name):
+    """Whatever is changed by hand breaks the invariants that it should, and no row is merely a crash."""
+    statement, expected = CORRUPTIONS[name]
+    books.sql("PRAGMA foreign_keys = OFF")
+    books.sql("PRAGMA ignore_check_constraints = ON")
+    books.sql(statement)
+    found = names(books)
+    assert expected <= set(found), found
+
+
+def test_a_finding_names_its_row(books):
+    """What is shown is enough to look the row up, and says what should have held."""
+    books.sql(f"UPDATE attempts SET cost_nusd = 7 WHERE inference_id = {FIRST}")
+    finding = next(finding for finding in verify(books.tx) if finding.invariant == "I7")
+    assert finding.row == {"inference_id": "inf000006", "attempt": 1, "cost_nusd": 7, "right_nusd": COST}
+    assert finding.meaning.startswith("reported usage costs")
+
+
+def test_as_many_rows_as_wanted(books):
+    """However much is broken, only so many rows of each invariant are returned."""
+    books.sql("UPDATE attempts SET cost_nusd = 7")
+    assert len([finding for finding in verify(books.tx, most=2) if finding.invariant == "I7"]) == 2
