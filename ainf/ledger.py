@@ -6,6 +6,7 @@ Headroom is what the caps on the path of a request still leave: the least of ``l
 
 from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
@@ -33,6 +34,11 @@ class HoldAsk:
         assert self.base_nusd >= 0
         assert self.output_rate >= 0
 
+    @property
+    def least_nusd(self) -> int:
+        """The headroom below which the request is refused: its base and ``min_tokens`` (or all, if that is less)."""
+        return self.base_nusd + tokens_cost(min(self.min_tokens, self.worst_tokens), self.output_rate)
+
 
 @attrs.frozen
 class Grant:
@@ -44,20 +50,17 @@ class Grant:
 
 
 def fit(ask: HoldAsk, headroom: int | None) -> Grant | None:
-    """Return the hold that fits the headroom (None: no cap applies), or None where too little fits.
+    """Return the hold that fits the headroom (None: no cap applies), or None where ``ask.least_nusd`` does not fit.
 
     When the worst case does not fit, the output is clamped to what does; the provider then stops by itself inside the
-    cap instead of being cut. Below ``min_tokens`` (or the request's own worst case, if that is less) it is refused.
+    cap instead of being cut.
     """
     fitting = ask.worst_tokens
     if headroom is not None:
-        left = headroom - ask.base_nusd
-        if left < 0:
+        if headroom < ask.least_nusd:
             return None
         if ask.output_rate:
-            fitting = min(fitting, tokens_within(left, ask.output_rate))
-    if fitting < min(ask.min_tokens, ask.worst_tokens):
-        return None
+            fitting = min(fitting, tokens_within(headroom - ask.base_nusd, ask.output_rate))
     held = ask.base_nusd + tokens_cost(min(ask.first_tokens, fitting), ask.output_rate)
     return Grant(NanoUSD(held), fitting if fitting < ask.worst_tokens else None)
 
@@ -69,15 +72,24 @@ def extension(want: int, least: int, headroom: int | None) -> int:
     return headroom if headroom >= least else 0
 
 
+LIFETIME_START: Final = 0
+"""Where the window of a lifetime cap begins: before everything."""
+
+
 @attrs.frozen
 class CapState:
     """One cap in one window, as the store reads it."""
 
     cap_id: str
+    window_start: int
+    """The start of the window that the counter counts, in microseconds since 1970 UTC."""
     limit_nusd: int
     settled_nusd: int
-    """Settled and overrun together."""
+    """Settled, overrun and adjustments together."""
     held_nusd: int
+    window: str
+    whose: str
+    """What it is a cap of, in words for the client that it refuses."""
 
     @property
     def headroom(self) -> int:

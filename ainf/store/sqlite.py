@@ -50,6 +50,8 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
     connection = apsw.Connection(path, flags=flags)
     try:
         connection.set_busy_timeout(BUSY_MS)
+        # Plans that do not depend on bound values: without this a join is prepared anew for every call (40 us, not 5).
+        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
         if not read_only:
             connection.pragma("journal_mode", "WAL")
             connection.pragma("synchronous", "FULL")

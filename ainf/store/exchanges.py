@@ -1,0 +1,159 @@
+"""The operations of a running exchange: its opening, the extension of its hold, the progress of all that run."""
+
+from collections.abc import Sequence
+
+from ainf import audit, ledger
+from ainf.inference.errors import SpendError
+from ainf.inference.money import format_usd
+from ainf.ledger import CapState, EntryKind, HoldAsk
+from ainf.pricing import Price
+from ainf.store import counters
+from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
+from ainf.store.standing import Standing, invalid_key, standing_of
+from ainf.store.transaction import Transaction
+
+_ENTRY = "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES (?, ?, ?, ?, ?, ?)"
+
+_INFERENCE = """
+    INSERT INTO inferences (inference_id, opened_at, epoch, key_id, account_id, account_path, caps, protocol, path,
+        stream, requested_model, model, upstream_model, provider, price_version, input_bytes, input_estimate,
+        clamp_tokens, fingerprint, sdk_retry_count, labels)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+_RUNNING = """
+    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps
+    FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id
+    WHERE h.inference_id = ?
+"""
+
+_PROGRESS = """
+    UPDATE holds SET progress_at = ?, progress_usage = ?, progress_nusd = ?, output_bytes = ? WHERE inference_id = ?
+"""
+
+# Every key with a running exchange, with each account above it; then those of them that have ended.
+_ENDED = """
+    WITH RECURSIVE above (key_id, account_id) AS (
+        SELECT DISTINCT k.key_id, k.account_id FROM holds AS h JOIN keys AS k ON k.key_id = h.key_id WHERE h.epoch = ?
+        UNION
+        SELECT above.key_id, a.parent_id FROM above JOIN accounts AS a ON a.account_id = above.account_id
+        WHERE a.parent_id IS NOT NULL
+    ),
+    ended (key_id) AS (
+        SELECT above.key_id FROM above JOIN accounts AS a ON a.account_id = above.account_id WHERE a.closed_at <= ?
+        UNION
+        SELECT above.key_id FROM above JOIN keys AS k ON k.key_id = above.key_id
+        WHERE k.revoked_at <= ? OR k.expires_at <= ?
+    )
+    SELECT h.inference_id FROM holds AS h JOIN ended ON ended.key_id = h.key_id WHERE h.epoch = ?
+"""
+
+
+def open_inference(tx: Transaction, opening: Opening) -> Opened:
+    """Set the hold aside and record the opening.
+
+    Raises:
+        SpendError: ``spend_cap_exceeded``; nothing was written.
+        DownstreamError: ``invalid_api_key``; nothing was written.
+    """
+    standing = standing_of(tx, opening.key_id, opening.at)
+    if not standing.valid:
+        raise invalid_key()
+    tightest = ledger.binding(standing.caps)
+    grant = ledger.fit(opening.ask, tightest.headroom if tightest else None)
+    if grant is None:
+        assert tightest is not None, "only a cap refuses"
+        raise _refusal(tightest, opening.ask)
+    _store_price(tx, opening.attempt.price)
+    _insert_inference(tx, opening, standing, grant.clamp_tokens)
+    tx.execute(
+        "INSERT INTO holds (inference_id, epoch, key_id, held_nusd) VALUES (?, ?, ?, ?)",
+        (opening.inference_id, tx.epoch, opening.key_id, grant.held_nusd),
+    )
+    owner = standing.owner
+    tx.execute(
+        _ENTRY,
+        (opening.inference_id, EntryKind.HOLD, owner.account_id, opening.attempt.provider, grant.held_nusd, opening.at),
+    )
+    counters.hold(tx, standing.caps, grant.held_nusd)
+    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens)
+
+
+def extend_hold(tx: Transaction, extension: Extension) -> Extended:
+    """Add to a hold as far as its caps allow; an exchange that is not open (any more) gets nothing."""
+    row = tx.one(_RUNNING, (extension.inference_id,))
+    if row is None:
+        return Extended(0, 0)
+    held, key_id, account_id, provider, caps = row
+    standing = standing_of(tx, key_id, extension.at)
+    if not standing.valid:
+        return Extended(0, held, key_revoked=True)
+    fixed = counters.from_json(caps)
+    tightest = ledger.binding(cap for cap in standing.caps if (cap.cap_id, cap.window_start) in fixed)
+    granted = ledger.extension(extension.want_nusd, extension.least_nusd, tightest.headroom if tightest else None)
+    if granted <= 0:
+        return Extended(0, held)
+    tx.execute("UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?", (granted, extension.inference_id))
+    tx.execute(_ENTRY, (extension.inference_id, EntryKind.EXTEND, account_id, provider, granted, extension.at))
+    counters.move(tx, fixed, held=granted)
+    return Extended(granted, held + granted)
+
+
+def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> ProgressSeen:
+    """Note how far the running exchanges have come, and tell which of this process's must end.
+
+    Progress of an exchange that is closed meanwhile is of no use and goes nowhere.
+    """
+    tx.executemany(
+        _PROGRESS,
+        [(at, audit.canonical(p.usage), p.cost_nusd, p.output_bytes, p.inference_id) for p in progress],
+    )
+    rows = tx.execute(_ENDED, (tx.epoch, at, at, at, tx.epoch))
+    return ProgressSeen(frozenset(row[0] for row in rows))
+
+
+def _refusal(cap: CapState, ask: HoldAsk) -> SpendError:
+    return SpendError(
+        "spend_cap_exceeded",
+        f"the {cap.window} cap of {cap.whose} ({format_usd(cap.limit_nusd)} USD) has"
+        f" {format_usd(max(0, cap.headroom))} USD left; this request needs at least {format_usd(ask.least_nusd)} USD",
+    )
+
+
+def _store_price(tx: Transaction, price: Price) -> None:
+    if (Price, price.version) not in tx.memo:
+        tx.execute(
+            "INSERT INTO prices (price_version, body) VALUES (?, ?) ON CONFLICT (price_version) DO NOTHING",
+            (price.version, price.canonical().decode()),
+        )
+        tx.memo[Price, price.version] = True
+
+
+def _insert_inference(tx: Transaction, opening: Opening, standing: Standing, clamp_tokens: int | None) -> None:
+    attempt = opening.attempt
+    tx.execute(
+        _INFERENCE,
+        (
+            opening.inference_id,
+            opening.at,
+            tx.epoch,
+            opening.key_id,
+            standing.owner.account_id,
+            standing.owner.path_json,
+            counters.to_json(standing.caps),
+            opening.protocol,
+            opening.path,
+            opening.stream,
+            opening.requested_model,
+            attempt.model,
+            attempt.upstream_model,
+            attempt.provider,
+            attempt.price.version,
+            opening.input_bytes,
+            opening.input_tokens_estimate,
+            clamp_tokens,
+            opening.fingerprint,
+            opening.sdk_retry_count,
+            audit.canonical(opening.labels),
+        ),
+    )

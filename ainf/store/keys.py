@@ -1,0 +1,62 @@
+"""Keys as authentication needs them, kept by their full digest so that a request costs no query.
+
+What is kept may be a few seconds old. That decides nothing about money: whether the key may still spend is read in
+every opening and extension.
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+import msgspec
+
+from ainf.store.base import KeyRecord
+from ainf.store.transaction import Transaction
+
+KEEP_S: Final = 10.0
+KEEP_KEYS: Final = 10_000
+
+_FIND = """
+    SELECT k.key_id, k.account_id, a.name, k.models, k.endpoints, k.expires_at, k.revoked_at, k.finish_reasons,
+        k.money_refusal
+    FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id
+    WHERE k.digest = ?
+"""
+_NAMES = msgspec.json.Decoder(tuple[str, ...])
+
+
+def find_key(tx: Transaction, digest: bytes) -> KeyRecord | None:
+    """Return the key with this SHA-256 digest (an operation)."""
+    row = tx.one(_FIND, (digest,))
+    if row is None:
+        return None
+    key_id, account_id, account_name, models, endpoints, *rest = row
+    return KeyRecord(key_id, account_id, account_name, _names(models), _names(endpoints), *rest)
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else _NAMES.decode(text)
+
+
+class KeyCache:
+    """The keys looked up last, each for ``KEEP_S``. Unknown digests are not kept: they could be made without end."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[bytes, tuple[KeyRecord, float]] = OrderedDict()
+
+    def get(self, digest: bytes, moment: float) -> KeyRecord | None:
+        """Return the key if it was put in less than ``KEEP_S`` before ``moment`` (seconds of any steady clock)."""
+        kept = self._kept.get(digest)
+        if kept is None or kept[1] <= moment:
+            return None
+        return kept[0]
+
+    def put(self, digest: bytes, record: KeyRecord, moment: float) -> None:
+        """Keep a key that was read at ``moment``; beyond ``KEEP_KEYS`` the one put in longest ago is dropped."""
+        self._kept[digest] = (record, moment + KEEP_S)
+        self._kept.move_to_end(digest)
+        if len(self._kept) > KEEP_KEYS:
+            self._kept.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget all: a key or account was changed by this process."""
+        self._kept.clear()

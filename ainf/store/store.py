@@ -1,0 +1,258 @@
+"""The store: durable records behind one object, over SQLite or memory.
+
+Two transactions an exchange, its opening and its closing, plus extensions; everything that is written goes through the
+group-commit writer, everything that is only read goes beside it.
+"""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import trio
+
+from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.usage import Usage
+from ainf.store import exchanges, recovery
+from ainf.store.base import (
+    Closing,
+    Extended,
+    Extension,
+    KeyRecord,
+    Opened,
+    Opening,
+    Progress,
+    ProgressSeen,
+    Rejection,
+    Settlement,
+)
+from ainf.store.epochs import begin_epoch, end_epoch
+from ainf.store.keys import KeyCache, find_key
+from ainf.store.reader import InlineReader, Reader, ThreadReader
+from ainf.store.receipts import receipt
+from ainf.store.rejections import Rejections, append_rejections
+from ainf.store.settling import close_inference
+from ainf.store.sqlite import MEMORY, LockFile, SQLiteEngine
+from ainf.store.transaction import Transaction
+from ainf.store.writer import InlineWriter, ThreadWriter, Writer
+
+T = TypeVar("T")
+
+WAIT_S: Final = 5.0
+FLUSH_S: Final = 1.0
+"""How often a rejection may make a commit of its own; between, they wait for the next that comes anyway."""
+RECOVERY_BATCH: Final = 200
+
+
+def end_process(error: BaseException) -> None:
+    """End this process at once: what is durable is no longer known here, and recovery will find out."""
+    print(f"ainf: the ledger's writer died: {error!r}", file=sys.stderr, flush=True)  # noqa: T201 - nothing else may work
+    os._exit(70)
+
+
+class Store:
+    """Implements ``base.InferenceStore``; made by ``Store.open``, or by hand over other parts."""
+
+    def __init__(self, writer: Writer, reader: Reader, *, now: Callable[[], int]) -> None:
+        """Join the parts.
+
+        Args:
+            writer: what every write goes through.
+            reader: what every read goes through.
+            now: microseconds since 1970 UTC.
+        """
+        self._writer = writer
+        self._reader = reader
+        self._now = now
+        self._keys = KeyCache()
+        self._rejections = Rejections()
+        self._flushed_at = -FLUSH_S
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        now: Callable[[], int],
+        kind: str = "gateway",
+        wait_s: float = WAIT_S,
+        on_fatal: Callable[[BaseException], None] = end_process,
+    ) -> "AsyncIterator[Store]":
+        """Open the store, begin this process's epoch, and close both in good order at the end.
+
+        Args:
+            url: "sqlite:<path>" (made where it is not there) or "memory:".
+            now: microseconds since 1970 UTC.
+            kind: "gateway", of which a database has one at a time, or "command".
+            wait_s: the longest that any call waits.
+            on_fatal: called once when the writer has died; must end the process.
+
+        Raises:
+            ValueError: the URL names no store.
+            LockedError: another gateway uses the database.
+            SchemaError: the database was written by a newer version.
+            apsw.Error: the database cannot be opened or written.
+        """
+        scheme, _, path = url.partition(":")
+        with ExitStack() as stack:
+            if scheme == "memory":
+                writer, reader = _open_memory(kind, now, wait_s, on_fatal)
+            elif scheme == "sqlite" and path:
+                if kind == "gateway":
+                    stack.callback(LockFile(path).release)
+                writer, reader = await _open_sqlite(path, kind, now, wait_s, on_fatal)
+            else:
+                raise ValueError(f'{url!r} is not a store; use "sqlite:<path>" or "memory:"')
+            store = cls(writer, reader, now=now)
+            try:
+                yield store
+            finally:
+                await store.aclose()
+
+    async def aclose(self) -> None:
+        """Write what is noted, end the epoch and the writer; within ``wait_s``, whatever is cancelled meanwhile."""
+        if self._writer.fatal is None:
+            self._flush()
+            self._writer.submit_nowait(partial(end_epoch, at=self._now()))
+        await self._writer.aclose()
+        self._reader.close()
+
+    # --- any operation ---
+
+    async def read(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a synchronous operation in a reading transaction; see ``Reader.read``."""
+        return await self._reader.read(operation)
+
+    async def write(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a synchronous operation through the writer, durably; see ``Writer.submit``.
+
+        When it raises ``store_unavailable`` because the wait ran out, the operation may yet be committed.
+        """
+        try:
+            return await self._submit(operation)
+        finally:
+            self._keys.clear()
+
+    # --- exchanges: see InferenceStore ---
+
+    async def find_key(self, digest: bytes) -> KeyRecord | None:
+        """See ``InferenceStore``."""
+        record = self._keys.get(digest, trio.current_time())
+        if record is None:
+            moment = trio.current_time()
+            record = await self._reader.read(partial(find_key, digest=digest))
+            if record is not None:
+                self._keys.put(digest, record, moment)
+        return record
+
+    async def open_inference(self, opening: Opening) -> Opened:
+        """See ``InferenceStore``."""
+        return await self._submit(
+            partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
+        )
+
+    async def extend_hold(self, extension: Extension) -> Extended:
+        """See ``InferenceStore``."""
+        return await self._submit(partial(exchanges.extend_hold, extension=extension))
+
+    async def close_inference(self, closing: Closing) -> Settlement:
+        """See ``InferenceStore``; one whose wait ran out is settled as soon as the writer comes to it."""
+        return await self._submit(partial(close_inference, closing=closing), unattended=True)
+
+    async def record_progress(self, progress: Sequence[Progress]) -> ProgressSeen:
+        """See ``InferenceStore``."""
+        return await self._submit(partial(exchanges.record_progress, progress=progress, at=self._now()))
+
+    def note_rejection(self, rejection: Rejection) -> None:
+        """See ``InferenceStore``."""
+        self._rejections.note(rejection)
+        if self._writer.fatal is None and trio.current_time() >= self._flushed_at + FLUSH_S:
+            self._flush()
+
+    async def receipt(self, inference_id: str) -> dict[str, Any] | None:
+        """See ``InferenceStore``."""
+        return await self._reader.read(partial(receipt, inference_id=inference_id))
+
+    async def recover(self, at: int) -> list[str]:
+        """Close what dead processes left open; return the ids of what was closed. To be run before listening.
+
+        Under cancellation: stops between exchanges; what is left is found again by the next start.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        left = await self._submit(recovery.left_open)
+        closed: list[str] = []
+
+        async def abandon(inference_id: str) -> None:
+            operation = partial(recovery.abandon, inference_id=inference_id, at=at)
+            if await self._writer.submit(operation) is not None:
+                closed.append(inference_id)
+
+        for start in range(0, len(left), RECOVERY_BATCH):
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                for inference_id in left[start : start + RECOVERY_BATCH]:
+                    nursery.start_soon(abandon, inference_id)
+        return sorted(closed)
+
+    # --- inside ---
+
+    async def _submit(
+        self,
+        operation: Callable[[Transaction], T],
+        *,
+        undo: Callable[[Transaction, T], object] | None = None,
+        unattended: bool = False,
+    ) -> T:
+        self._flush()
+        return await self._writer.submit(operation, undo=undo, unattended=unattended)
+
+    def _flush(self) -> None:
+        """Put what was noted into the next batch."""
+        notes = self._rejections.take()
+        if notes and self._writer.fatal is None:
+            self._flushed_at = trio.current_time()
+            self._writer.submit_nowait(partial(append_rejections, notes=notes))
+
+
+def _close_at_zero(tx: Transaction, opened: Opened, opening: Opening) -> None:
+    """Settle an opening that was committed after its caller had been told that the store is away."""
+    closing = Closing(
+        inference_id=opening.inference_id,
+        at=opening.at,
+        ending=Ending.TERMINATED,
+        error_code="store_unavailable",
+        finish_reason=None,
+        usage=Usage(),
+        evidence=Evidence.METERED,
+        cost_nusd=0,
+        output_bytes=0,
+        attempts=(),
+        notes={"opened_late": True, "held_nusd": opened.held_nusd},
+    )
+    close_inference(tx, closing)
+
+
+def _open_memory(
+    kind: str, now: Callable[[], int], wait_s: float, on_fatal: Callable[[BaseException], None]
+) -> tuple[Writer, Reader]:
+    engine = SQLiteEngine.open(MEMORY)
+    tx = begin_epoch(engine, kind, now())
+    return InlineWriter(engine, tx, wait_s=wait_s, on_fatal=on_fatal), InlineReader(engine)
+
+
+async def _open_sqlite(
+    path: str, kind: str, now: Callable[[], int], wait_s: float, on_fatal: Callable[[BaseException], None]
+) -> tuple[Writer, Reader]:
+    engine = await trio.to_thread.run_sync(SQLiteEngine.open, path)
+    try:
+        tx = await trio.to_thread.run_sync(begin_epoch, engine, kind, now())
+    except BaseException:
+        engine.close()
+        raise
+    # From here on the connection is the writer's.
+    writer = ThreadWriter(engine, tx, wait_s=wait_s, on_fatal=on_fatal)
+    return writer, ThreadReader(partial(SQLiteEngine.open_reader, path), wait_s=wait_s)
