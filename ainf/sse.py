@@ -144,7 +144,6 @@ class EventStreamReader:
         """
         if not self._buffer:
             return EventBatch(b"", [])
-        self._after_cr = False  # else the LF that is added would only complete a CRLF
         return self._read_lines(b"\n" if self._buffer.endswith(b"\n") else b"\n\n")
 
     def _read_lines(self, data: bytes) -> EventBatch:

@@ -1,0 +1,14 @@
+"""The limits of a provider's connections."""
+
+import attrs
+import pytest
+
+from ainf.upstream.limits import UpstreamLimits
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(UpstreamLimits)])
+def test_every_limit_is_positive(name):
+    """There is no way to switch a limit off by zero."""
+    assert getattr(UpstreamLimits(), name) > 0
+    with pytest.raises(ValueError, match=name):
+        UpstreamLimits(**{name: 0})
