@@ -1,6 +1,5 @@
-"""The composition root: builds every part of a gateway from its configuration, joins them, and runs them to their end."""
+"""The composition root: builds every part of a gateway from its configuration, joins them, and runs them to an end."""
 
-import os
 import secrets
 import signal
 import time
@@ -26,10 +25,12 @@ from ainf.providers.base import Target
 from ainf.providers.registry import PROVIDERS
 from ainf.server.launcher import Server
 from ainf.server.limits import ServerLimits, TlsFiles
-from ainf.store.store import Store
+from ainf.store.base import InferenceStore
+from ainf.store.store import Store, end_process
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
 from ainf.upstream.limits import UpstreamLimits
+from ainf.upstream.wire import Dialer
 
 _DRAINED_WRITE_S = 2.0
 """The write limit of every connection once the drain time is over (design section 13)."""
@@ -67,7 +68,7 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(
-    config: Config, telemetry: Telemetry, *, on_fatal: Callable[[BaseException], None] | None = None
+    config: Config, telemetry: Telemetry, *, on_fatal: Callable[[BaseException], None] = end_process
 ) -> AsyncIterator[RunningGateway]:
     """Run a gateway around a block: recovered and listening inside it, drained and closed behind it.
 
@@ -81,10 +82,9 @@ async def running_gateway(
     async with Store.open(
         config.store.url,
         now=wall_clock,
-        new_id=new_id,
         kind="gateway",
         wait_s=config.store.wait_s,
-        on_fatal=on_fatal or _die,
+        on_fatal=on_fatal,
     ) as store:
         recovered = await store.recover(wall_clock())
         telemetry.recovered(len(recovered))
@@ -125,8 +125,23 @@ async def _drain_when_told(running: RunningGateway) -> None:
     server.abort_connections()
 
 
-def build_gateway(config: Config, telemetry: Telemetry, store: Store) -> Gateway:
-    """Return the gateway's shared state: services, models with their backends, authentication."""
+def build_gateway(
+    config: Config,
+    telemetry: Telemetry,
+    store: InferenceStore,
+    *,
+    clock: Callable[[], int] = wall_clock,
+    dialer: Dialer | None = None,
+) -> Gateway:
+    """Return the gateway's shared state: services, models with their backends, authentication.
+
+    Args:
+        config: a checked configuration.
+        telemetry: where metrics and logs go.
+        store: an open store.
+        clock: microseconds since 1970 UTC, for records.
+        dialer: connects to providers; TCP unless a test brings its own.
+    """
     limits = config.limits
     services = Services(
         store=store,
@@ -140,15 +155,15 @@ def build_gateway(config: Config, telemetry: Telemetry, store: Store) -> Gateway
             prelude_bytes=limits.prelude_bytes,
         ),
         pipe_limits=PipeLimits(line=limits.sse_line_bytes, event=limits.sse_event_bytes, answer=limits.answer_bytes),
-        wall_clock=wall_clock,
+        wall_clock=clock,
         public_url=config.server.public_url,
     )
-    backends = {name: _backend(config, provider) for name, provider in config.providers.items()}
+    backends = {name: _backend(config, provider, dialer) for name, provider in config.providers.items()}
     failures = FailureLimit(limits.auth_failures_per_minute, trio.current_time)
     return Gateway(
         services=services,
         models={name: _model(config, model, backends[model.provider]) for name, model in config.models.items()},
-        authenticator=Authenticator(store, wall_clock, failures),
+        authenticator=Authenticator(store, clock, failures),
         inflight=Inflight(),
         new_inference_id=lambda: new_id("inf"),
         new_request_id=lambda: new_id("req"),
@@ -156,7 +171,7 @@ def build_gateway(config: Config, telemetry: Telemetry, store: Store) -> Gateway
     )
 
 
-def _backend(config: Config, settings: ProviderConfig) -> Backend:
+def _backend(config: Config, settings: ProviderConfig, dialer: Dialer | None) -> Backend:
     provider = PROVIDERS[settings.format]
     limits = config.limits
     client = UpstreamClient(
@@ -170,6 +185,7 @@ def _backend(config: Config, settings: ProviderConfig) -> Backend:
         ),
         ca_file=str(settings.ca_file) if settings.ca_file else None,
         proxy=settings.proxy,
+        dialer=dialer,
     )
     credential = provider.credential(settings.api_key.reveal()) if settings.api_key is not None else ()
     return Backend(provider, client, (*credential, (b"content-type", b"application/json"), (b"user-agent", b"ainf")))
@@ -241,12 +257,6 @@ def _build_server(config: Config, gateway: Gateway) -> Server:
         error_answer=error_answer,
         on_connection_error=gateway.services.telemetry.connection_broke,
     )
-
-
-def _die(error: BaseException) -> None:
-    """End the process at once: the store can no longer keep its promise, and recovery settles what is open."""
-    os.write(2, f"the store failed ({type(error).__name__}); the process ends, recovery will settle\n".encode())
-    os._exit(70)
 
 
 async def _serve(config: Config) -> None:

@@ -116,7 +116,8 @@ class End:
             notes["usage_rejected"] = True
         if self.clamp_tokens is not None:
             notes["clamp_tokens"] = self.clamp_tokens
-        if undelivered := self.hold.received - self.hold.delivered:
+        undelivered = self.hold.received - self.hold.delivered
+        if undelivered and self.outcome.ending is not Ending.COMPLETED:
             notes["undelivered_bytes"] = undelivered
         if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
             notes["opaque_frames"] = opaque

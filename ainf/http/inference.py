@@ -45,7 +45,7 @@ class InferenceRoute:
         gateway = self._gateway
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
             raise DownstreamError("unsupported_media_type", "Send the body as application/json.")
-        body = await request.get_data(cache=False)
+        body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body))
         del body  # a long stream must not keep its request in memory
         plan = gateway.plan(key, parsed, self._protocol, headers)

@@ -1,0 +1,42 @@
+# Each target works alone on a fresh clone with nothing but Python 3.11 or newer: it makes .venv first.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest
+SOURCES := ainf tests benchmarks
+
+.PHONY: demo test check law bench clean
+
+$(BIN)/ainf: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ainf needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(BIN)/ainf
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(BIN)/ainf            ## start simulator and gateway, show three endings; ONCE=1 exits afterwards
+	$(BIN)/ainf demo $(if $(ONCE),--once)
+
+check: $(VENV)/.dev          ## lint, types, import contracts
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check --output-format=concise $(SOURCES)
+	$(BIN)/flake8-async --enable=ASYNC1,ASYNC2,ASYNC3 $(shell find ainf -name '*.py')
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test: check                  ## the checks, then every test; the long suites run a tenth, with a printed seed
+	$(PYTEST)
+
+law: $(VENV)/.dev            ## the long suites, whole
+	AINF_LAW=full $(PYTEST) -m law
+
+bench: $(VENV)/.dev          ## cost per request, stream and frame; store latency
+	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.store_latency
+
+clean:
+	rm -rf $(VENV)
