@@ -1,0 +1,109 @@
+"""The ledger's arithmetic: tables, and what must hold for all numbers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ainf.ledger import CapState, Division, Grant, HoldAsk, binding, divide, extension, fit
+from ainf.pricing import tokens_cost
+
+ASK = HoldAsk(base_nusd=1_000, output_rate=2_000_000, first_tokens=100, worst_tokens=1_000, min_tokens=10)
+FREE_OUTPUT = HoldAsk(base_nusd=5, output_rate=0, first_tokens=100, worst_tokens=1_000, min_tokens=10)
+SHORT = HoldAsk(base_nusd=0, output_rate=1_000_000, first_tokens=3, worst_tokens=3, min_tokens=10)
+
+
+@pytest.mark.parametrize(
+    ("ask", "headroom", "grant"),
+    [
+        (ASK, None, Grant(1_200, None)),
+        (ASK, 3_000, Grant(1_200, None)),
+        (ASK, 2_999, Grant(1_200, 999)),
+        (ASK, 1_150, Grant(1_150, 75)),
+        (ASK, 1_020, Grant(1_020, 10)),
+        (ASK, 1_019, None),
+        (ASK, 0, None),
+        (ASK, -50, None),
+        (FREE_OUTPUT, 5, Grant(5, None)),
+        (FREE_OUTPUT, 4, None),
+        (SHORT, 3, Grant(3, None)),
+        (SHORT, 2, None),
+    ],
+)
+def test_an_opening_gets_what_fits(ask, headroom, grant):
+    """The first slice is held; the output is clamped to the headroom, and refused below the least that is of use."""
+    assert fit(ask, headroom) == grant
+
+
+amounts = st.integers(min_value=0, max_value=10**15)
+
+
+@st.composite
+def asks(draw):
+    worst = draw(st.integers(1, 10**6))
+    return HoldAsk(
+        base_nusd=draw(amounts),
+        output_rate=draw(st.integers(0, 10**12)),
+        first_tokens=draw(st.integers(1, worst)),
+        worst_tokens=worst,
+        min_tokens=draw(st.integers(0, 10**4)),
+    )
+
+
+@given(asks(), st.one_of(st.none(), st.integers(-(10**15), 10**15)))
+def test_a_grant_never_passes_the_headroom(ask, headroom):
+    """What is granted fits, so does the whole clamped output, and it is refused exactly below the least."""
+    grant = fit(ask, headroom)
+    if headroom is not None and headroom < ask.least_nusd:
+        assert grant is None
+        return
+    assert grant is not None
+    clamp = ask.worst_tokens if grant.clamp_tokens is None else grant.clamp_tokens
+    assert clamp >= min(ask.min_tokens, ask.worst_tokens)
+    if headroom is not None:
+        assert grant.held_nusd <= ask.base_nusd + tokens_cost(clamp, ask.output_rate) <= headroom
+
+
+@pytest.mark.parametrize(
+    ("want", "least", "headroom", "granted"),
+    [(10, 5, None, 10), (10, 5, 10, 10), (10, 5, 7, 7), (10, 5, 5, 5), (10, 5, 4, 0), (10, 5, -1, 0), (0, 0, 0, 0)],
+)
+def test_an_extension_gets_all_some_or_nothing(want, least, headroom, granted):
+    """A part is granted only where it is of use."""
+    assert extension(want, least, headroom) == granted
+
+
+def cap(cap_id, limit, settled, held):
+    return CapState(cap_id, 0, limit, settled, held, "lifetime", f"account {cap_id}")
+
+
+def test_the_tightest_cap_binds():
+    """The least headroom counts, not the least limit."""
+    caps = [cap("small", 100, 0, 0), cap("large", 1_000, 900, 50)]
+    assert binding(caps) == caps[1]
+    assert binding([]) is None
+    assert cap("over", 10, 15, 1).headroom == -6
+
+
+@pytest.mark.parametrize(
+    ("held", "cost", "division"),
+    [
+        (100, 100, Division(100, 0, 0)),
+        (100, 30, Division(30, 70, 0)),
+        (100, 0, Division(0, 100, 0)),
+        (100, 130, Division(100, 0, 30)),
+        (100, None, Division(100, 0, 0)),
+        (0, 0, Division(0, 0, 0)),
+    ],
+)
+def test_a_hold_is_divided(held, cost, division):
+    """Up to the hold is settled, the rest of it released, what is beyond posted as overrun."""
+    assert divide(held, cost) == division
+
+
+@given(amounts, amounts)
+def test_a_division_loses_nothing(held, cost):
+    """held = settled + released and cost = settled + overrun, whatever the numbers."""
+    division = divide(held, cost)
+    assert division.settled_nusd + division.released_nusd == held
+    assert division.settled_nusd + division.overrun_nusd == cost
+    assert min(division.settled_nusd, division.released_nusd, division.overrun_nusd) >= 0
