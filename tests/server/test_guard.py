@@ -1,0 +1,457 @@
+"""One connection, contained: what kills hypercorn's server, what a disconnect looks like, and which clock ends what."""
+
+import socket
+import ssl
+import struct
+
+import pytest
+import quart_trio
+import trio
+import trustme
+from quart import request
+
+from ainf.server.limits import TlsFiles
+
+HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+WEBSOCKET = (
+    "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+H2_HEADERS = h2_frame(1, 4, 1, b"\x83\x84\x86\x41\x01a")
+KILLERS = {
+    "h2 data after our early answer": PREFACE + h2_frame(4, 0, 0, b"") + H2_HEADERS + h2_frame(0, 0, 1, b"x" * 9) * 9,
+    "h2 path not ascii": PREFACE + h2_frame(4, 0, 0, b"") + h2_frame(1, 5, 1, b"\x82\x86\x41\x01a\x04\x02/\xff"),
+    "h2 method not ascii": PREFACE + h2_frame(4, 0, 0, b"") + h2_frame(1, 5, 1, b"\x02\x02G\xff\x84\x86\x41\x01a"),
+    "h2 connect without path": PREFACE + h2_frame(4, 0, 0, b"") + h2_frame(1, 5, 1, b"\x02\x07CONNECT\x41\x01a"),
+    "h2 1001 priority frames": PREFACE
+    + h2_frame(4, 0, 0, b"")
+    + b"".join(h2_frame(2, 0, 2 * n + 1, b"\0\0\0\0\0") for n in range(1001)),
+    "h2c upgrade with bad settings": b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: !!!\r\n\r\n",
+    "h2c upgrade": b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+    b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n" + PREFACE,
+    "websocket, then frames": WEBSOCKET.encode()
+    + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    + b"\xff" * 64,
+    "websocket subprotocol not ascii": WEBSOCKET.encode()
+    + b"Sec-WebSocket-Key: x\r\nSec-WebSocket-Protocol: \xff\r\n\r\n",
+    "host not ascii": b"GET /hello HTTP/1.1\r\nHost: \xff\r\n\r\n",
+    "bad chunk": b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "NUL": b"GET /hello\0 HTTP/1.1\r\nHost: a\r\n\r\n",
+    "target not ascii": b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n",
+    "bad absolute form": b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "connect": b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n" + b"\0" * 100,
+    "noise": bytes(range(256)) * 16,
+    "app that fails": b"GET /boom HTTP/1.1\r\nHost: a\r\n\r\n",
+    "app that fails late": b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n",
+}
+
+
+def reset(wire) -> None:
+    """Close the client's socket with a reset."""
+    sock = wire.stream.socket
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+async def gone_within(bench, seconds: float = 0.1) -> None:
+    """The application must see its client go, and the connection must be gone with it."""
+    with trio.fail_after(seconds):
+        await bench.app.gone.wait()
+    await all_gone(bench)
+
+
+async def all_gone(bench) -> None:
+    """Every connection must end, and its application with it, without an unexpected error."""
+    with trio.fail_after(1):
+        while bench.server.open_connections:  # noqa: ASYNC110 - the server has no event for that, and needs none
+            await trio.sleep(0.005)
+    assert bench.app.running == 0
+    assert not bench.errors
+
+
+# --- containment ---
+
+
+@pytest.mark.parametrize("attack", KILLERS.values(), ids=KILLERS.keys())
+async def test_server_killers_leave_others_alone(serve, attack):
+    """Each input that ends a bare hypercorn leaves a running stream on another connection, and the server, unharmed."""
+    bench = await serve()
+    innocent = await bench.connect()
+    await innocent.get("/ticks")
+    attacker = await bench.connect()
+    await attacker.send(attack)
+    with trio.move_on_after(0.1):
+        await attacker.until_closed()
+    reset(attacker)
+    assert (await bench.ask("/hello")).status == 200
+    bench.app.go_on.set()
+    answer = await innocent.answer()
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+    assert all(type(error) is KeyError for error in bench.errors)
+
+
+async def test_a_bug_in_the_connection_is_contained_and_reported(serve, monkeypatch):
+    """An exception where nobody expects one ends its own connection only, and is told."""
+    from ainf.server import edge
+
+    bench = await serve()
+    innocent = await bench.connect()
+    await innocent.get("/ticks")
+    await trio.sleep(0.03)
+    with monkeypatch.context() as patch:
+        patch.setattr(edge, "check_request", lambda *_: {}["bug"])
+        wire = await bench.connect()
+        await wire.send(HELLO)
+        await wire.until_closed(1)
+    assert [type(error) for error in bench.errors] == [KeyError]
+    bench.app.go_on.set()
+    assert (await innocent.answer()).status == 200
+
+
+async def test_connections_that_come_and_go(serve):
+    """Connections that are reset at once leave nothing behind."""
+    bench = await serve()
+    for _ in range(20):
+        reset(await bench.connect())
+    assert (await bench.ask("/hello")).status == 200
+    assert not bench.errors
+
+
+# --- disconnects ---
+
+
+@pytest.mark.parametrize("leave", ["fin", "rst", "half-close"])
+@pytest.mark.parametrize("path", ["/silent", "/wait", "/ticks", "/flood"])
+async def test_a_disconnect_is_seen_at_once(serve, path, leave):
+    """Before the head, in silence, between frames, behind a stuck write: FIN, reset and half-close are seen."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get(path)
+    await trio.sleep(0.05)
+    assert bench.app.running == 1
+    if leave == "rst":
+        reset(wire)
+    elif leave == "fin":
+        await wire.close()
+    else:
+        await wire.stream.send_eof()
+    await gone_within(bench)
+
+
+@pytest.mark.parametrize("stray", [b"\r\n", HELLO, b"\0", HELLO * 20])
+async def test_a_disconnect_is_seen_behind_stray_bytes(serve, stray):
+    """Bytes sent ahead of their turn do not hide the disconnect, and what stands in them never runs."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/silent")
+    await trio.sleep(0.03)
+    await wire.send(stray)
+    await trio.sleep(0.03)
+    assert bench.app.running == 1
+    await wire.close()
+    await gone_within(bench)
+    assert bench.app.paths == ["/silent"]
+
+
+async def test_a_disconnect_in_the_upload(serve):
+    """A client that leaves before its body is complete is seen by the application that waits for the body."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    await trio.sleep(0.03)
+    await wire.close()
+    await gone_within(bench)
+
+
+async def test_read_ahead_is_bounded(serve):
+    """A client that floods behind its running request is cut."""
+    bench = await serve(read_ahead_bytes=10_000)
+    wire = await bench.connect()
+    await wire.get("/silent")
+    await trio.sleep(0.03)
+    await wire.send(HELLO * 100)
+    await trio.sleep(0.03)
+    assert bench.app.running == 1
+    await wire.send(HELLO * 500)
+    await gone_within(bench)
+
+
+async def test_abort_from_the_request(serve):
+    """``scope["ainf.connection"].abort()`` resets the client at once; after the response it does nothing."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/hello")
+    await wire.answer()
+    await trio.sleep(0.01)
+    bench.app.scopes[0]["ainf.connection"].abort()
+    await wire.get("/abort")
+    await trio.sleep(0.03)
+    bench.app.scopes[0]["ainf.connection"].abort()
+    await trio.sleep(0.03)
+    assert not bench.app.gone.is_set()
+    bench.app.go_on.set()
+    assert not (await wire.until_closed(0.5)).endswith(b"0\r\n\r\n")
+    await gone_within(bench)
+
+
+# --- clocks ---
+
+
+async def test_a_stalled_reader_is_gone_after_write_s(serve):
+    """A client that takes nothing is cut after the write limit, and the application sees it go."""
+    bench = await serve(write_s=0.2)
+    wire = await bench.connect()
+    began = trio.current_time()
+    await wire.get("/flood")
+    with trio.fail_after(2):
+        await bench.app.gone.wait()
+    assert 0.2 <= bench.app.gone_at - began < 0.5
+    await gone_within(bench)
+
+
+async def test_a_slow_reader_is_not_killed(serve):
+    """A client that reads slowly, but reads, keeps its stream."""
+    bench = await serve(write_s=0.2)
+    wire = await bench.connect()
+    await wire.get("/flood")
+    for _ in range(30):
+        await trio.sleep(0.03)
+        assert await wire.stream.receive_some(100_000)
+    assert not bench.app.gone.is_set()
+
+
+async def drop_all(wire) -> None:
+    while await wire.stream.receive_some():
+        pass
+
+
+async def test_a_writer_that_never_blocks_lets_others_run(serve):
+    """A client that reads as fast as it is written to does not starve the rest."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/flood")
+    with trio.fail_after(2):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(drop_all, wire)
+            for _ in range(5):
+                assert (await bench.ask("/hello")).status == 200
+            nursery.cancel_scope.cancel()
+
+
+async def test_idle_connections_are_closed(serve):
+    """A connection without a request, or between requests, is closed after ``idle_s`` without a word."""
+    bench = await serve(idle_s=0.15)
+    fresh, used = await bench.connect(), await bench.connect()
+    await used.get("/hello")
+    await used.answer()
+    began = trio.current_time()
+    assert await used.until_closed(1) == b""
+    assert 0.1 < trio.current_time() - began < 0.4
+    assert await fresh.until_closed(1) == b""
+
+
+async def test_a_stream_outlives_all_clocks(serve):
+    """No clock of the request runs while it is answered."""
+    bench = await serve(idle_s=0.1, header_s=0.1, body_s=0.1, body_grace_s=0.1)
+    wire = await bench.connect()
+    await wire.get("/ticks")
+    await trio.sleep(0.4)
+    bench.app.go_on.set()
+    assert (await wire.answer()).status == 200
+    assert await wire.until_closed(1) == b""
+
+
+async def drip(wire, head: bytes, piece: bytes) -> bytes:
+    """Send ``head``, then ``piece`` again and again, until the server has said enough; give what it said."""
+    await wire.send(head)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(drip_forever, wire, piece)
+        said = await wire.until_closed(2)
+        nursery.cancel_scope.cancel()
+    return said
+
+
+async def drip_forever(wire, piece: bytes) -> None:
+    while True:
+        try:
+            await wire.send(piece)
+        except trio.BrokenResourceError:
+            return
+        await trio.sleep(0.02)
+
+
+UPLOAD = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece", "limits"),
+    [
+        (b"GET /hello HTTP/1.1\r\nHost: a\r\n", b"x: y\r\n", {"header_s": 0.2}),
+        (b"G", b"E", {"header_s": 0.2}),
+        (UPLOAD, b"x", {"body_s": 0.2}),
+        (UPLOAD, b"", {"body_s": 0.2}),
+        (UPLOAD, b"x", {"body_grace_s": 0.2, "body_min_rate": 1000.0}),
+    ],
+    ids=["slow head", "slow request line", "slow body", "no body", "body below the rate"],
+)
+async def test_slow_requests(serve, head, piece, limits):
+    """A head or body that takes too long, however steadily it comes, is answered 408 and closed."""
+    bench = await serve(**limits)
+    began = trio.current_time()
+    said = await drip(await bench.connect(), head, piece)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"x-should-retry: true" in said
+    assert b"request_timeout" in said
+    assert 0.2 <= trio.current_time() - began < 0.6
+    await all_gone(bench)
+
+
+async def test_a_body_above_the_rate(serve):
+    """A body that keeps its rate may take longer than the grace."""
+    bench = await serve(body_grace_s=0.1, body_min_rate=1000.0)
+    wire = await bench.connect()
+    await wire.send(UPLOAD.replace(b"100000", b"2000"))
+    for _ in range(20):
+        await trio.sleep(0.02)
+        await wire.send(b"x" * 100)
+    assert (await wire.answer()).status == 200
+
+
+# --- Quart-Trio ---
+
+
+def quart_app() -> quart_trio.QuartTrio:
+    app = quart_trio.QuartTrio("pinned")
+
+    @app.post("/json")
+    async def json():
+        return {"got": len(await request.get_data())}
+
+    @app.get("/stream")
+    async def stream():
+        async def body():
+            for _ in range(3):
+                yield b"data: x\n\n"
+
+        return body(), {"content-type": "text/event-stream"}
+
+    return app
+
+
+async def test_quart_trio_keeps_connections_in_order(serve):
+    """Though Quart-Trio cancels the last send's task, keep-alive goes on, its clock is armed, and close closes."""
+    bench = await serve(quart_app(), idle_s=0.2)
+    wire = await bench.connect()
+    for _ in range(3):
+        await wire.send(b"POST /json HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+        assert (await wire.answer()).json == {"got": 3}
+        await wire.get("/stream")
+        assert (await wire.answer()).body == b"data: x\n\n" * 3
+    began = trio.current_time()
+    assert await wire.until_closed(1) == b""
+    assert trio.current_time() - began > 0.1
+    closing = await bench.connect()
+    await closing.get("/stream", "Connection: close")
+    assert (await closing.answer()).headers["connection"] == "close"
+    assert await closing.until_closed(0.1) == b""
+    assert not bench.errors
+
+
+async def test_quart_trio_pipelined(serve):
+    """The next request starts although the task of the one before it has been cancelled."""
+    bench = await serve(quart_app())
+    wire = await bench.connect()
+    await wire.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
+    for _ in range(5):
+        assert (await wire.answer()).body == b"data: x\n\n" * 3
+
+
+# --- TLS ---
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    """Files for the server, and the context of a client that trusts them."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost")
+    files = TlsFiles(folder / "cert.pem", folder / "key.pem")
+    files.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
+    issued.private_key_pem.write_to_path(str(files.key))
+    trust = ssl.create_default_context()
+    authority.configure_trust(trust)
+    trust.set_alpn_protocols(["h2", "http/1.1"])
+    return {"tls": files, "trust": trust}
+
+
+async def test_tls(serve, tls):
+    """TLS speaks HTTP/1.1, whatever the client would rather have, and tells the scheme."""
+    bench = await serve(**tls)
+    bench.app.go_on.set()
+    wire = await bench.connect()
+    assert wire.stream.selected_alpn_protocol() == "http/1.1"
+    for path in ("/hello", "/ticks", "/hello"):
+        await wire.get(path)
+        assert (await wire.answer()).status == 200
+    assert bench.app.scopes[0]["scheme"] == "https"
+
+
+async def test_tls_bad_handshakes_touch_nothing_else(serve, tls):
+    """Plain HTTP, noise, silence and a client with an old version fail alone, without a report."""
+    bench = await serve(**tls, header_s=0.2)
+    innocent = await bench.connect()
+    await innocent.get("/ticks")
+    for noise in (HELLO, b"\x16\x03\x01\x00\x05hello", b"\0" * 1000, b""):
+        wire = await bench.connect(plain=True)
+        if noise:
+            await wire.send(noise)
+        await wire.until_closed(1)
+    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
+        old.maximum_version = ssl.TLSVersion.TLSv1_1
+    stream = await trio.open_tcp_stream("127.0.0.1", bench.port)
+    with pytest.raises(trio.BrokenResourceError):
+        await trio.SSLStream(stream, old, https_compatible=True).do_handshake()
+    await stream.aclose()
+    bench.app.go_on.set()
+    assert (await innocent.answer()).status == 200
+    assert not bench.errors
+
+
+@pytest.mark.parametrize("leave", ["close_notify", "fin", "rst"])
+@pytest.mark.parametrize("path", ["/silent", "/flood"])
+async def test_tls_disconnects(serve, tls, path, leave):
+    """Over TLS a close_notify, an abrupt end and a reset are seen at once, also behind a stuck write."""
+    bench = await serve(**tls)
+    wire = await bench.connect()
+    await wire.get(path)
+    await trio.sleep(0.05)
+    transport = wire.stream.transport_stream
+    if leave == "close_notify":
+        polite, wire.stream._https_compatible = wire.stream, False
+        await polite.aclose()
+    elif leave == "fin":
+        await transport.aclose()
+    else:
+        transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.socket.close()
+    await gone_within(bench)
+
+
+async def test_tls_stalled_reader(serve, tls):
+    """The write limit holds over TLS too."""
+    bench = await serve(**tls, write_s=0.2)
+    wire = await bench.connect()
+    await wire.get("/flood")
+    with trio.fail_after(1):
+        await bench.app.gone.wait()
+    await gone_within(bench)

@@ -1,0 +1,237 @@
+"""HTTP/1.1 on real sockets: framing, pipelining, keep-alive, refusals."""
+
+import pytest
+import trio
+
+HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def refused(bench, raw: bytes, code: str):
+    """Send ``raw``; the answer must be JSON with ``code``, and the connection must close."""
+    wire = await bench.connect()
+    await wire.send(raw)
+    answer = await wire.answer()
+    assert answer.code == code
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-should-retry"] in {"true", "false"}
+    assert await wire.until_closed() == b""
+    return answer
+
+
+async def test_keep_alive(serve):
+    """Requests follow each other on one connection, after a JSON answer and after a stream."""
+    bench = await serve()
+    bench.app.go_on.set()
+    wire = await bench.connect()
+    for path in ("/hello", "/ticks", "/hello"):
+        await wire.get(path)
+        answer = await wire.answer()
+        assert answer.status == 200
+        assert "connection" not in answer.headers
+        assert "date" in answer.headers
+    assert bench.app.paths == ["/hello", "/ticks", "/hello"]
+    assert not bench.errors
+
+
+async def test_pipelining_in_order(serve):
+    """Requests that come in one segment, with bodies and an empty line between, are answered in order."""
+    bench = await serve()
+    post = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
+    chunked = (
+        b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nde\r\n0\r\nAuthorization: x\r\n\r\n"
+    )
+    wire = await bench.connect()
+    await wire.send(post + b"\r\n" + chunked + HELLO)
+    for _ in range(3):
+        assert (await wire.answer()).status == 200
+    assert bench.app.bodies == [b"abc", b"de", b""]
+
+
+async def test_a_pipelined_request_is_checked_like_any_other(serve):
+    """What stands behind a request is refused by the same rules once its turn comes."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(HELLO + b"GET /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx")
+    assert (await wire.answer()).status == 200
+    assert (await wire.answer()).code == "bad_request"
+    assert await wire.until_closed() == b""
+
+
+async def test_a_head_in_pieces(serve):
+    """A head may come byte by byte."""
+    bench = await serve()
+    wire = await bench.connect()
+    for byte in HELLO:
+        await wire.send(bytes([byte]))
+    assert (await wire.answer()).status == 200
+
+
+async def test_connection_close_is_obeyed(serve):
+    """After ``Connection: close`` the answer says so too, and the connection closes; what came behind is dropped."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(b"GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + HELLO)
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert await wire.until_closed() == b""
+    assert bench.app.paths == ["/hello"]
+
+
+async def test_http_1_0(serve):
+    """An HTTP/1.0 client gets no chunks, and the end of the stream is the end of the connection."""
+    bench = await serve()
+    bench.app.go_on.set()
+    wire = await bench.connect()
+    await wire.send(b"GET /ticks HTTP/1.0\r\n\r\n")
+    assert (await wire.until_closed()).endswith(b"\r\n\r\ndata: [DONE]\n\n")
+
+
+async def test_head_gets_no_body(serve):
+    """The answer to HEAD is a head, for a stream as well, and the connection goes on."""
+    bench = await serve()
+    bench.app.go_on.set()
+    wire = await bench.connect()
+    await wire.send(b"HEAD /ticks HTTP/1.1\r\nHost: a\r\n\r\n")
+    with trio.fail_after(2):
+        head = await wire.stream.receive_some()
+        assert head.endswith(b"\r\n\r\n")
+        await wire.send(HELLO)
+        assert b"world" in await wire.stream.receive_some()
+
+
+async def test_expect_continue(serve):
+    """A client that waits for 100 gets it, unless it is refused."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    with trio.fail_after(2):
+        assert await wire.stream.receive_some() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    await wire.send(b"ab")
+    assert (await wire.answer()).status == 200
+    huge = b"POST /hello HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
+    await refused(bench, huge, "request_too_large")
+
+
+async def test_the_head_and_first_bytes_leave_together(serve):
+    """The response's head is held for the first body message, and leaves with it, in one write."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/silent")
+    with trio.fail_after(2):
+        first = await wire.stream.receive_some()
+    assert first.startswith(b"HTTP/1.1 200 \r\n")
+    assert first.endswith(b"\r\n\r\n12\r\ndata: 0123456789\n\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "bad_request"),
+        (b"GET /%68ello HTTP/1.1\r\nHost: a\r\n\r\n", "not_found"),
+        (b"GET http://a/hello HTTP/1.1\r\nHost: a\r\n\r\n", "not_found"),
+        (b"GET /hello HTTP/1.1\r\n\r\n", "bad_request"),
+        (b"GET /hello\r\n\r\n", "bad_request"),
+        (b"\x16\x03\x01\x02\x00\x01", "bad_request"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", "uri_too_long"),
+        (b"GET /hello HTTP/1.1\r\nHost: a\r\nx: " + b"y" * 70000, "headers_too_large"),
+        (
+            b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+            "unsupported_media_type",
+        ),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\nx\r\n", "bad_request"),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n", "bad_request"),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 21 + b"\r\n", "bad_request"),
+        (
+            b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200000,
+            "bad_request",
+        ),
+    ],
+)
+async def test_refusals_are_json(serve, raw, code):
+    """Whoever finds it (we, h11 at the head, h11 in the body), a malformed request gets JSON and a close."""
+    bench = await serve()
+    await refused(bench, raw + HELLO, code)
+    assert bench.app.bodies in ([], [b""], [b"abc"], [b"abcd"])
+    assert not bench.errors
+
+
+async def test_nothing_behind_a_refusal_is_read_as_a_request(serve):
+    """TE and CL together is refused, and the request hidden behind it never runs."""
+    bench = await serve()
+    smuggled = (
+        b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + HELLO
+    )
+    answer = await refused(bench, smuggled, "bad_request")
+    assert answer.json["path"] == "/hello"
+    assert bench.app.paths == []
+
+
+async def test_body_limit_by_content_length(serve):
+    """A body that is announced as too large is refused before it comes; the client can read why while it uploads."""
+    bench = await serve(body_bytes=1000)
+    wire = await bench.connect()
+    await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 200_000)
+    assert (await wire.answer()).code == "request_too_large"
+    assert bench.app.paths == []
+
+
+async def test_body_limit_chunked(serve):
+    """A chunked body is refused when it crosses the limit; the application sees its client go."""
+    bench = await serve(body_bytes=1000)
+    chunk = b"1f4\r\n" + b"x" * 500 + b"\r\n"
+    raw = b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await refused(bench, raw + chunk * 3, "request_too_large")
+    with trio.fail_after(1):
+        await bench.app.gone.wait()
+    wire = await bench.connect()
+    await wire.send(raw + chunk * 2 + b"0\r\n\r\n")
+    assert (await wire.answer()).status == 200
+
+
+async def test_an_answer_before_the_body_closes(serve):
+    """An application that answers without waiting for the body gets its answer out, and the connection closes."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(b"POST /deaf HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert await wire.until_closed() == b""
+
+
+async def test_app_failures(serve):
+    """An application that fails or returns before its answer makes a JSON 500, or a cut once it began."""
+    bench = await serve()
+    assert (await bench.ask("/boom")).code == "internal_error"
+    assert (await bench.ask("/nothing")).code == "internal_error"
+    wire = await bench.connect()
+    await wire.get("/late")
+    cut = await wire.until_closed()
+    assert b"0123456789" in cut
+    assert not cut.endswith(b"0\r\n\r\n")
+    assert [type(error) for error in bench.errors] == [KeyError, KeyError]
+    assert bench.app.running == 0
+
+
+async def test_upgrades_are_ignored(serve):
+    """h2c, websocket and other upgrades are served as plain HTTP: there is no 101."""
+    bench = await serve()
+    wire = await bench.connect()
+    for upgrade in (
+        "h2c\r\nHTTP2-Settings: !",
+        "websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x",
+        "foo",
+    ):
+        await wire.get("/hello", "Connection: upgrade", f"Upgrade: {upgrade}")
+        assert (await wire.answer()).status == 200
+
+
+async def test_client_and_forwarded(serve):
+    """X-Forwarded-For counts only when the peer is a trusted proxy."""
+    for trusted, expected in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.7")):
+        bench = await serve(trusted=trusted)
+        wire = await bench.connect()
+        strangers = ("X_Forwarded_For: 6.6.6.6", "Forwarded: for=6.6.6.6")
+        await wire.get("/client", "X-Forwarded-For: 6.6.6.6, 203.0.113.7", *strangers)
+        assert (await wire.answer()).json == expected
+        assert bench.app.scopes[-1]["ainf.connection"].peer == "127.0.0.1"
