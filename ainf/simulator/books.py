@@ -66,6 +66,7 @@ class Entry:
     model_ran: bool = False
     """Whether a model was set to work (or a script in its place)."""
     status: int | None = None
+    """The first status that was final (not 1xx)."""
     head_sent_at: float | None = None
     output_tokens: int = 0
     """Produced so far."""

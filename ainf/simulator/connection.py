@@ -167,7 +167,7 @@ class Connection:
 def _enter_produced(entry: Entry, step: Send) -> None:
     entry.output_tokens += step.tokens
     entry.text_bytes += step.text_bytes
-    if step.status is not None and entry.head_sent_at is None:
+    if step.status is not None and step.status >= 200 and entry.head_sent_at is None:
         entry.status = step.status
         entry.head_sent_at = trio.current_time()
     if step.finish:

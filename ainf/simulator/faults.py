@@ -42,8 +42,18 @@ def refusal(wire: Wire, status: int, error: ErrorBody, headers: Mapping[str, str
     return whole(status, "application/json", wire.error_document(error), headers)
 
 
-def error_before(wire: Wire, behaviour: Behaviour, status: int, headers: Mapping[str, str]) -> Send:
-    """Return the step that ``error-N`` and its companions ask for."""
+def instead_of_an_answer(wire: Wire, behaviour: Behaviour, headers: Mapping[str, str]) -> Sequence[Step] | None:
+    """Return the steps of a behaviour that lets no model answer, None for one that does."""
+    if behaviour.whole is not None:
+        return WHOLE[behaviour.whole](headers)
+    if behaviour.redirect is not None:
+        return [_redirect(behaviour.redirect, headers)]
+    if behaviour.error_status is not None:
+        return [_error(wire, behaviour, behaviour.error_status, headers)]
+    return None
+
+
+def _error(wire: Wire, behaviour: Behaviour, status: int, headers: Mapping[str, str]) -> Send:
     retry_after = behaviour.retry_after or ("2" if status == 429 else None)
     extra = {**headers, "retry-after": retry_after} if retry_after else headers
     if behaviour.error_html:
@@ -51,8 +61,7 @@ def error_before(wire: Wire, behaviour: Behaviour, status: int, headers: Mapping
     return refusal(wire, status, error_for(status), extra)
 
 
-def redirect(status: int, headers: Mapping[str, str]) -> Send:
-    """Return the step that sends the client elsewhere."""
+def _redirect(status: int, headers: Mapping[str, str]) -> Send:
     return whole(status, _HTML, b"", {**headers, "location": "http://elsewhere.invalid/v1/chat/completions"})
 
 

@@ -39,9 +39,12 @@ class RequestReader:
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._held = 0
+        self._is_last = False
 
     def feed(self, data: bytes) -> list[Request]:
         """Take what arrived; return the requests that it completes, in order.
+
+        What follows a request that asked for the connection to be closed is ignored.
 
         Raises:
             BadHttpError: the bytes are not HTTP, or the request is too large.
@@ -52,7 +55,8 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as exc:
-            raise BadHttpError("the request is not HTTP/1.1") from exc
+            if not self._is_last:
+                raise BadHttpError("the request is not HTTP/1.1") from exc
         whole, self._whole = self._whole, []
         return whole
 
@@ -79,13 +83,14 @@ class RequestReader:
     def on_message_complete(self) -> None:
         """Put the request together."""
         self._held = 0
+        self._is_last = not self._parser.should_keep_alive()
         self._whole.append(
             Request(
                 method=self._parser.get_method().decode("latin-1"),
                 path=self._target.decode("latin-1").partition("?")[0],
                 headers=self._headers,
                 body=bytes(self._body),
-                keep_alive=self._parser.should_keep_alive(),
+                keep_alive=not self._is_last,
             )
         )
 

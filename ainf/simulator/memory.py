@@ -103,7 +103,6 @@ class MemoryStream(trio.abc.HalfCloseableStream):
     def reset(self) -> None:
         """Close as by RST: the peer loses what it has not read and finds the connection broken."""
         self._outgoing.broken = True
-        self._outgoing.buffer.clear()
         self.close()
 
     async def aclose(self) -> None:

@@ -23,6 +23,7 @@ class Pacer:
         self._asleep: set[int] = set()
         self._tickets = itertools.count()
         self._timer: trio.CancelScope | None = None
+        self._not_before = -math.inf
 
     async def sleep_until(self, due: float) -> None:
         """Sleep until ``due`` on trio's clock, or up to ``GATHER_S`` longer; a checkpoint, cancelled at once."""
@@ -33,7 +34,7 @@ class Pacer:
         self._asleep.add(ticket)
         heapq.heappush(self._sleepers, (due, ticket, trio.lowlevel.current_task()))
         if self._timer is not None and due < self._timer.deadline:
-            self._timer.deadline = due
+            self._timer.deadline = max(due, self._not_before)
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self._asleep.discard(ticket)
@@ -45,12 +46,12 @@ class Pacer:
         """Wake sleepers until cancelled."""
         while True:
             with trio.CancelScope() as self._timer:
-                self._timer.deadline = self._sleepers[0][0] if self._sleepers else math.inf
+                first_due = self._sleepers[0][0] if self._sleepers else math.inf
+                self._timer.deadline = max(first_due, self._not_before)
                 await trio.sleep_forever()
-            self._timer = None
-            self._wake(trio.current_time())
-            if self._sleepers and self._sleepers[0][0] < trio.current_time() + GATHER_S:
-                await trio.sleep(GATHER_S)
+            now = trio.current_time()
+            self._not_before = now + GATHER_S
+            self._wake(now)
 
     def _wake(self, now: float) -> None:
         while self._sleepers and self._sleepers[0][0] <= now:

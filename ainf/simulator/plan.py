@@ -4,6 +4,7 @@ The only place where behaviour meets bytes. It knows HTTP and event streams, but
 """
 
 import gzip
+import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -50,14 +51,7 @@ class Planner:
     def steps(self, *, stream: bool) -> Iterable[Step]:
         """Return the steps, lazily; ``stream`` is what the client asked for, which a behaviour may turn around."""
         streams = self.behaviour.sse_for_json or (stream and not self.behaviour.json_for_sse)
-        steps = self._stream() if streams else self._document()
-        if self.behaviour.delay_s:
-            steps = _prepended(Wait(self.behaviour.delay_s), steps)
-        if self.behaviour.writes is Writes.BURST:
-            return coalesced(steps)
-        if self.behaviour.writes is Writes.DRIP:
-            return dripped(steps, self.behaviour.drip_s)
-        return steps
+        return as_written(self._stream() if streams else self._document(), self.behaviour)
 
     # --- an event stream ---
 
@@ -213,9 +207,15 @@ def _strikes_at(strike: Strike, beat: Beat, produced: int) -> bool:
             return False
 
 
-def _prepended(first: Step, rest: Iterable[Step]) -> Iterator[Step]:
-    yield first
-    yield from rest
+def as_written(steps: Iterable[Step], behaviour: Behaviour) -> Iterable[Step]:
+    """Return the steps with the delay before them, and their bytes grouped into writes as the behaviour says."""
+    if behaviour.delay_s:
+        steps = itertools.chain([Wait(behaviour.delay_s)], steps)
+    if behaviour.writes is Writes.BURST:
+        return coalesced(steps)
+    if behaviour.writes is Writes.DRIP:
+        return dripped(steps, behaviour.drip_s)
+    return steps
 
 
 def _dresser(behaviour: Behaviour) -> _Dressing:

@@ -15,11 +15,11 @@ from ainf.simulator.behaviour import Behaviour, UnknownModelError, parse_model
 from ainf.simulator.books import Books, Entry
 from ainf.simulator.chat import ChatWire
 from ainf.simulator.connection import Connection, Reply
-from ainf.simulator.faults import WHOLE, error_before, redirect, refusal
+from ainf.simulator.faults import instead_of_an_answer, refusal
 from ainf.simulator.http import Request
 from ainf.simulator.memory import MemoryStream, memory_connection
 from ainf.simulator.pacer import Pacer
-from ainf.simulator.plan import Planner
+from ainf.simulator.plan import Planner, as_written
 from ainf.simulator.steps import Script, Send, Step, script_from_json, whole
 from ainf.simulator.wire import ErrorBody, RefusedError, Wire
 
@@ -149,12 +149,9 @@ class Simulator:
             message = f"The model '{ask.model[:100]}' does not exist: {exc}."
             error = ErrorBody(message, "invalid_request_error", "model_not_found", "model")
             raise RefusedError(404, error) from exc
-        if behaviour.whole is not None:
-            return WHOLE[behaviour.whole](headers)
-        if behaviour.redirect is not None:
-            return [redirect(behaviour.redirect, headers)]
-        if behaviour.error_status is not None:
-            return [error_before(wire, behaviour, behaviour.error_status, headers)]
+        fault = instead_of_an_answer(wire, behaviour, headers)
+        if fault is not None:
+            return as_written(fault, behaviour)
         entry.model_ran = True
         if behaviour.constant:
             return self._constant_answer(wire, ask, behaviour)

@@ -117,3 +117,24 @@ async def send(simulator, raw_request, *, max_bytes=10_000_000):
         taken = await take(client, max_bytes=max_bytes)
         await client.aclose()
     return taken
+
+
+class TappedStream(trio.abc.Stream):
+    """A stream that tells of each write before it is done."""
+
+    def __init__(self, stream, on_send):
+        self._stream = stream
+        self._on_send = on_send
+
+    async def send_all(self, data):
+        await self._on_send(bytes(data))
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self):
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes=None):
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self):
+        await self._stream.aclose()

@@ -17,7 +17,7 @@ from ainf.simulator import (
     last_chunk,
     memory_connection,
 )
-from tests.simulator.client import dechunked, post, request_bytes, take
+from tests.simulator.client import TappedStream, dechunked, post, request_bytes, take
 
 
 async def _leave(client, how):
@@ -157,22 +157,35 @@ async def test_a_script_is_played_to_the_letter(autojump_clock):
 
 
 async def test_a_pace_does_not_drift(autojump_clock):
-    """Time lost in a write is made up for: the tenth wait of one second is due ten seconds after the start."""
-    script = [head(), *[step for _ in range(10) for step in (Wait(1.0), chunk(b"x" * 1000))], last_chunk()]
+    """Time lost in a write is made up for: ten waits of a second with writes of half a second take ten seconds."""
+    script = [head(), *[step for _ in range(10) for step in (Wait(1.0), chunk(b"x"))], last_chunk()]
     simulator = Simulator(script=Script(script))
-    client, server = memory_connection(max_bytes=1500)
+    client, server = memory_connection()
+
+    async def lose_time(_data):
+        await trio.sleep(0.5)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(simulator.serve_connection, server)
-        began = trio.current_time()
+        nursery.start_soon(simulator.serve_connection, TappedStream(server, lose_time))
         await client.send_all(request_bytes())
-        taken = b""
-        while data := await client.receive_some():
-            taken += data
-            await trio.sleep(0.6)
+        await take(client)
     entry = simulator.books.entries[0]
 
     assert entry.end is End.COMPLETED
-    assert entry.ended_at - began == pytest.approx(10.0, abs=1.0)
+    assert entry.ended_at - entry.received_at == pytest.approx(11.0)
+
+
+async def test_the_books_take_the_first_final_status(autojump_clock):
+    """An interim head is no answer, and a second head changes nothing."""
+    simulator = Simulator(script=Script([head(103), Wait(1.0), head(200), Wait(1.0), head(500), Close()]))
+    async with trio.open_nursery() as nursery:
+        client = simulator.connect(nursery)
+        await client.send_all(request_bytes())
+        await take(client)
+    entry = simulator.books.entries[0]
+
+    assert entry.status == 200
+    assert entry.head_sent_at - entry.received_at == pytest.approx(1.0)
 
 
 async def test_a_stopped_simulator_enters_aborted():

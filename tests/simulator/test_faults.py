@@ -36,6 +36,16 @@ async def test_retry_after_is_what_the_name_says():
     assert taken.headers["retry-after"] == "1000000000000"
 
 
+async def test_errors_can_be_late_and_slow(autojump_clock):
+    """Delay and drip hold for an error too: a second's wait, then a byte each ten milliseconds."""
+    simulator = Simulator()
+    taken = await exchange(simulator, "sim-error-500-delay-1s-drip-every-10ms")
+    entry = simulator.books.entries[0]
+
+    assert taken.status == 500
+    assert entry.ended_at - entry.received_at == pytest.approx(1 + 0.01 * (len(taken.raw) - 1))
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308, 300, 304])
 async def test_redirects(status):
     """A redirect names a place that must not be visited."""

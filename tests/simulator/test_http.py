@@ -21,6 +21,16 @@ def test_any_cut_gives_the_same_requests(size):
     assert (second.method, second.body, second.keep_alive) == ("GET", b"", False)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+def test_bytes_after_the_last_request_are_ignored(apart):
+    """After a request with connection: close, more bytes are neither a request nor an error."""
+    reader = RequestReader()
+    pieces = [post(b"{}"), b"\r\n stray"] if apart else [post(b"{}") + b"\r\n stray"]
+
+    assert [request.body for piece in pieces for request in reader.feed(piece)] == [b"{}"]
+    assert reader.feed(post(b"{}")) == []
+
+
 def test_a_chunked_body_is_put_together():
     """A chunked request body is read as one."""
     raw = (

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from ainf.simulator import End, Simulator, memory_connection
-from tests.simulator.client import exchange, request_bytes, take
+from tests.simulator.client import TappedStream, exchange, request_bytes, take
 
 HEAD_END = b"\r\n\r\n"
 
@@ -41,6 +41,7 @@ async def _run(model, **fields):
         ("sim-eof-after-finish", "eof", True, 20, End.COMPLETED),
         ("sim-cut-chunk-after-3", "eof", False, 3, End.CLOSED),
         ("sim-cut-json-after-3", "eof", True, 3, End.COMPLETED),
+        ("sim-hidden-reasoning-5-cut-chunk-after-3", "eof", False, 3, End.CLOSED),
         ("sim-error-after-3", "eof", True, 3, End.COMPLETED),
         ("sim-cut-length", "eof", False, 20, End.CLOSED),
     ],
@@ -138,6 +139,14 @@ async def test_odd_frames(model, mark):
     assert taken.whole
     assert entry.billed_output_tokens == 20
     assert entry.end is End.COMPLETED
+
+
+async def test_broken_frames_follow_the_first_token():
+    """The broken frames stand together after the first token and take the place of none."""
+    taken, _ = await _run("sim-broken-json-2")
+
+    whole = [b'"content":"' in payload for payload in taken.payloads[1:22]]
+    assert whole == [True, False, False, *[True] * 18]
 
 
 async def test_crlf_is_everywhere():
@@ -250,23 +259,12 @@ async def test_drip_is_byte_by_byte():
 async def _writes(model):
     sent = []
 
-    class Watched(trio.abc.Stream):
-        async def send_all(self, data):
-            sent.append(bytes(data))
-            await server.send_all(data)
-
-        async def wait_send_all_might_not_block(self):
-            await server.wait_send_all_might_not_block()
-
-        async def receive_some(self, max_bytes=None):
-            return await server.receive_some(max_bytes)
-
-        async def aclose(self):
-            await server.aclose()
+    async def note(data):
+        sent.append(data)
 
     client, server = memory_connection()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(Simulator().serve_connection, Watched())
+        nursery.start_soon(Simulator().serve_connection, TappedStream(server, note))
         await client.send_all(request_bytes(model))
         await take(client)
     return sent
