@@ -179,24 +179,18 @@ class Store:
     async def recover(self, at: int) -> list[str]:
         """Close what dead processes left open; return the ids of what was closed. To be run before listening.
 
-        Under cancellation: stops between exchanges; what is left is found again by the next start.
+        Under cancellation: stops between batches; what is left is found again by the next start.
 
         Raises:
             GatewayError: ``store_unavailable``.
         """
         left = await self._submit(recovery.left_open)
         closed: list[str] = []
-
-        async def abandon(inference_id: str) -> None:
-            operation = partial(recovery.abandon, inference_id=inference_id, at=at)
-            if await self._writer.submit(operation) is not None:
-                closed.append(inference_id)
-
         for start in range(0, len(left), RECOVERY_BATCH):
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
-                for inference_id in left[start : start + RECOVERY_BATCH]:
-                    nursery.start_soon(abandon, inference_id)
-        return sorted(closed)
+            batch = left[start : start + RECOVERY_BATCH]
+            settled = await self._writer.submit_all(partial(recovery.abandon, inference_id=id_, at=at) for id_ in batch)
+            closed += [settlement.inference_id for settlement in settled if settlement is not None]
+        return closed
 
     # --- inside ---
 

@@ -11,7 +11,7 @@ import queue
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -60,12 +60,21 @@ class Writer(ABC):
         await trio.lowlevel.checkpoint_if_cancelled()
         job = Job(operation, undo, unattended)
         self._enqueue(job)
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
-            await self._wait(job)
-        if not job.done:
-            job.given_up = True
-            raise unavailable()
-        return job.outcome()
+        return await self._outcome(job)
+
+    async def submit_all(self, operations: Iterable[Callable[[Transaction], T]]) -> list[T]:
+        """Run operations, each on its own account, and return their results in the same order.
+
+        Under cancellation: cancelled before they are queued, or not at all. All of them are run, even when one raises.
+
+        Raises:
+            Exception: see ``submit``; the first that any of them raised.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        jobs = [Job(operation, unattended=True) for operation in operations]
+        for job in jobs:
+            self._enqueue(job)
+        return [await self._outcome(job) for job in jobs]
 
     def submit_nowait(
         self, operation: Callable[[Transaction], T], on_done: Callable[[Job[T]], None] | None = None
@@ -88,6 +97,15 @@ class Writer(ABC):
     @abstractmethod
     async def _wait(self, job: Job[Any]) -> None:
         """Wait until a job is done; cancelled when the wait ran out."""
+
+    async def _outcome(self, job: Job[T]) -> T:
+        if not job.done:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
+                await self._wait(job)
+        if not job.done:
+            job.given_up = True
+            raise unavailable()
+        return job.outcome()
 
     def _enqueue(self, job: Job[Any]) -> None:
         if self.fatal is not None:

@@ -1,0 +1,62 @@
+"""An engine that fails, or waits, at the Nth statement or commit: around a real one, which does all the rest."""
+
+import threading
+from collections.abc import Sequence
+
+import apsw
+
+from ainf.store.transaction import Engine, Parameters, Row
+
+
+class FaultyEngine:
+    """Counts commits and statements (from 1, statements of batches only) and raises what ``faults`` names for them.
+
+    ``gate`` holds up every commit while it is clear.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.inner = engine
+        self.commit_faults: dict[int, Exception] = {}
+        self.begin_faults: dict[int, Exception] = {}
+        self.statement_faults: dict[str, Exception] = {}
+        self.begins = 0
+        self.commits = 0
+        self.commits_begun = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.changes = engine.changes
+        self.is_unavailable = engine.is_unavailable
+        self.is_fatal = engine.is_fatal
+        self.rollback = engine.rollback
+        self.close = engine.close
+
+    def begin(self) -> None:
+        self.begins += 1
+        if error := self.begin_faults.pop(self.begins, None):
+            raise error
+        self.inner.begin()
+
+    def commit(self) -> None:
+        self.commits += 1
+        self.commits_begun.release()
+        assert self.gate.wait(10)
+        if error := self.commit_faults.pop(self.commits, None):
+            raise error
+        self.inner.commit()
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        for part, error in self.statement_faults.items():
+            if part in sql:
+                raise error
+        return self.inner.execute(sql, parameters)
+
+    def executemany(self, sql: str, rows: Sequence[Parameters]) -> None:
+        self.inner.executemany(sql, rows)
+
+
+def full() -> apsw.Error:
+    return apsw.FullError("database or disk is full")
+
+
+def broken() -> apsw.Error:
+    return apsw.IOError("disk I/O error")

@@ -1,0 +1,222 @@
+"""Openings, extensions and progress, over every store."""
+
+import attrs
+import msgspec
+import pytest
+import trio
+
+from ainf.inference.errors import DownstreamError, SpendError
+from ainf.inference.usage import Usage
+from ainf.ledger import HoldAsk
+from ainf.store.admin import KeyRights, close_account, create_key, revoke_key
+from ainf.store.base import Extended, Extension, Opened, Progress
+from ainf.store.caps import remove_cap, set_cap, subject_of
+from tests.store.records import ASK, COST, KEY, START, closing, counter, entries, opening, seeded
+
+
+async def test_an_opening_holds(store):
+    """The hold is set aside on every cap of the path, with one entry, and the exchange is open."""
+    await store.write(seeded(account_cap=1_000, key_cap=500))
+    opened = await store.open_inference(opening())
+    assert opened == Opened("acct-team", "team", 50, None)
+    assert await store.read(entries) == [("hold", 50)]
+    assert await store.read(lambda tx: (counter(tx, "cap-org"), counter(tx, "cap-key"))) == ((0, 50), (0, 50))
+    assert await store.read(lambda tx: tx.execute("SELECT held_nusd, key_id FROM holds")) == [(50, KEY)]
+    row = await store.read(lambda tx: tx.one("SELECT account_path, caps, labels, epoch FROM inferences"))
+    assert [msgspec.json.decode(part) for part in row[:3]] == [
+        ["acct-org", "acct-team"],
+        [["cap-key", 0], ["cap-org", 0]],
+        {"run": "seven"},
+    ]
+    assert row[3] == 1
+
+
+async def test_an_opening_is_clamped_to_the_tightest_cap(store):
+    """The least headroom on the path decides: its hold, and the output limit that is sent upstream."""
+    await store.write(seeded(account_cap=30, key_cap=500))
+    assert await store.open_inference(opening()) == Opened("acct-team", "team", 30, 20)
+    assert await store.read(lambda tx: counter(tx, "cap-key")) == (0, 30)
+
+
+async def test_a_refusal_names_its_cap_and_writes_nothing(store):
+    """The message says whose cap, which window, its limit, what is left and what was needed."""
+    await store.write(seeded(account_cap=60, key_cap=10**12))
+    await store.open_inference(opening(1))
+    with pytest.raises(SpendError) as refused:
+        await store.open_inference(opening(2))
+    assert refused.value.code == "spend_cap_exceeded"
+    assert refused.value.message == (
+        "the lifetime cap of account org (0.00000006 USD) has 0.00000001 USD left;"
+        " this request needs at least 0.000000015 USD"
+    )
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM inferences")) == [(1,)]
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 50)
+
+
+async def test_a_cap_pays_exactly_what_it_pays_for(store):
+    """Of 200 openings at once against a cap that pays for 20, exactly 20 are admitted, and the cap is used up."""
+    await store.write(seeded(account_cap=20 * 50))
+    admitted, refused = [], []
+
+    async def run(number):
+        try:
+            admitted.append(await store.open_inference(opening(number, ask=attrs.evolve(ASK, min_tokens=40))))
+        except SpendError:
+            refused.append(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(200):
+            nursery.start_soon(run, number)
+    assert (len(admitted), len(refused)) == (20, 180)
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 1_000)
+
+
+async def test_what_was_released_can_be_held_again(store):
+    """A closing frees the rest of its hold for the next opening; what it settled stays used."""
+    await store.write(seeded(account_cap=50 + COST))
+    await store.open_inference(opening(1))
+    await store.close_inference(closing(1))
+    assert (await store.open_inference(opening(2))).clamp_tokens is None
+    with pytest.raises(SpendError):
+        await store.open_inference(opening(3))
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda tx: revoke_key(tx, key_id=KEY, at=START),
+        lambda tx: close_account(tx, name="team", at=START),
+        lambda tx: tx.execute("UPDATE accounts SET closed_at = ? WHERE name = 'org'", (START,)),
+        lambda tx: tx.execute("UPDATE keys SET expires_at = ?", (START,)),
+        lambda tx: tx.execute("DELETE FROM keys"),
+    ],
+    ids=["revoked", "account closed", "account above closed", "expired", "unknown"],
+)
+async def test_a_key_that_ended_opens_nothing(store, end):
+    """Revocation, expiry and closed accounts are read in the opening itself."""
+    await store.write(seeded())
+    await store.find_key(b"d" * 32)
+    await store.write(end)
+    with pytest.raises(DownstreamError, match="invalid_api_key"):
+        await store.open_inference(opening())
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM inferences")) == [(0,)]
+
+
+async def test_a_key_ends_at_its_moment(store):
+    """A key is valid until the microsecond of its expiry."""
+    await store.write(seeded())
+    await store.write(lambda tx: tx.execute("UPDATE keys SET expires_at = ?", (START + 3,)))
+    await store.open_inference(opening(2))
+    with pytest.raises(DownstreamError):
+        await store.open_inference(opening(3))
+
+
+async def test_a_price_is_stored_once_by_its_content(store):
+    """Two exchanges at one price share its row, which gives the price back."""
+    await store.write(seeded())
+    await store.open_inference(opening(1))
+    await store.open_inference(opening(2))
+    price = opening().attempt.price
+    rows = await store.read(lambda tx: tx.execute("SELECT price_version, body FROM prices"))
+    assert rows == [(price.version, price.canonical().decode())]
+
+
+async def test_an_extension_grows_the_hold(store):
+    """All that is asked for is granted where it fits, in an entry of its own."""
+    await store.write(seeded(account_cap=1_000))
+    await store.open_inference(opening())
+    assert await store.extend_hold(Extension("inf-000001", START, 30, 10)) == Extended(30, 80)
+    assert await store.read(entries) == [("hold", 50), ("extend", 30)]
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 80)
+
+
+@pytest.mark.parametrize(("least", "granted"), [(10, 10), (11, 0)])
+async def test_an_extension_gets_what_fits(store, least, granted):
+    """A part is granted if it is of use; a refused extension writes nothing."""
+    await store.write(seeded(account_cap=60))
+    await store.open_inference(opening())
+    assert await store.extend_hold(Extension("inf-000001", START, 30, least)) == Extended(granted, 50 + granted)
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 50 + granted)
+    assert len(await store.read(entries)) == (2 if granted else 1)
+
+
+async def test_caps_are_read_as_they_are_now(store):
+    """A cap set meanwhile limits a running exchange too, and a removed one no longer does."""
+    await store.write(seeded(account_cap=60))
+    await store.open_inference(opening())
+    await store.write(
+        lambda tx: set_cap(tx, cap_id="late", subject=subject_of(tx, account="team"), limit_nusd=55, at=START)
+    )
+    assert (await store.extend_hold(Extension("inf-000001", START, 9, 1))).granted_nusd == 5
+    for account in ("org", "team"):
+        await store.write(lambda tx, name=account: remove_cap(tx, subject=subject_of(tx, account=name), at=START))
+    assert (await store.extend_hold(Extension("inf-000001", START, 500, 500))).granted_nusd == 500
+
+
+async def test_an_ended_key_extends_nothing(store):
+    """The answer says that the exchange must end."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    await store.write(lambda tx: revoke_key(tx, key_id=KEY, at=START))
+    assert await store.extend_hold(Extension("inf-000001", START, 5, 5)) == Extended(0, 50, key_revoked=True)
+
+
+async def test_a_closed_exchange_extends_nothing(store):
+    """An extension that comes after the closing is not granted."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    await store.close_inference(closing())
+    assert await store.extend_hold(Extension("inf-000001", START, 5, 5)) == Extended(0, 0)
+
+
+async def test_progress_is_kept(store):
+    """Each running exchange keeps its last progress; one that is closed meanwhile is passed over."""
+    await store.write(seeded())
+    await store.open_inference(opening(1))
+    await store.open_inference(opening(2))
+    await store.close_inference(closing(2))
+    seen = await store.record_progress([
+        Progress("inf-000001", Usage(input_tokens=3), 7, 9),
+        Progress("inf-000002", Usage(), 1, 1),
+    ])
+    assert seen.revoked == frozenset()
+    rows = await store.read(
+        lambda tx: tx.execute("SELECT inference_id, progress_at, progress_nusd, output_bytes FROM holds")
+    )
+    assert rows == [("inf-000001", START + 500, 7, 9)]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda tx: revoke_key(tx, key_id=KEY, at=START),
+        lambda tx: tx.execute("UPDATE keys SET expires_at = ? WHERE key_id = ?", (START, KEY)),
+        lambda tx: tx.execute("UPDATE accounts SET closed_at = ? WHERE name = 'team'", (START,)),
+    ],
+    ids=["revoked", "expired", "account closed"],
+)
+async def test_the_tick_sees_ended_keys(store, end):
+    """Progress tells which running exchanges must end: those whose key or account ended, and no others."""
+    await store.write(seeded())
+    await store.write(
+        lambda tx: create_key(tx, key_id="key00002", digest=b"2" * 32, account="org", rights=KeyRights(), at=START)
+    )
+    await store.open_inference(opening(1))
+    await store.open_inference(opening(2, key_id="key00002"))
+    await store.write(end)
+    assert (await store.record_progress([])).revoked == {"inf-000001"}
+
+
+async def test_the_tick_sees_accounts_closed_above(store):
+    """A closed account ends the exchanges of every account below it."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    await store.write(lambda tx: tx.execute("UPDATE accounts SET closed_at = ? WHERE name = 'org'", (START,)))
+    assert (await store.record_progress([])).revoked == {"inf-000001"}
+
+
+async def test_free_output_needs_no_headroom_for_it(store):
+    """A model that costs nothing runs under a cap that is used up to its last unit."""
+    await store.write(seeded(account_cap=0))
+    free = HoldAsk(base_nusd=0, output_rate=0, first_tokens=1, worst_tokens=100, min_tokens=1)
+    assert await store.open_inference(opening(ask=free)) == Opened("acct-team", "team", 0, None)

@@ -1,0 +1,90 @@
+"""What a dead process left open: closed once, at its last durable progress."""
+
+import msgspec
+
+from ainf.inference.usage import Usage
+from ainf.store import recovery
+from ainf.store.base import Progress
+from tests.store.records import PRICE, START, closing, counter, entries, events, opening, seeded, strand
+
+
+async def test_without_progress_the_estimated_input_is_settled(store):
+    """Nobody knows whether the provider was called: the estimate of the input is taken, with the attempt on record."""
+    await store.write(seeded(account_cap=1_000))
+    await store.open_inference(opening())
+    await store.write(strand)
+    assert await store.recover(START + 9) == ["inf-000001"]
+    assert await store.read(entries) == [("hold", 50), ("settle", 11), ("release", 39)]
+    row = await store.read(
+        lambda tx: tx.one("SELECT ending, evidence, input_tokens, settled_at, epoch, output_bytes FROM settlements")
+    )
+    assert row == ("abandoned", "metered", 11, START + 9, 1, 0)
+    assert await store.read(
+        lambda tx: tx.execute("SELECT number, upstream_model, provider, price_version, cost_nusd, status FROM attempts")
+    ) == [(1, "gpt-2026", "openai", PRICE.version, 11, None)]
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (11, 0)
+
+
+async def test_the_last_progress_is_settled(store):
+    """Usage, cost and delivered bytes are those of the last durable tick."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    usage = Usage(input_tokens=9, output_tokens=21)
+    await store.record_progress([Progress("inf-000001", Usage(), 1, 1)])
+    await store.record_progress([Progress("inf-000001", usage, 30, 120)])
+    await store.write(strand)
+    await store.recover(START + 9)
+    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
+    assert body["usage"]["output_tokens"] == 21
+    assert (body["settled_nusd"], body["output_bytes"], body["ending"]) == (30, 120, "abandoned")
+    assert body["attempts"][0]["ended_at"] == START + 500
+
+
+async def test_recovery_leaves_the_living_alone(store):
+    """Only what other epochs opened is closed."""
+    await store.write(seeded())
+    await store.open_inference(opening(1))
+    await store.write(strand)
+    await store.open_inference(opening(2))
+    assert await store.recover(START) == ["inf-000001"]
+    assert await store.read(lambda tx: tx.execute("SELECT inference_id FROM holds")) == [("inf-000002",)]
+
+
+async def test_recovery_run_again_changes_nothing(store):
+    """Once each, however often it is run and wherever it stopped the first time."""
+    await store.write(seeded())
+    for number in range(1, 6):
+        await store.open_inference(opening(number))
+    await store.write(strand)
+    for number in (1, 2):
+        await store.write(lambda tx, n=number: recovery.abandon(tx, f"inf-{n:06d}", START))
+    assert await store.recover(START) == ["inf-000003", "inf-000004", "inf-000005"]
+    assert await store.recover(START) == []
+    assert await store.write(lambda tx: recovery.abandon(tx, "inf-000001", START)) is None
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM settlements")) == [(5,)]
+    assert len(await store.read(lambda tx: events(tx, "inference.closed"))) == 5
+
+
+async def test_more_than_a_batch_is_recovered(store):
+    """However many were left, all are closed."""
+    await store.write(seeded())
+    await store.write(lambda tx: [open_in(tx, number) for number in range(450)])
+    await store.write(strand)
+    assert len(await store.recover(START)) == 450
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
+
+
+def open_in(tx, number):
+    from ainf.store.exchanges import open_inference
+
+    return open_inference(tx, opening(number))
+
+
+async def test_what_ended_before_the_crash_is_not_touched(store):
+    """A settled exchange of a dead process stays as it is."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    first = await store.close_inference(closing())
+    await store.write(strand)
+    assert await store.recover(START) == []
+    assert await store.close_inference(closing()) == first

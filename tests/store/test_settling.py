@@ -1,0 +1,125 @@
+"""Closings: settlement, entries, counters and audit event, once, over every store."""
+
+import attrs
+import msgspec
+import pytest
+
+from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.usage import Usage
+from ainf.store.base import Settlement
+from tests.store.records import COST, PRICE, closing, counter, entries, events, opening, seeded, strand
+
+
+@pytest.mark.parametrize(
+    ("cost", "settled", "released", "overrun", "posted"),
+    [
+        (28, 28, 22, 0, [("settle", 28), ("release", 22)]),
+        (50, 50, 0, 0, [("settle", 50)]),
+        (61, 50, 0, 11, [("settle", 50), ("overrun", 11)]),
+        (0, 0, 50, 0, [("settle", 0), ("release", 50)]),
+        (None, 50, 0, 0, [("settle", 50)]),
+    ],
+)
+async def test_a_closing_divides_the_hold(store, cost, settled, released, overrun, posted):
+    """Entries, counters and settlement say the same, and nothing is held any more."""
+    await store.write(seeded(account_cap=1_000))
+    await store.open_inference(opening())
+    settlement = await store.close_inference(closing(cost_nusd=cost))
+    assert attrs.astuple(settlement)[:6] == ("inf-000001", Ending.COMPLETED, 50, settled, released, overrun)
+    assert await store.read(entries) == [("hold", 50), *posted]
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (settled + overrun, 0)
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
+    row = await store.read(lambda tx: tx.one("SELECT settled_nusd, overrun_nusd, ending, epoch FROM settlements"))
+    assert row == (settled, overrun, "completed", 1)
+
+
+async def test_the_closing_event_tells_everything(store):
+    """An auditor needs nothing but the event; it is linked to the one before it."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    settlement = await store.close_inference(closing(notes={"clamped": True}))
+    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
+    assert body["inference_id"] == "inf-000001"
+    assert body["account"] == "team"
+    assert body["account_path"] == ["acct-org", "acct-team"]
+    assert body["labels"] == {"run": "seven"}
+    assert body["usage"] == {
+        "input_tokens": 10, "cached_input_tokens": 2, "output_tokens": 20, "reasoning_tokens": 3,
+    }  # fmt: skip
+    assert (body["held_nusd"], body["settled_nusd"], body["released_nusd"]) == (50, COST, 50 - COST)
+    assert body["attempts"][0]["raw_usage"] == '{"prompt_tokens":10}'
+    assert body["price_version"] == PRICE.version
+    assert body["notes"] == {"clamped": True}
+    assert body["fingerprint"] == (b"f" * 16).hex()
+    row = await store.read(lambda tx: tx.one("SELECT hash, prev_hash FROM audit_events WHERE inference_id IS NOT NULL"))
+    assert row == (settlement.hash, settlement.prev_hash)
+
+
+async def test_every_attempt_has_its_line(store):
+    """Attempts are numbered from 1 in the order in which they were made, each with its own cost and provider."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    first = attrs.evolve(closing().attempts[0], provider="a", status=503, error_code="upstream_error", cost_nusd=0)
+    second = attrs.evolve(closing().attempts[0], provider="b", redials=1)
+    await store.close_inference(closing(attempts=(first, second)))
+    rows = await store.read(
+        lambda tx: tx.execute("SELECT number, provider, status, error_code, redials FROM attempts ORDER BY number")
+    )
+    assert rows == [(1, "a", 503, "upstream_error", 0), (2, "b", 200, None, 1)]
+
+
+async def test_a_repeated_closing_returns_the_first(store):
+    """Whatever the second one says, the settlement stays the first's and nothing is written."""
+    await store.write(seeded(account_cap=1_000))
+    await store.open_inference(opening())
+    first = await store.close_inference(closing())
+    assert await store.close_inference(closing(ending=Ending.SHUTDOWN, cost_nusd=1)) == first
+    assert len(await store.read(entries)) == 3
+    assert len(await store.read(lambda tx: events(tx, "inference.closed"))) == 1
+
+
+async def test_a_closing_without_an_opening_is_a_bug(store):
+    """It is not settled as if it were one."""
+    await store.write(seeded())
+    with pytest.raises(AssertionError, match="never opened"):
+        await store.close_inference(closing())
+
+
+async def recovered(store):
+    await store.write(seeded(account_cap=1_000))
+    await store.open_inference(opening())
+    await store.write(strand)
+    assert await store.recover(1) == ["inf-000001"]
+
+
+@pytest.mark.parametrize(("cost", "difference"), [(28, 17), (4, -7)])
+async def test_a_late_closing_posts_the_difference_once(store, cost, difference):
+    """The settlement of recovery stays; one adjustment and its event bring the books to the true cost."""
+    await recovered(store)
+    late = closing(cost_nusd=cost)
+    first = await store.close_inference(late)
+    assert await store.close_inference(late) == first
+    assert (first.ending, first.settled_nusd) == (Ending.ABANDONED, 11)
+    assert await store.read(entries) == [("hold", 50), ("settle", 11), ("release", 39), ("adjustment", difference)]
+    assert await store.read(lambda tx: counter(tx, "cap-org")) == (cost, 0)
+    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.adjusted"))]
+    assert (body["adjustment_nusd"], body["ending"], body["inference_id"]) == (difference, "completed", "inf-000001")
+
+
+@pytest.mark.parametrize("late", [closing(cost_nusd=11), closing(cost_nusd=None), closing(ending=Ending.ABANDONED)])
+async def test_a_late_closing_without_a_difference_adds_nothing(store, late):
+    """The same cost, an unknown one, or recovery run again: there is nothing to post."""
+    await recovered(store)
+    await store.close_inference(late)
+    assert len(await store.read(entries)) == 3
+    assert await store.read(lambda tx: events(tx, "inference.adjusted")) == []
+
+
+async def test_a_settlement_is_returned_whole(store):
+    """The repeated closing's answer equals the first's in every field."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    usage = Usage(input_tokens=1)
+    first = await store.close_inference(closing(cost_nusd=77, usage=usage, evidence=Evidence.METERED))
+    assert isinstance(first, Settlement)
+    assert attrs.astuple(await store.close_inference(closing())) == attrs.astuple(first)
