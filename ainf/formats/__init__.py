@@ -1,1 +1,1 @@
-"""Each wire format once: requests and answers, streamed or whole, read and written. Pure; knows no vendor, no client."""
+"""Each wire format once: requests and answers, streamed or whole, read and written. Knows no vendor and no client."""

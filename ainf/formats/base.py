@@ -10,6 +10,7 @@ from typing import Protocol
 import attrs
 
 from ainf.inference.errors import AinfError
+from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
 
@@ -28,8 +29,9 @@ class Reading:
 
     Attributes:
         data: the bytes for the client, whole frames, without the terminal group; may be empty.
-        output_bytes: visible output in ``data`` (text, reasoning, refusal and tool arguments, as UTF-8 bytes; a frame
-            that cannot be decoded counts with all its bytes).
+        output_bytes: visible output that this read brought (text, reasoning, refusal, tool names and arguments, as
+            UTF-8 bytes; a frame that cannot be decoded counts with all its bytes): in ``data``, or kept back with the
+            end (content beside a finish reason, a whole answer for a client that wants no stream).
         is_content: ``data`` holds the first visible output, or the evidence of an end was seen: the commit point.
         is_meaningful: something of the model arrived (comments, pings and empty deltas do not count).
     """
@@ -46,12 +48,18 @@ class Answer:
 
     response_id: str | None = None
     model: str | None = None
+    created: int | None = None
+    """Seconds since 1970, as the provider says."""
     raw_finish_reason: str | None = None
     """The evidence of an end; None until it was seen."""
+    finish: FinishReason | None = None
+    """The same in our words."""
     usage: Usage | None = None
     """The last usage object whose every number is a non-negative integer; not yet believed."""
     raw_usage: str | None = None
     """The last usage object as JSON text (at most 2,000 characters), whatever it says."""
+    is_usage_rejected: bool = False
+    """The last usage object was not believed: a number in it is no count of tokens, or a part is over its whole."""
     error: AinfError | None = None
     """An error that the provider reported in its stream or body, sanitised."""
     opaque_frames: int = 0
@@ -82,6 +90,9 @@ class Pipe(Protocol):
 
     def receive_eof(self) -> Reading:
         """Take the clean end of the body (an unterminated last event counts). Not called after a reset.
+
+        An end that is missing is an error in ``answer.error`` where the last bytes still hold something for the
+        client, and raised where they do not.
 
         Raises:
             UpstreamError: ``upstream_protocol``, ``upstream_truncated``: what came was no answer, or not its end.

@@ -1,0 +1,273 @@
+"""From the chat wire to events: a stream, or a whole answer."""
+
+from ainf.formats.base import Answer, PipeLimits
+from ainf.formats.chat_collected import WholeBody, read_answer
+from ainf.formats.chat_observe import (
+    error_in,
+    no_answer,
+    note_finish,
+    note_head,
+    note_view_usage,
+    read_frame,
+    truncated,
+)
+from ainf.formats.chat_wire import DONE, ChunkView, MessageView, ToolCallView, finish_reason_of
+from ainf.inference.errors import UpstreamError
+from ainf.inference.events import (
+    BlockDelta,
+    BlockEnd,
+    BlockKind,
+    BlockStart,
+    MessageEnd,
+    MessageStart,
+    StreamEvent,
+    UsageUpdate,
+)
+from ainf.sse import EventBatch, EventStreamReader
+
+_MOST_BROKEN_IN_A_ROW = 8
+_MOST_TOOL_CALLS = 1024
+_LEGACY_CALL = "function_call"
+
+
+# Strategy: the wire has no blocks, so they are inferred. Text, reasoning and refusal follow one another: a piece of one
+# kind ends a block of another. Tool calls may be interleaved: each stays open until the end, in a map by its own index
+# (or id), which a hostile index cannot make large.
+class BlockTracker:
+    """Makes blocks of deltas."""
+
+    __slots__ = ("_calls", "_ids", "_last_call", "_next", "_text", "_text_kind")
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._text: int | None = None
+        self._text_kind = BlockKind.TEXT
+        self._calls: dict[int | str, int] = {}
+        self._ids: dict[int, str | None] = {}
+        self._last_call: int | None = None
+
+    def send(self, message: MessageView, *, is_whole: bool) -> list[StreamEvent]:
+        """Return the events of a delta, or of a whole message.
+
+        Raises:
+            UpstreamError: ``upstream_protocol``: a piece of a tool call that belongs to none, or too many calls.
+        """
+        events: list[StreamEvent] = []
+        self._add_text(BlockKind.REASONING, message.reasoning_content or message.reasoning, events)
+        self._add_text(BlockKind.TEXT, message.content, events)
+        self._add_text(BlockKind.REFUSAL, message.refusal, events)
+        for number, call in enumerate(message.tool_calls or ()):
+            self._add_call(call, number if is_whole else None, events)
+        legacy = message.function_call
+        if legacy is not None:
+            if _LEGACY_CALL not in self._calls:
+                self._start_call(_LEGACY_CALL, None, legacy.name, events)
+            if legacy.arguments:
+                events.append(BlockDelta(self._calls[_LEGACY_CALL], legacy.arguments))
+        return events
+
+    def end(self) -> list[StreamEvent]:
+        """Return the ends of the blocks that are open."""
+        events: list[StreamEvent] = []
+        self._end_text(events)
+        events.extend(BlockEnd(index) for index in self._ids)
+        self._ids.clear()
+        return events
+
+    def _add_text(self, kind: BlockKind, text: str | None, events: list[StreamEvent]) -> None:
+        if not text:
+            return
+        if self._text is not None and self._text_kind is not kind:
+            self._end_text(events)
+        if self._text is None:
+            self._text, self._text_kind = self._next, kind
+            self._next += 1
+            events.append(BlockStart(self._text, kind))
+        events.append(BlockDelta(self._text, _clean(text)))
+
+    def _end_text(self, events: list[StreamEvent]) -> None:
+        if self._text is not None:
+            events.append(BlockEnd(self._text))
+            self._text = None
+
+    def _add_call(self, call: ToolCallView, number: int | None, events: list[StreamEvent]) -> None:
+        name = text = None
+        if call.function is not None:
+            name, text = call.function.name, call.function.arguments
+        elif call.custom is not None:
+            name, text = call.custom.name, call.custom.input
+        block = self._find(call, number)
+        if block is None:
+            key = self._key(call, number)
+            if key is None:
+                raise UpstreamError(
+                    "upstream_protocol", "The provider sent a piece of a tool call that belongs to none."
+                )
+            block = self._start_call(key, call.id or f"call_{self._next}", name, events)
+        self._last_call = block
+        if text:
+            events.append(BlockDelta(block, _clean(text)))
+
+    def _find(self, call: ToolCallView, number: int | None) -> int | None:
+        """Return the block that a piece belongs to; None where it begins one."""
+        key = self._key(call, number)
+        block = self._last_call if key is None else self._calls.get(key)
+        if block is None or not call.id or self._ids[block] == call.id:
+            return block
+        return None  # another id under the same index is another call: some providers number every call 0
+
+    @staticmethod
+    def _key(call: ToolCallView, number: int | None) -> int | str | None:
+        if type(call.index) is int:
+            return call.index
+        return call.id if number is None else number
+
+    def _start_call(self, key: int | str, call_id: str | None, name: str | None, events: list[StreamEvent]) -> int:
+        if len(self._ids) >= _MOST_TOOL_CALLS:
+            raise UpstreamError(
+                "upstream_protocol", "The provider's answer has more tool calls than the gateway's limit."
+            )
+        self._end_text(events)
+        block, self._next = self._next, self._next + 1
+        self._calls[key] = block
+        self._ids[block] = call_id
+        events.append(BlockStart(block, BlockKind.TOOL_CALL, call_id and _clean(call_id), _clean(name or "")))
+        return block
+
+
+class ChatStreamReader:
+    """Reads a chat stream into events.
+
+    A frame that is no JSON object is skipped and counted; the eighth in a row ends the stream. Invalid UTF-8 and lone
+    surrogates become U+FFFD. After the finish chunk only usage is read.
+    """
+
+    __slots__ = ("_any", "_blocks", "_broken", "_events", "_is_over", "_is_started", "answer")
+
+    is_whole = False
+
+    def __init__(self, *, limits: PipeLimits, answer: Answer | None = None) -> None:
+        self.answer = Answer() if answer is None else answer
+        self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
+        self._blocks = BlockTracker()
+        self._is_started = False
+        self._is_over = False
+        self._any = False
+        self._broken = 0
+
+    def receive(self, data: bytes) -> list[StreamEvent]:
+        """Take one read. See ``EventReader.receive``."""
+        return self._read(self._events.receive(data))
+
+    def receive_eof(self) -> list[StreamEvent]:
+        """Take the clean end of the body. See ``EventReader.receive_eof``."""
+        events = self._read(self._events.receive_eof())
+        if self.answer.raw_finish_reason is None and self.answer.error is None:
+            error = truncated() if self._any else no_answer()
+            if not events:
+                raise error
+            self.answer.error = error
+        return events
+
+    def _read(self, batch: EventBatch) -> list[StreamEvent]:
+        events: list[StreamEvent] = []
+        for number, payload in enumerate(batch.payloads):
+            self._any = True
+            if payload == DONE:
+                self._take_done()
+            else:
+                is_error = batch.names is not None and batch.names[number] == b"error"
+                self._take(payload, events, is_error=is_error)
+        return events
+
+    def _take_done(self) -> None:
+        if self.answer.raw_finish_reason is None and self.answer.error is None:
+            self.answer.error = truncated()
+        self._is_over = True
+
+    def _take(self, payload: bytes, events: list[StreamEvent], *, is_error: bool) -> None:
+        if self._is_over:
+            return
+        view, _ = read_frame(payload)
+        if view is None:
+            self._skip_broken()
+            return
+        self._broken = 0
+        note_head(self.answer, view)
+        if not self._is_started:
+            self._is_started = True
+            events.append(MessageStart(self.answer.response_id, self.answer.model))
+        if note_view_usage(self.answer, view) and self.answer.usage is not None:
+            events.append(UsageUpdate(self.answer.usage))
+        if self.answer.raw_finish_reason is not None:
+            return
+        self.answer.error = error_in(view, is_named=is_error)
+        if self.answer.error is not None:
+            self._is_over = True
+            return
+        events.extend(_message_events(self._blocks, view, is_whole=False))
+        reason = finish_reason_of(view)
+        if reason is not None:
+            note_finish(self.answer, reason)
+            events.extend(end_events(self._blocks, self.answer))
+
+    def _skip_broken(self) -> None:
+        self.answer.opaque_frames += 1
+        self._broken += 1
+        if self._broken >= _MOST_BROKEN_IN_A_ROW:
+            raise UpstreamError(
+                "upstream_protocol", "The provider's stream is broken: eight frames in a row are no JSON."
+            )
+
+
+class ChatAnswerReader:
+    """Reads a whole chat answer into events."""
+
+    __slots__ = ("_body", "answer")
+
+    is_whole = True
+
+    def __init__(self, *, limits: PipeLimits, answer: Answer | None = None) -> None:
+        self.answer = Answer() if answer is None else answer
+        self._body = WholeBody(limits.answer)
+
+    def receive(self, data: bytes) -> list[StreamEvent]:
+        """Take one read. See ``EventReader.receive``."""
+        self._body.receive(data)
+        return []
+
+    def receive_eof(self) -> list[StreamEvent]:
+        """Take the end of the body. See ``EventReader.receive_eof``."""
+        view, _ = read_answer(self._body.whole(), self.answer)
+        if view is None:
+            return []
+        blocks = BlockTracker()
+        events: list[StreamEvent] = [MessageStart(self.answer.response_id, self.answer.model)]
+        events.extend(_message_events(blocks, view, is_whole=True))
+        if self.answer.usage is not None:
+            events.append(UsageUpdate(self.answer.usage))
+        events.extend(end_events(blocks, self.answer))
+        return events
+
+
+def end_events(blocks: BlockTracker, answer: Answer) -> list[StreamEvent]:
+    """Return the events of an end whose reason was noted."""
+    assert answer.finish is not None, "an end without its evidence"
+    assert answer.raw_finish_reason is not None
+    return [*blocks.end(), MessageEnd(answer.finish, answer.raw_finish_reason)]
+
+
+def _message_events(blocks: BlockTracker, view: ChunkView, *, is_whole: bool) -> list[StreamEvent]:
+    events: list[StreamEvent] = []
+    for choice in view.choices or ():
+        message = choice.delta or choice.message
+        if message is not None:
+            events.extend(blocks.send(message, is_whole=is_whole))
+    return events
+
+
+def _clean(text: str) -> str:
+    """Return text that can be encoded: surrogate pairs joined, lone ones as U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,171 @@
+"""OpenAI chat completions, as clients speak it.
+
+Source: OpenAI's API reference, "create chat completion". Fields that we interpret are checked by type; all others ride
+along untouched. Null counts as absent, as the reference has it for optional fields.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+from ainf.formats.base import Pipe, PipeLimits
+from ainf.formats.chat import FORMAT, open_chat_pipe
+from ainf.formats.chat_wire import load_loosely
+from ainf.inference.errors import DownstreamError
+from ainf.inference.money import format_usd
+from ainf.inference.request import InferenceRequest
+from ainf.protocols.base import ErrorAnswer
+from ainf.protocols.checks import model_name, optional, refuse_nul
+
+LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+"""The names of the output limit; the second is deprecated and means the same."""
+
+_MOST_TOKENS = (1 << 31) - 1
+_INPUT_FIELDS = ("tools", "functions", "response_format", "tool_choice", "function_call", "prediction")
+"""What the model reads beside the messages."""
+
+
+class ChatCompletions:
+    """The protocol of ``/v1/chat/completions`` and ``/v1/inference``."""
+
+    name = "chat_completions"
+    format = FORMAT
+
+    def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
+        """Check a decoded body. See ``ClientProtocol.parse``."""
+        model = model_name(fields)
+        input_bytes, image_count = _measure_messages(_messages(fields))
+        stream = bool(optional(fields, "stream", bool))
+        options = optional(fields, "stream_options", dict) or {}
+        include_usage = bool(optional(options, "include_usage", bool, within="stream_options"))
+        if optional(fields, "n", int) not in {None, 1}:
+            raise DownstreamError("unsupported_parameter", "One choice a request: leave `n` out or send 1.", param="n")
+        tools = [*(_objects(fields, "tools") or ()), *(_objects(fields, "functions") or ())]
+        optional(fields, "tool_choice", str, dict)
+        optional(fields, "function_call", str, dict)
+        optional(fields, "response_format", dict)
+        refuse_nul(optional(fields, "user", str), "user")
+        refuse_nul(optional(fields, "metadata", dict), "metadata")
+        beside = {name: fields[name] for name in _INPUT_FIELDS if fields.get(name) is not None}
+        return InferenceRequest(
+            protocol=self.name,
+            path=path,
+            model=model,
+            stream=stream,
+            include_usage=stream and include_usage,
+            max_output_tokens=_output_limit(fields),
+            input_bytes=input_bytes + (len(msgspec.json.encode(beside)) if beside else 0),
+            image_count=image_count,
+            has_tools=bool(tools),
+            fields=fields,
+        )
+
+    def error_body(self, answer: ErrorAnswer) -> bytes:
+        """Return OpenAI's error object, with what was billed. See ``ClientProtocol.error_body``."""
+        error: dict[str, Any] = {
+            "message": answer.message,
+            "type": answer.type,
+            "code": answer.code,
+            "param": answer.param,
+            "billed": format_usd(answer.billed_nusd),
+            "request_id": answer.request_id,
+        }
+        if answer.inference_id is not None:
+            error["inference_id"] = answer.inference_id
+        return msgspec.json.encode({"error": error})
+
+    def open_pipe(self, request: InferenceRequest, provider_format: str, limits: PipeLimits) -> Pipe:
+        """Return the pipe for a request. See ``ClientProtocol.open_pipe``."""
+        assert provider_format == FORMAT, f"no reader for {provider_format}"
+        return open_chat_pipe(is_stream=request.stream, include_usage=request.include_usage, limits=limits)
+
+    def finish_json(self, body: bytes, extra: Mapping[str, Any]) -> bytes:
+        """Return a whole answer with ``content`` (the text) and ``extra`` added. See ``ClientProtocol.finish_json``."""
+        document = load_loosely(body)
+        assert document is not None, "a whole answer that is no JSON object"
+        return msgspec.json.encode(document | {"content": _text_of(document)} | dict(extra))
+
+
+def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    messages = _objects(fields, "messages")
+    if messages is None:
+        raise DownstreamError("missing_field", "`messages` is required.", param="messages")
+    if not messages:
+        raise DownstreamError("invalid_value", "`messages` must not be empty.", param="messages")
+    return messages
+
+
+def _objects(fields: Mapping[str, Any], name: str) -> list[dict[str, Any]] | None:
+    """Return a list of objects; None where it is absent."""
+    values: list[Any] | None = optional(fields, name, list)
+    for number, value in enumerate(values or ()):
+        if not isinstance(value, dict):
+            param = f"{name}[{number}]"
+            raise DownstreamError("invalid_type", f"`{param}` must be an object.", param=param)
+    return values
+
+
+def _output_limit(fields: Mapping[str, Any]) -> int | None:
+    limit: int | None = None
+    for name in LIMIT_FIELDS:
+        value: int | None = optional(fields, name, int)
+        if value is None:
+            continue
+        if not 1 <= value <= _MOST_TOKENS:
+            raise DownstreamError("invalid_value", f"`{name}` must be from 1 to {_MOST_TOKENS}.", param=name)
+        if limit is not None and value != limit:
+            names = " and ".join(f"`{field}`" for field in LIMIT_FIELDS)
+            raise DownstreamError("invalid_value", f"{names} disagree; send one.", param=name)
+        limit = value
+    return limit
+
+
+def _measure_messages(messages: list[dict[str, Any]]) -> tuple[int, int]:
+    """Return the bytes that the model reads, and the images. A message counts as the JSON text of it, without payloads.
+
+    JSON's own characters stand for what a chat template adds to each message.
+    """
+    size, images = 0, 0
+    for number, message in enumerate(messages):
+        content = message.get("content")
+        if not isinstance(content, list):
+            if content is not None and not isinstance(content, str):
+                _refuse_content(number)
+            size += len(msgspec.json.encode(message))
+            continue
+        size += len(msgspec.json.encode({**message, "content": None}))
+        for part in content:
+            if not isinstance(part, dict | str):
+                _refuse_content(number)
+            part_size, is_image = _measure_part(part)
+            size += part_size
+            images += is_image
+    return size, images
+
+
+def _refuse_content(number: int) -> NoReturn:
+    param = f"messages[{number}].content"
+    raise DownstreamError("invalid_type", f"`{param}` must be a string or a list of parts.", param=param)
+
+
+def _measure_part(part: dict[str, Any] | str) -> tuple[int, bool]:
+    """Return the bytes of a part that the model reads as text, and whether the part is an image."""
+    if isinstance(part, str):
+        return len(part.encode()), False
+    match part:
+        case {"type": "image_url"}:
+            return 0, True
+        case {"type": "input_audio"}:
+            return 0, False
+        case _:
+            return len(msgspec.json.encode(part)), False
+
+
+def _text_of(document: Mapping[str, Any]) -> str | None:
+    """Return the text of an answer; None where it has none (tool calls stay in ``choices``)."""
+    match document:
+        case {"choices": [{"message": {"content": str() as text}}, *_]}:
+            return text
+        case _:
+            return None

@@ -1,0 +1,87 @@
+import pytest
+
+from ainf.formats.chat_errors import in_band_error, read_error_object, scrub
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "insufficient_quota", "message": "sk-proj-1234567890"}, "upstream_auth"),
+        ({"type": "authentication_error"}, "upstream_auth"),
+        ({"code": 402}, "upstream_auth"),
+        ({"type": "overloaded_error", "message": "Overloaded"}, "upstream_overloaded"),
+        ({"code": "rate_limit_exceeded", "type": "tokens"}, "upstream_overloaded"),
+        ({"code": 503}, "upstream_overloaded"),
+        ({"code": "server_error"}, "upstream_error"),
+        ({"code": [1], "type": {"a": 1}, "message": 7, "param": 3}, "upstream_error"),
+        ("text", "upstream_error"),
+        (True, "upstream_error"),
+        ([{"code": 429}], "upstream_error"),
+    ],
+)
+def test_in_band_error(error, code):
+    """An error in an answer is one of ours, in our own words."""
+    found = in_band_error(error)
+    assert found.code == code
+    assert "sk-proj" not in found.message
+
+
+def test_error_about_the_request_is_explained():
+    """Where the provider speaks of the request, its code, field and scrubbed words are passed on."""
+    found = in_band_error({
+        "code": "context_length_exceeded",
+        "type": "invalid_request_error",
+        "param": "messages",
+        "message": "Too long; see https://example.com/x",
+    })
+    assert (found.code, found.param) == ("upstream_error", "messages")
+    assert "(context_length_exceeded): Too long; see [removed]" in found.message
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "https://internal.example.com/v1?key=1", "sk-proj-abcDEF123456", "org-AbCd1234", "req_0123456789abcdef",
+        "Bearer abc.def", "ops@example.com", "10.1.2.3:8000", "fe80:0:0:1::7", "gpu-7.prod.internal:9000",
+        "localhost:8000", "/usr/lib/python3/site-packages/x.py", "C:\\srv\\x", "123e4567-e89b-12d3-a456-426614174000",
+        "a1b2c3d4e5f6a7b8c9d0e1f2a3b4", "gsk_abcdefgh1234", "user-123456",
+    ],
+)  # fmt: skip
+def test_scrub(secret):
+    """Addresses, keys, ids and paths are removed; the words around them stay."""
+    assert scrub(f"failed at {secret} again") == "failed at [removed] again"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130001 tokens.",
+        "Invalid value: 'sytem'. Supported values are: 'system', 'assistant', 'user' and/or 'tool'.",
+        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    ],
+)
+def test_scrub_leaves_plain_words(text):
+    """What OpenAI really says of a request passes unharmed."""
+    assert scrub(text) == text
+
+
+def test_scrub_is_one_short_line():
+    """Control characters, line ends and length are taken away."""
+    assert scrub("a\r\nb\x00\x1b[31mc\ud800") == "a b [31mc"
+    assert len(scrub("word " * 10_000)) == 200
+
+
+@pytest.mark.parametrize(
+    ("param", "shown"),
+    [
+        ("messages[0].content", "messages[0].content"),
+        ("a b", None),
+        ("x" * 101, None),
+        ("http://x", None),
+        (3, None),
+        ("", None),
+    ],
+)
+def test_param_by_shape(param, shown):
+    """A field name is passed on only where it looks like one."""
+    assert read_error_object({"param": param}).param == shown

@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from ainf.formats.base import Answer
+from ainf.formats.chat_usage import note_usage, read_usage, usage_fields
+from ainf.inference.usage import Usage
+from tests.formats.chat_support import WIRE_USAGE
+
+
+@pytest.mark.parametrize(
+    ("extra", "usage"),
+    [
+        ({}, Usage(5, 0, 3, 0)),
+        ({"prompt_tokens_details": {"cached_tokens": 4}}, Usage(5, 4, 3, 0)),
+        ({"prompt_tokens_details": None, "completion_tokens_details": {"reasoning_tokens": 2}}, Usage(5, 0, 3, 2)),
+        ({"prompt_cache_hit_tokens": 2, "prompt_cache_miss_tokens": 3}, Usage(5, 2, 3, 0)),
+        ({"total_tokens": 99}, Usage(5, 0, 3, 0)),
+        ({"queue_time": 0.25, "cost": 1e-05}, Usage(5, 0, 3, 0)),
+        ({"prompt_tokens": 0, "completion_tokens": 0}, Usage()),
+    ],
+)
+def test_read(extra, usage):
+    """The four numbers that we price are read, cached and reasoning ones as parts; other numbers do not matter."""
+    assert read_usage(WIRE_USAGE | extra) == usage
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, True, "5", None, [5], {"a": 5}, 1 << 64, 10**10, float("inf")])
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_wrong_numbers(name, wrong):
+    """A number that is no count of tokens makes the whole object not believed (threats row 88)."""
+    assert read_usage(WIRE_USAGE | {name: wrong}) is None
+
+
+@pytest.mark.parametrize(
+    "document",
+    [None, {}, [], "5", 7, WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": 6}},
+     WIRE_USAGE | {"completion_tokens_details": {"reasoning_tokens": 4}},
+     WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": -1}}],
+)  # fmt: skip
+def test_inconsistent(document):
+    """A part over its whole, or no object at all, is not believed (threats row 92)."""
+    assert read_usage(document) is None
+
+
+def test_rejected_usage_leaves_the_believed_one():
+    """A later object that cannot be true is kept as text and flagged; what was believed stays."""
+    answer = Answer()
+    note_usage(answer, WIRE_USAGE)
+    assert (answer.usage, answer.is_usage_rejected) == (Usage(5, 0, 3, 0), False)
+    note_usage(answer, WIRE_USAGE | {"completion_tokens": -3})
+    assert (answer.usage, answer.is_usage_rejected) == (Usage(5, 0, 3, 0), True)
+    assert json.loads(answer.raw_usage)["completion_tokens"] == -3
+
+
+@pytest.mark.parametrize("document", [{"x": "y" * 9000}, {"x": "\ud800"}, {"x": 10**4000}, {"x": float("nan")}])
+def test_raw_usage_is_bounded_text(document):
+    """Whatever a provider sends as usage is kept as text that can be stored, at most 2,000 characters."""
+    answer = Answer()
+    note_usage(answer, document)
+    assert len(answer.raw_usage.encode()) <= 2_000
+
+
+def test_round_trip():
+    """What we write is what we read."""
+    usage = Usage(9, 4, 7, 2)
+    assert read_usage(usage_fields(usage)) == usage
