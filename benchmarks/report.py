@@ -1,0 +1,72 @@
+"""The figures beside their targets."""
+
+import json
+import os
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+
+
+@attrs.frozen
+class Row:
+    """One figure, measured several times; lower is better."""
+
+    name: str
+    unit: str
+    values: Sequence[float]
+    target: float | None = None
+    note: str = ""
+
+    @property
+    def median(self) -> float:
+        """The figure."""
+        return median(self.values)
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times the target it is."""
+        return self.median / self.target if self.target else None
+
+
+def median(values: Sequence[float]) -> float:
+    """Return the middle value; of an even number, the mean of the two in the middle."""
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the least value that at least ``share`` of the values do not exceed (the nearest rank)."""
+    ordered = sorted(values)
+    rank = -(-len(ordered) * round(share * 1000) // 1000)
+    return ordered[max(rank, 1) - 1]
+
+
+def header() -> str:
+    """Return the table's first line."""
+    return f"{'':40}{'':>11}{'median':>9}{'least':>9}{'most':>9}{'target':>9}{'ratio':>7}"
+
+
+def line(row: Row) -> str:
+    """Return a row of the table."""
+    target = f"{row.target:9,.0f}" if row.target else " " * 9
+    ratio = f"{row.ratio:6.2f}x" if row.ratio is not None else " " * 7
+    figures = "".join(_figure(value) for value in (row.median, min(row.values), max(row.values)))
+    return f"{row.name:40}{row.unit:>11}{figures}{target}{ratio}  {row.note}".rstrip()
+
+
+def _figure(value: float) -> str:
+    return f"{value:9,.0f}" if abs(value) >= 100 else f"{value:9.2f}"
+
+
+def write_json(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows, and what they were measured on, for comparison with another day's."""
+    document = {
+        "python": platform.python_version(),
+        "machine": platform.platform(),
+        "cores": len(os.sched_getaffinity(0)),
+        "rows": [{**attrs.asdict(row), "median": row.median, "ratio": row.ratio} for row in rows],
+    }
+    path.write_text(json.dumps(document, indent=1) + "\n")

@@ -1,0 +1,155 @@
+"""A gateway between the generator and a simulated provider, as it runs in production, on a database of its own."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from benchmarks.books import Books, LedgerError, read_books
+from benchmarks.processes import AINF, Child, ainf, free_address
+
+BODY_BYTES: Final = 100
+"""Of a request, as in workload A."""
+SHORT: Final = "bench-short"
+HELD: Final = "bench-held"
+_UPSTREAM_MODELS: Final = {
+    "bench-json": "bench-json",
+    "bench-burst": "bench-burst",
+    "bench-paced": "bench-paced",
+    SHORT: "sim-tokens-8-burst",
+    HELD: "sim-tokens-8-stall-after-2",
+}
+_CONFIG: Final = """\
+[server]
+bind = ["{host}:{port}"]
+drain_s = 1
+
+[store]
+url = "sqlite:bench.db"
+
+[providers.simulated]
+format = "openai"
+base_url = "{base_url}"
+"""
+_MODEL: Final = """
+[models.{name}]
+provider = "simulated"
+upstream_model = "{upstream_model}"
+max_output_tokens = 4096
+price = {{ input = "0.15", cached_input = "0.075", output = "0.60" }}
+"""
+_PATH: Final = "/v1/chat/completions"
+_SETTLED_S: Final = 10.0
+
+
+@attrs.frozen
+class Rig:
+    """Running processes, and how to ask them."""
+
+    folder: Path
+    gateway: Child
+    provider: Child
+    gateway_address: tuple[str, int]
+    provider_address: tuple[str, int]
+    key: str
+
+    def request(self, model: str, *, stream: bool, body_bytes: int = BODY_BYTES) -> bytes:
+        """Return a request to the gateway, its body padded to ``body_bytes``."""
+        return _request(self.gateway_address, self.key, _body(model, stream=stream, size=body_bytes))
+
+    def direct_request(self, model: str, *, stream: bool) -> bytes:
+        """Return the same request, to the provider."""
+        return _request(self.provider_address, self.key, _body(_UPSTREAM_MODELS[model], stream=stream, size=BODY_BYTES))
+
+    def books(self) -> Books:
+        """Return what the ledger says now."""
+        return read_books(self.folder / "bench.db")
+
+    def wait_settled(self, before: Books, *, requests: int, ending: str) -> None:
+        """Wait until so many requests since ``before`` are settled as ``ending``; clients have left, so none is told.
+
+        Raises:
+            LedgerError: not so within 10 s.
+        """
+        deadline = time.monotonic() + _SETTLED_S
+        while True:
+            try:
+                self.books().check_since(before, requests=requests, ending=ending)
+            except LedgerError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+
+def _body(model: str, *, stream: bool, size: int) -> bytes:
+    body = {"model": model, "messages": [{"role": "user", "content": ""}], **({"stream": True} if stream else {})}
+    empty = json.dumps(body, separators=(",", ":")).encode()
+    return empty.replace(b'"content":""', b'"content":"' + b"x" * (size - len(empty)) + b'"')
+
+
+def _request(address: tuple[str, int], key: str, body: bytes) -> bytes:
+    head = (
+        f"POST {_PATH} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Iterator[Rig]:
+    """Start provider and gateway in a folder of their own; at the end verify the whole ledger, and stop them.
+
+    An error of the block gets the end of the gateway's log as a note.
+
+    Args:
+        pinned: the gateway has the first core for itself, and all else shares the others; otherwise all share all.
+        gateway_command: what runs the gateway; ``serve`` and its options follow.
+
+    Raises:
+        ProcessError: one of them does not start, or ``ainf ledger verify`` finds a fault.
+    """
+    cores = os.sched_getaffinity(0)
+    gateway_cores = {min(cores)} if pinned else cores
+    other_cores = (cores - gateway_cores) or cores
+    provider, gateway = free_address(), free_address()
+    with ExitStack() as stack:
+        os.sched_setaffinity(0, other_cores)
+        stack.callback(os.sched_setaffinity, 0, cores)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ainf-bench-")))
+
+        def start(name: str, command: Sequence[str], address: tuple[str, int], cores: set[int]) -> Child:
+            child = Child(command, folder=folder, log=folder / f"{name}.log", cores=cores)
+            stack.callback(child.stop)
+            child.wait_listening(address)
+            return child
+
+        simulate = (*AINF, "simulate", "--port", str(provider[1]))
+        provider_child = start("provider", simulate, provider, other_cores)
+        key = _set_up(folder, gateway, provider)
+        gateway_child = start("gateway", (*gateway_command, "serve", "--config", "ainf.toml"), gateway, gateway_cores)
+        try:
+            yield Rig(folder, gateway_child, provider_child, gateway, provider, key)
+        except Exception as exc:
+            exc.add_note(gateway_child.last_words())
+            raise
+        ainf(folder, "ledger", "verify", "--config", "ainf.toml")
+
+
+def _set_up(folder: Path, gateway: tuple[str, int], provider: tuple[str, int]) -> str:
+    """Write the configuration, make an account with a cap, and return a key of it."""
+    config = _CONFIG.format(host=gateway[0], port=gateway[1], base_url=f"http://{provider[0]}:{provider[1]}/v1")
+    models = (_MODEL.format(name=name, upstream_model=model) for name, model in _UPSTREAM_MODELS.items())
+    (folder / "ainf.toml").write_text(config + "".join(models))
+    ainf(folder, "accounts", "create", "bench", "--config", "ainf.toml")
+    ainf(
+        folder, "caps", "set", "--account", "bench", "--usd", "100000", "--window", "lifetime", "--config", "ainf.toml"
+    )
+    return ainf(folder, "keys", "create", "--account", "bench", "-q", "--config", "ainf.toml")
