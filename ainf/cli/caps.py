@@ -1,0 +1,121 @@
+"""``ainf caps``: how much may be spent."""
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import click
+
+from ainf.cli.output import print_json, print_table, record
+from ainf.cli.settings import books_config, config_option, json_option, new_id, read, usd, wall_clock, write
+from ainf.inference.money import format_usd
+from ainf.store.caps import LIFETIME, list_caps, remove_cap, set_cap, subject_of
+from ainf.store.counting import Counted, Subject, count
+from ainf.store.transaction import Transaction
+
+_window_option: Final = click.option("--window", type=click.Choice([LIFETIME]), default=LIFETIME, show_default=True)
+
+
+@attrs.frozen
+class _Whose:
+    """The account or key that a command names."""
+
+    account: str | None
+    key_id: str | None
+
+    def __attrs_post_init__(self) -> None:
+        if (self.account is None) == (self.key_id is None):
+            raise click.UsageError("Give either --account NAME or --key ID.")
+
+    def subject(self, tx: Transaction) -> Subject:
+        return subject_of(tx, account=self.account, key_id=self.key_id)
+
+    def __str__(self) -> str:
+        return f"account {self.account}" if self.account is not None else f"key {self.key_id}"
+
+
+def _subject_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that name whose cap it is; it gets them as one argument ``whose``."""
+
+    @click.option("--account", metavar="NAME", help="The cap of an account, with all below it.")
+    @click.option("--key", "key_id", metavar="ID", help="The cap of a key.")
+    @functools.wraps(command)
+    def wrapped(*, account: str | None, key_id: str | None, **options: Any) -> None:  # noqa: ANN401 - the command's own
+        command(whose=_Whose(account, key_id), **options)
+
+    return wrapped
+
+
+@click.group()
+def caps() -> None:
+    """Set, list and remove caps."""
+
+
+@caps.command("set")
+@_subject_options
+@_window_option
+@click.option("--usd", "limit_nusd", callback=usd, required=True, help="The limit, such as 1.50.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the cap's id.")
+@json_option
+@config_option
+def set_(*, whose: _Whose, window: str, limit_nusd: int, quiet: bool, as_json: bool, config_path: Path) -> None:
+    """Set a cap, or change its limit. It counts the whole past, and binds what is running too."""
+    config = books_config(config_path)
+
+    def look(tx: Transaction) -> tuple[Subject, Counted]:
+        subject = whose.subject(tx)
+        return subject, count(tx, subject)
+
+    subject, counted = read(config, look)
+    cap_id = write(
+        config,
+        partial(
+            set_cap,
+            cap_id=new_id("cap"),
+            subject=subject,
+            limit_nusd=limit_nusd,
+            at=wall_clock(),
+            counted=counted,
+        ),
+    )
+    if as_json:
+        print_json({"cap_id": cap_id, **attrs.asdict(whose), "window": window, "limit_nusd": limit_nusd})
+    elif quiet:
+        click.echo(cap_id)
+    else:
+        print_table(["cap", "on", "window", "limit $"], [[cap_id, str(whose), window, format_usd(limit_nusd)]])
+
+
+@caps.command("list")
+@json_option
+@config_option
+def list_(*, as_json: bool, config_path: Path) -> None:
+    """List the caps in force, and what is left of them."""
+    found = read(books_config(config_path), list_caps)
+    if as_json:
+        print_json([record(cap) for cap in found])
+        return
+    rows = [
+        [
+            f"{cap.subject} {cap.name}",
+            cap.window,
+            *map(format_usd, (cap.limit_nusd, cap.settled_nusd, cap.held_nusd)),
+            format_usd(cap.limit_nusd - cap.settled_nusd - cap.held_nusd),
+        ]
+        for cap in found
+    ]
+    print_table(["on", "window", "limit $", "settled $", "held $", "left $"], rows)
+
+
+@caps.command()
+@_subject_options
+@_window_option
+@config_option
+def remove(*, whose: _Whose, window: str, config_path: Path) -> None:
+    """Remove a cap."""
+    at = wall_clock()
+    write(books_config(config_path), lambda tx: remove_cap(tx, subject=whose.subject(tx), at=at))
+    click.echo(f"removed the {window} cap of {whose}")

@@ -1,0 +1,96 @@
+"""``ainf check``: whether the configuration is right, and what it says."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+import click
+
+from ainf.cli.output import print_json, print_table
+from ainf.cli.settings import CommandError, config_option, json_option
+from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, load_config
+from ainf.inference.money import format_usd
+from ainf.pricing import FREE, Price
+from ainf.store.beside import StoreState, state_of
+
+
+@click.command()
+@json_option
+@config_option
+@click.pass_context
+def check(ctx: click.Context, *, as_json: bool, config_path: Path) -> None:
+    """Check the configuration: print every fault with its line, or what it says. Nothing is changed."""
+    try:
+        config = load_config(config_path, os.environ)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        print_json({"faults": [attrs.asdict(fault) for fault in error.faults]})
+        ctx.exit(1)
+    state = state_of(config.store.url)
+    folder = Path(state.path).parent
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"the database cannot be made or written: {folder} is no folder that this user may write to")
+    if as_json:
+        print_json({"faults": [], **_as_json(config, state)})
+    else:
+        _print(config_path, config, state)
+
+
+def _as_json(config: Config, state: StoreState) -> dict[str, Any]:
+    return {
+        "bind": [str(address) for address in config.server.bind],
+        "public_url": config.server.public_url,
+        "store": attrs.asdict(state),
+        "providers": [
+            {"name": p.name, "format": p.format, "base_url": p.base_url, "api_key_env": p.api_key_env}
+            for p in config.providers.values()
+        ],
+        "models": [
+            {
+                "name": m.name,
+                "provider": m.provider,
+                "upstream_model": m.upstream_model,
+                "max_output_tokens": m.max_output_tokens,
+                "price": attrs.asdict(m.price),
+            }
+            for m in config.models.values()
+        ],
+    }
+
+
+def _print(path: Path, config: Config, state: StoreState) -> None:
+    server = config.server
+    click.echo(f"{path} is sound")
+    click.echo(f"listens on {', '.join(map(str, server.bind))}{' with TLS' if server.tls_cert else ''}")
+    click.echo(f"store {config.store.url}: {_store_words(state)}")
+    click.echo()
+    print_table(["provider", "format", "base url", "key"], [_provider_row(p) for p in config.providers.values()])
+    click.echo()
+    head = ["model", "provider", "upstream", "max output", "input $", "cached $", "output $", "reasoning $"]
+    print_table(head, [_model_row(m) for m in config.models.values()])
+
+
+def _store_words(state: StoreState) -> str:
+    if state.schema is None:
+        return "not there yet, it will be made"
+    schema = f"schema {state.schema}"
+    if state.schema < state.newest_schema:
+        schema += f", will be brought to {state.newest_schema}"
+    return f"{schema}, {'a gateway runs on it' if state.gateway_runs else 'no gateway runs on it'}"
+
+
+def _provider_row(provider: ProviderConfig) -> list[str]:
+    return [provider.name, provider.format, provider.base_url, provider.api_key_env or "none"]
+
+
+def _model_row(model: ModelConfig) -> list[str]:
+    return [model.name, model.provider, model.upstream_model, str(model.max_output_tokens), *_prices(model.price)]
+
+
+def _prices(price: Price) -> list[str]:
+    """Return USD per million tokens."""
+    if price == FREE:
+        return ["free", "free", "free", "free"]
+    return [format_usd(rate) for rate in (price.input, price.cached_input, price.output, price.reasoning)]

@@ -1,0 +1,21 @@
+"""``ainf serve``: the gateway."""
+
+import os
+from pathlib import Path
+
+import click
+
+from ainf.cli.settings import config_option, told
+from ainf.config import load_config
+from ainf.store.beside import OPENING_ERRORS
+
+
+@click.command()
+@config_option
+def serve(*, config_path: Path) -> None:
+    """Run the gateway until SIGTERM or SIGINT has drained it."""
+    config = load_config(config_path, os.environ)
+    from ainf.app import serve as run  # noqa: PLC0415 - the web stack takes half a second; other commands do without
+
+    with told("the gateway cannot run", *OPENING_ERRORS):
+        run(config)

@@ -1,0 +1,118 @@
+"""What a command does to a database beside a gateway, or without one: short, and with errors in words.
+
+Reading opens no epoch and writes nothing. Writing is ``Store.open(..., kind="command")``, told of here only in words.
+"""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TypeVar
+
+import apsw
+import attrs
+
+from ainf.inference.errors import GatewayError
+from ainf.store.migrate import SchemaError, known_migrations
+from ainf.store.reader import run_read
+from ainf.store.sqlite import LockedError, SQLiteEngine
+from ainf.store.store import Store
+from ainf.store.transaction import Transaction
+
+T = TypeVar("T")
+
+
+OPENING_ERRORS: Final = (SchemaError, LockedError, apsw.Error, OSError)
+"""What opening a store may raise where its file, and not this program, is at fault."""
+
+
+class BooksError(Exception):
+    """The database cannot be used; the text says why and what to do."""
+
+
+@attrs.frozen
+class StoreState:
+    """What can be told of a database from outside."""
+
+    path: str
+    schema: int | None
+    """None where there is no database yet."""
+    newest_schema: int
+    gateway_runs: bool
+
+
+@contextmanager
+def in_words(url: str) -> Iterator[None]:
+    """Turn what opening or using a database may raise into a ``BooksError``."""
+    try:
+        yield
+    except OPENING_ERRORS as error:
+        raise BooksError(f"the database {path_of(url)} cannot be used: {error}") from error
+    except GatewayError as error:
+        raise BooksError(f"the database {path_of(url)} cannot be used: {error.__cause__ or error.message}") from error
+
+
+def path_of(url: str) -> str:
+    """Return the path in a store's URL."""
+    return url.partition(":")[2]
+
+
+def read_books(url: str, operation: Callable[[Transaction], T]) -> T:
+    """Run a reading operation on one state of the database, for as long as it takes; blocks.
+
+    Raises:
+        BooksError: there is no database, or it cannot be read.
+        AinfError: the operation's refusal.
+    """
+    if not Path(path_of(url)).exists():
+        raise BooksError(f"there is no database {path_of(url)} yet; `ainf accounts create` or `ainf serve` makes it")
+    with in_words(url):
+        engine = SQLiteEngine.open_reader(path_of(url))
+        try:
+            return run_read(engine, operation)
+        finally:
+            engine.close()
+
+
+async def write_books(url: str, operation: Callable[[Transaction], T], *, now: Callable[[], int]) -> T:
+    """Run a writing operation in an epoch of its own, durably, beside a gateway or without one.
+
+    Under cancellation: as ``Store.write``.
+
+    Raises:
+        BooksError: the database cannot be written, or not in time.
+        AinfError: the operation's refusal.
+    """
+    with in_words(url):
+        async with Store.open(url, now=now, kind="command") as store:
+            return await store.write(operation)
+
+
+def state_of(url: str) -> StoreState:
+    """Tell what is known of a database, without changing it; blocks.
+
+    Raises:
+        BooksError: the database cannot be read.
+    """
+    path, newest = path_of(url), max(known_migrations())
+    if not Path(path).exists():
+        return StoreState(path, None, newest, _is_locked(path))
+    schema = read_books(url, lambda tx: tx.execute("PRAGMA user_version")[0][0])
+    if schema > newest:
+        raise BooksError(f"the database {path} has schema {schema}, this ainf knows up to {newest}: use a newer ainf")
+    return StoreState(path, schema, newest, _is_locked(path))
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        descriptor = os.open(path + ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

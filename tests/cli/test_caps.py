@@ -1,0 +1,46 @@
+"""``ainf caps``."""
+
+import pytest
+
+
+@pytest.fixture
+def commands(commands):
+    commands.run("accounts", "create", "acme")
+    return commands
+
+
+def test_set_list_remove(commands):
+    """Caps on accounts and keys are set, changed, listed with what is left, and removed."""
+    commands.run("keys", "create", "--account", "acme")
+    key_id = commands.json("keys", "list")[0]["key_id"]
+    cap_id = commands.run("caps", "set", "--account", "acme", "--usd", "1.50", "-q").strip()
+    assert commands.json("caps", "set", "--account", "acme", "--usd", "2")["cap_id"] == cap_id
+    assert f"key {key_id}" in commands.run("caps", "set", "--key", key_id, "--usd", "0.25", "--window", "lifetime")
+    assert commands.run("caps", "list") == (
+        "on                window    limit $  settled $  held $  left $\n"
+        "account acme      lifetime        2          0       0       2\n"
+        f"key {key_id}  lifetime     0.25          0       0    0.25\n"
+    )
+    assert commands.json("caps", "list")[0]["limit_nusd"] == 2_000_000_000
+    assert commands.run("caps", "remove", "--account", "acme") == "removed the lifetime cap of account acme\n"
+    assert [cap["name"] for cap in commands.json("caps", "list")] == [key_id]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        (["set", "--account", "none", "--usd", "1"], "there is no account 'none'", 1),
+        (["set", "--key", "none", "--usd", "1"], "there is no key 'none'", 1),
+        (["set", "--usd", "1"], "Give either --account NAME or --key ID.", 2),
+        (["set", "--account", "acme", "--key", "k", "--usd", "1"], "Give either --account NAME or --key ID.", 2),
+        (["set", "--account", "acme"], "Missing option '--usd'", 2),
+        (["set", "--account", "acme", "--usd", "much"], "'much' is not a decimal amount", 2),
+        (["set", "--account", "acme", "--usd", "-1"], "is not between 0 and", 2),
+        (["set", "--account", "acme", "--usd", "1", "--window", "eon"], "is not", 2),
+        (["remove", "--account", "acme"], "this account has no lifetime cap", 1),
+    ],
+)
+def test_refusals(commands, arguments, text, status):
+    """Refusals say what to do; misuse has exit status 2; neither sets a cap."""
+    assert text in commands.refused("caps", *arguments, status=status)
+    assert commands.json("caps", "list") == []

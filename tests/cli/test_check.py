@@ -1,0 +1,75 @@
+"""``ainf check``."""
+
+import json
+
+from ainf.store.sqlite import LockFile
+from tests.cli.commands import PROVIDER_KEY
+
+ENV = {"OPENAI_API_KEY": PROVIDER_KEY}
+
+
+def test_a_sound_configuration(commands):
+    """Providers, models, prices and the store are summed up; nothing is made."""
+    result = commands.invoke("check", env=ENV)
+    assert result.exit_code == 0
+    assert result.stdout == (
+        f"{commands.config} is sound\n"
+        "listens on 127.0.0.1:8080\n"
+        f"store sqlite:{commands.database}: not there yet, it will be made\n"
+        "\n"
+        "provider  format  base url                   key\n"
+        "openai    openai  https://api.openai.com/v1  OPENAI_API_KEY\n"
+        "\n"
+        "model   provider  upstream  max output  input $  cached $  output $  reasoning $\n"
+        "small   openai    small          16384  0.15     0.075     0.6       0.6\n"
+        "gratis  openai    tiny             100  free     free      free      free\n"
+    )
+    assert [path.name for path in commands.folder.iterdir()] == ["ainf.toml"]
+
+
+def test_faults(commands):
+    """Every fault is told on stderr with its line, and the exit status is 1; the rest is not shown."""
+    commands.config.write_text(commands.config.read_text().replace('"0.15"', "0.15"))
+    result = commands.invoke("check")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        f"{commands.config}:6: providers.openai.api_key_env: the environment has no OPENAI_API_KEY, or it is empty\n"
+        f'{commands.config}:10: models.small.price.input: must be a string such as "0.15", so that it is exact\n'
+    )
+    result = commands.invoke("check", "--json")
+    assert result.exit_code == 1
+    assert [(fault["line"], fault["key"]) for fault in json.loads(result.stdout)["faults"]] == [
+        (6, "providers.openai.api_key_env"),
+        (10, "models.small.price.input"),
+    ]
+
+
+def test_secrets_are_never_printed(commands):
+    """No output of the check holds the provider's key, in either form."""
+    for arguments in (["check"], ["check", "--json"]):
+        result = commands.invoke(*arguments, env=ENV)
+        assert result.exit_code == 0
+        assert PROVIDER_KEY not in result.output
+    mangled = commands.invoke("check", env={"OPENAI_API_KEY": PROVIDER_KEY + "\n"})
+    assert mangled.exit_code == 1
+    assert PROVIDER_KEY not in mangled.output
+
+
+def test_the_store(commands):
+    """The schema is told, and whether a gateway runs on it."""
+    commands.run("accounts", "create", "acme")
+    assert "schema 1, no gateway runs on it" in commands.invoke("check", env=ENV).stdout
+    lock = LockFile(commands.database)
+    assert "schema 1, a gateway runs on it" in commands.invoke("check", env=ENV).stdout
+    store = json.loads(commands.invoke("check", "--json", env=ENV).stdout)["store"]
+    assert store == {"path": commands.database, "schema": 1, "newest_schema": 1, "gateway_runs": True}
+    lock.release()
+    assert "no gateway runs on it" in commands.invoke("check", env=ENV).stdout
+
+
+def test_a_folder_that_is_none(commands):
+    """A database in a folder that cannot be written is found before the start."""
+    commands.config.write_text(commands.config.read_text().replace("sqlite:books.db", "sqlite:none/books.db"))
+    result = commands.invoke("check", env=ENV)
+    assert result.exit_code == 1
+    assert "none is no folder that this user may write to" in result.stderr

@@ -1,0 +1,78 @@
+"""``ainf keys``."""
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+
+import apsw
+import pytest
+
+
+@pytest.fixture
+def commands(commands):
+    commands.run("accounts", "create", "acme")
+    return commands
+
+
+def test_the_key_is_shown_once(commands):
+    """Making a key prints it; no other command ever does, and the database has only its digest."""
+    key = commands.run("keys", "create", "--account", "acme", "-q").strip()
+    assert re.fullmatch(r"ainf_[0-9a-f]{12}_[a-z2-7]{40}", key)
+    secret = key.rsplit("_", 1)[1]
+    assert secret not in commands.run("keys", "list") + commands.run("keys", "list", "--json")
+    (digest,) = apsw.Connection(commands.database).execute("SELECT digest FROM keys").fetchone()
+    assert digest == hashlib.sha256(key.encode()).digest()
+
+
+def test_two_keys_differ(commands):
+    """Each key has chance of its own."""
+    first, second = (commands.run("keys", "create", "--account", "acme", "-q") for _ in range(2))
+    assert first != second
+
+
+def test_rights(commands):
+    """Models, endpoints, expiry and the client's quirks are kept and listed."""
+    made = commands.json(
+        "keys", "create", "--account", "acme", "--model", "small", "--model", "gratis", "--endpoint", "/v1/inference",
+        "--expires", "2100-01-02", "--finish-reasons", "strict", "--money-refusal", "429",
+    )  # fmt: skip
+    assert made.pop("key").startswith(f"ainf_{made['key_id']}_")
+    assert made == commands.json("keys", "list")[0]
+    assert (made["models"], made["endpoints"]) == (["small", "gratis"], ["/v1/inference"])
+    assert (made["expires_at"], made["finish_reasons"]) == ("2100-01-02T00:00:00.000000Z", "strict")
+    line = commands.run("keys", "list", "--account", "acme").splitlines()[1]
+    assert " valid  small, gratis  /v1/inference  " in line
+
+
+def test_revoke(commands):
+    """A revoked key is listed as such."""
+    commands.run("keys", "create", "--account", "acme")
+    (key,) = commands.json("keys", "list")
+    assert commands.run("keys", "revoke", key["key_id"]) == f"revoked {key['key_id']}\n"
+    assert " revoked " in commands.run("keys", "list")
+    assert commands.refused("keys", "revoke", key["key_id"]).endswith("is revoked already")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        (["--account", "none"], "there is no account 'none'", 1),
+        (["--account", "acme", "--model", "smal"], "no model 'smal' is configured; known are small, gratis", 1),
+        (["--account", "acme", "--endpoint", "v1"], "'v1' is no endpoint", 1),
+        (["--account", "acme", "--expires", "2001-01-01T00:00:00Z"], "the expiry is in the past", 1),
+        (["--account", "acme", "--expires", "soon"], "'soon' is no time such as 2030-12-31", 2),
+        (["--account", "acme", "--finish-reasons", "odd"], "is not one of", 2),
+        ([], "Missing option '--account'", 2),
+    ],
+)
+def test_refusals(commands, arguments, text, status):
+    """Refusals say what to do; misuse has exit status 2."""
+    assert text in commands.refused("keys", "create", *arguments, status=status)
+    assert commands.json("keys", "list") == []
+
+
+def test_a_time_zone_counts(commands):
+    """A time with a zone is the moment that it names."""
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)  # noqa: TID251 - compared with the command's clock
+    made = commands.json("keys", "create", "--account", "acme", "--expires", later.isoformat())
+    assert made["expires_at"] == later.strftime("%Y-%m-%dT%H:%M:%S.000000Z")

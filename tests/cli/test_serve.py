@@ -1,0 +1,31 @@
+"""``ainf serve``, as far as it does not get to serve; what it does then is tested with the gateway."""
+
+from ainf.store.sqlite import LockFile
+from tests.cli.commands import PROVIDER_KEY
+
+ENV = {"OPENAI_API_KEY": PROVIDER_KEY}
+
+
+def test_a_faulty_configuration_does_not_start(commands):
+    """Serving needs the provider's key, and says where it looked."""
+    refusal = commands.refused("serve")
+    assert refusal.endswith(":6: providers.openai.api_key_env: the environment has no OPENAI_API_KEY, or it is empty")
+
+
+def test_a_second_gateway_does_not_start(commands):
+    """A database has one gateway; the second says so in one line, without a traceback."""
+    lock = LockFile(commands.database)
+    result = commands.invoke("serve", env=ENV)
+    lock.release()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("the gateway cannot run: another ainf gateway uses")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_store_that_is_none(commands):
+    """A database that cannot be opened is told in one line."""
+    commands.config.write_text(commands.config.read_text().replace("books.db", "none/books.db"))
+    result = commands.invoke("serve", env=ENV)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("the gateway cannot run: ")
+    assert result.stderr.count("\n") == 1

@@ -1,0 +1,62 @@
+"""What commands do to a database beside a gateway."""
+
+import pytest
+
+from ainf.inference.errors import DownstreamError
+from ainf.store.beside import BooksError, StoreState, read_books, state_of, write_books
+from ainf.store.sqlite import LockFile
+from tests.store.books import START, Books
+
+
+async def test_write_then_read(tmp_path):
+    """Writing makes the database and an epoch of its own; reading makes neither."""
+    url = f"sqlite:{tmp_path}/ainf.db"
+    assert await write_books(url, lambda tx: tx.epoch, now=lambda: START) == 1
+    assert await write_books(url, lambda tx: tx.epoch, now=lambda: START) == 2
+    epochs = read_books(url, lambda tx: tx.execute("SELECT kind, ended_at FROM instances"))
+    assert epochs == [("command", START), ("command", START)]
+
+
+def test_there_is_nothing_to_read(tmp_path):
+    """A database that is not there is not made by looking."""
+    with pytest.raises(BooksError, match="there is no database"):
+        read_books(f"sqlite:{tmp_path}/ainf.db", lambda tx: tx)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_cannot_be_used(tmp_path):
+    """A file that is no database, or a folder that is none, is told in words."""
+    (tmp_path / "text").write_text("this is not a database, but long enough to be looked at as one\n" * 100)
+    with pytest.raises(BooksError, match="text cannot be used: "):
+        await write_books(f"sqlite:{tmp_path}/text", lambda tx: tx, now=lambda: START)
+    with pytest.raises(BooksError, match="cannot be used: "):
+        await write_books(f"sqlite:{tmp_path}/none/ainf.db", lambda tx: tx, now=lambda: START)
+
+
+async def test_a_refusal_passes_through(tmp_path):
+    """What an operation refuses is not taken for the database's fault."""
+
+    def refuse(tx):
+        raise DownstreamError("not_found", "no")
+
+    url = f"sqlite:{tmp_path}/ainf.db"
+    with pytest.raises(DownstreamError):
+        await write_books(url, refuse, now=lambda: START)
+    with pytest.raises(DownstreamError):
+        read_books(url, refuse)
+
+
+def test_state(tmp_path):
+    """It tells what is there, and whether a gateway has it, without making anything."""
+    path = f"{tmp_path}/ainf.db"
+    assert state_of(f"sqlite:{path}") == StoreState(path, None, 1, gateway_runs=False)
+    assert list(tmp_path.iterdir()) == []
+    books = Books(tmp_path)
+    assert state_of(f"sqlite:{path}") == StoreState(path, 1, 1, gateway_runs=False)
+    lock = LockFile(path)
+    assert state_of(f"sqlite:{path}").gateway_runs
+    lock.release()
+    assert not state_of(f"sqlite:{path}").gateway_runs
+    books.sql("PRAGMA user_version = 99")
+    with pytest.raises(BooksError, match="has schema 99, this ainf knows up to 1"):
+        state_of(f"sqlite:{path}")
