@@ -62,12 +62,9 @@ class GuardedConnection(TCPServer):
         settings: shared with the server's other connections.
         transport: the accepted socket.
         peer: the address at its other end.
-        server: our own address.
     """
 
-    def __init__(
-        self, settings: ConnectionSettings, transport: SocketTransport, peer: str, server: tuple[str, int]
-    ) -> None:
+    def __init__(self, settings: ConnectionSettings, transport: SocketTransport, peer: str) -> None:
         if settings.tls is None:
             stream: trio.abc.Stream = transport
         else:
@@ -84,7 +81,6 @@ class GuardedConnection(TCPServer):
         self.peer = peer
         self.phase = Phase.REQUEST
         self.draining = False
-        self._server = server
         self._behind_proxy = peer in settings.trusted_proxies
         self._body_began_at = 0.0
         self._patience = trio.CancelScope(deadline=trio.current_time() + settings.limits.idle_s)
@@ -100,8 +96,9 @@ class GuardedConnection(TCPServer):
         try:
             if await self._handshake():
                 async with trio.open_nursery() as nursery:
-                    self._http = GuardedProtocol(self, AppTasks(self, nursery), self._server)
+                    self._http = GuardedProtocol(self, AppTasks(self, nursery))
                     await self._read_data()
+            self.transport.close()
         except* Exception as errors:  # noqa: BLE001 - one bad connection must not touch another
             self.report(errors)
         finally:
@@ -128,14 +125,16 @@ class GuardedConnection(TCPServer):
     async def _read_data(self) -> None:
         http = self._http
         assert http is not None
-        await self._read_until_gone(http)
-        if self._patience.cancelled_caught and self.phase in {Phase.HEAD, Phase.BODY}:
-            self._patience = trio.CancelScope()
-            await http.time_out()
+        try:
             await self._read_until_gone(http)
-        if self.phase in {Phase.REQUEST, Phase.GOODBYE}:
-            self.transport.close()
-        else:
+            if self._patience.cancelled_caught and self.phase in {Phase.HEAD, Phase.BODY}:
+                self._patience = trio.CancelScope()
+                await http.time_out()
+                await self._read_until_gone(http)
+            if self.phase in {Phase.REQUEST, Phase.GOODBYE}:
+                self.transport.close()
+        finally:
+            # Now, and not when the applications have returned: one of them may be waiting for this client to read.
             self.transport.abort()
         self.phase = Phase.GOODBYE
         await http.handle(Closed())

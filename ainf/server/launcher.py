@@ -166,8 +166,7 @@ class Server:
             return
         assert self._nursery is not None
         transport.set_write_limit(self._write_s)
-        name = sock.getsockname()
-        connection = GuardedConnection(self._settings, transport, peer, (name[0], name[1]))
+        connection = GuardedConnection(self._settings, transport, peer)
         self._connections.add(connection)
         self._per_peer[peer] += 1
         self._nursery.start_soon(self._run_connection, connection)

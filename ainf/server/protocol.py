@@ -45,7 +45,7 @@ _CLOSE: Final = (b"connection", b"close")
 class Inbox:
     """What the application has to receive, in order. ``put`` never waits: the body's limits bound it.
 
-    After a disconnect, ``receive`` says disconnect for ever.
+    A disconnect comes once; after it ``receive`` waits for ever, as hypercorn's does.
     """
 
     __slots__ = ("_arrived", "_messages")
@@ -63,9 +63,6 @@ class Inbox:
         """The ASGI ``receive``. Cancelling it loses nothing."""
         while not self._messages:
             await self._arrived.park()
-        if self._messages[0]["type"] == "http.disconnect":
-            await trio.lowlevel.checkpoint()
-            return self._messages[0]
         return self._messages.popleft()
 
 
@@ -160,10 +157,9 @@ class GuardedProtocol(H11Protocol):
     Args:
         connection: the guard, which owns the socket and the clock.
         tasks: where applications run.
-        server: our address, as the scope tells it.
     """
 
-    def __init__(self, connection: "GuardedConnection", tasks: AppTasks, server: tuple[str, int] | None) -> None:
+    def __init__(self, connection: "GuardedConnection", tasks: AppTasks) -> None:
         super().__init__(
             connection.app,
             connection.config,
@@ -172,7 +168,7 @@ class GuardedProtocol(H11Protocol):
             ConnectionState(connection.state),
             connection.settings.tls is not None,
             None,
-            server,
+            connection.transport.local_address(),
             connection.protocol_send,
         )
         self.request_number = 0
@@ -344,6 +340,7 @@ class GuardedProtocol(H11Protocol):
 
     async def _maybe_recycle(self) -> None:
         await self._close_stream()
+        self._path = ""
         both_done = self.connection.our_state is h11.DONE and self.connection.their_state is h11.DONE
         if self._guard.draining or not both_done:
             self._guard.finish()

@@ -80,6 +80,15 @@ class SocketTransport(trio.abc.Stream):
                     raise trio.BrokenResourceError(f"connection broken: {error}") from error
         raise trio.ClosedResourceError("closed here")
 
+    def local_address(self) -> tuple[str, int]:
+        """Our own end.
+
+        Raises:
+            OSError: the socket is no longer connected, on some systems.
+        """
+        host, port = self._sock.getsockname()[:2]
+        return host, port
+
     def set_write_limit(self, seconds: float) -> None:
         """Change ``write_s``. A write that is already stuck gets that long from now, no more."""
         self._write_s = seconds

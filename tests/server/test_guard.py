@@ -160,6 +160,18 @@ async def test_a_disconnect_is_seen_behind_stray_bytes(serve, stray):
     assert bench.app.paths == ["/silent"]
 
 
+async def test_a_cut_answer_is_a_reset(serve):
+    """A client that half-closed, and still reads, sees that its stream was cut and did not end."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/silent")
+    await trio.sleep(0.03)
+    await wire.stream.send_eof()
+    await gone_within(bench)
+    with pytest.raises(trio.BrokenResourceError):
+        await drop_all(wire)
+
+
 async def test_a_disconnect_in_the_upload(serve):
     """A client that leaves before its body is complete is seen by the application that waits for the body."""
     bench = await serve()

@@ -3,7 +3,24 @@
 import pytest
 import trio
 
+from ainf.server.protocol import Inbox
+
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_inbox(autojump_clock):
+    """Messages come in order, a cancelled receive loses none, and a disconnect is said once."""
+    inbox = Inbox()
+    with trio.move_on_after(1) as scope:
+        await inbox.receive()
+    assert scope.cancelled_caught
+    for body in (b"a", b"b"):
+        await inbox.put({"type": "http.request", "body": body, "more_body": True})
+    await inbox.put({"type": "http.disconnect"})
+    assert [(await inbox.receive()).get("body") for _ in range(3)] == [b"a", b"b", None]
+    with trio.move_on_after(1) as scope:
+        await inbox.receive()
+    assert scope.cancelled_caught
 
 
 async def refused(bench, raw: bytes, code: str):
@@ -174,6 +191,25 @@ async def test_body_limit_by_content_length(serve):
     await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 200_000)
     assert (await wire.answer()).code == "request_too_large"
     assert bench.app.paths == []
+
+
+async def test_a_refused_client_may_go_on_sending_for_a_while(serve):
+    """After a refusal the rest of an upload is dropped, not reset, so that the client gets to read the answer."""
+    bench = await serve(body_bytes=1000, linger_s=0.3)
+    wire = await bench.connect()
+    await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(5):
+        await trio.sleep(0.02)
+        await wire.send(b"x" * 1000)
+    assert (await wire.answer()).code == "request_too_large"
+    await trio.sleep(0.4)
+    with pytest.raises(trio.BrokenResourceError):
+        await send_forever(wire)
+
+
+async def send_forever(wire) -> None:
+    while True:
+        await wire.send(b"x" * 1000)
 
 
 async def test_body_limit_chunked(serve):
