@@ -210,7 +210,7 @@ class UpstreamCall:
             try:
                 return await self._ask(connection)
             except UpstreamError:
-                if self._aborted or not connection.was_stale:
+                if not connection.was_stale:
                     raise
             connection.close()
             self._connection = None
@@ -225,25 +225,22 @@ class UpstreamCall:
     async def _take_place(self) -> None:
         """Wait for one of the origin's places."""
         places = self._lane.places
-        try:
+        if places.value:
             places.acquire_nowait()
-        except trio.WouldBlock:
-            with trio.move_on_at(self._deadline) as self._scope:
-                await places.acquire()
-                self._placed = True
-            self._scope = None
-            self._check_not_aborted()
-            if not self._placed:
-                raise _connect_timeout() from None
-        self._placed = True
+            self._placed = True
+            return
+        with trio.move_on_at(self._deadline) as self._scope:
+            await places.acquire()
+            self._placed = True
+        self._check_not_aborted()
+        if not self._placed:
+            raise _connect_timeout()
 
     async def _connect(self) -> Connection:
         client = self._client
         wire: Wire | None = None
         with trio.move_on_at(self._deadline) as self._scope:
             wire = await client.connector.connect(self._lane.origin, self._adopt)
-        self._scope = None
-        self._check_not_aborted()
         if wire is None:
             raise _connect_timeout()
         self.connected = True
@@ -253,9 +250,7 @@ class UpstreamCall:
     def _adopt(self, wire: Wire) -> None:
         """Hold a wire, so that ``abort`` can close it."""
         self._wire = wire
-        if self._aborted:
-            wire.close()
-            raise UpstreamAborted
+        self._check_not_aborted()
 
     def _end(self, error: BaseException) -> None:
         """Let go of everything behind a failure; tell an abort from what it looks like on the wire."""

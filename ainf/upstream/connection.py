@@ -81,7 +81,7 @@ class Connection:
         """Close at once, keeping what had arrived. Idempotent."""
         # The kernel counts its overhead too and doubles SO_RCVBUF for it, so that twice the setting can be payload.
         data = self._wire.take(2 * self._limits.receive_buffer_bytes)
-        if data and not self._reader.complete and self._reader.failure is None:
+        if data:
             self._reader.receive(data)
 
     def residue(self) -> bytes:

@@ -14,7 +14,6 @@ from ainf.inference.errors import UpstreamError
 
 Headers = tuple[tuple[bytes, bytes], ...]
 _TAKEN_VERSIONS: Final = frozenset({"1.0", "1.1"})
-_BODILESS: Final = frozenset({204, 304})
 
 
 @attrs.frozen(eq=False)
@@ -130,13 +129,10 @@ class ResponseReader:
     def on_message_begin(self) -> None:
         """Refuse a second answer to one request."""
         if self.complete:
-            self.reusable = False
             raise _RefusedError
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Collect one header; what comes behind the body (trailers) is dropped."""
-        if self.head is not None:
-            return
+        """Collect one header; nobody looks at those behind the body (trailers)."""
         self._header_bytes += len(name) + len(value) + 4
         self._headers.append((name.lower(), value.strip(b" \t")))
 
@@ -153,7 +149,6 @@ class ResponseReader:
         if not 200 <= status < 600:
             self._refuse(_protocol_error("The provider answered with a status that has no meaning here."))
         head = UpstreamHead(status, tuple(self._headers))
-        self._delimited = status in _BODILESS
         for name, value in self._headers:
             if name == b"content-length":
                 self._delimited = True

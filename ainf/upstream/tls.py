@@ -2,7 +2,6 @@
 
 import functools
 import ssl
-from contextlib import suppress
 
 import httpx
 import trio
@@ -58,10 +57,6 @@ class TlsWire:
             except ssl.SSLWantReadError:
                 await self._flush()
                 self._feed(await self._wire.receive_some(read_bytes))
-            except ssl.SSLError:
-                with suppress(trio.BrokenResourceError):
-                    await self._flush()  # the alert that says why
-                raise
             else:
                 await self._flush()
                 return
@@ -101,8 +96,6 @@ class TlsWire:
     def take(self, max_bytes: int) -> bytes:
         """See ``Wire``. Nothing can be had before the handshake is done."""
         self._feed(self._wire.take(max_bytes))
-        if self._object.version() is None:
-            return b""
         try:
             return self._read(max_bytes + self._arriving.pending + self._object.pending())
         except ssl.SSLError:

@@ -240,7 +240,54 @@ async def test_abort_in_the_moment_in_which_the_place_is_granted(nursery):
         await trio.testing.wait_all_tasks_blocked()
         holder.abort()
         waiting.abort()
+    assert len(network.dialled) == 1
     await check_consistent(client, network)
+
+
+async def test_an_aborted_call_sends_nothing_on_a_connection_that_waits(nursery):
+    """Granted a place together with a connection in the moment of its abort, it does not write to it."""
+    network = MemoryNetwork(nursery, answering(*STREAM))
+    client = UpstreamClient(limits=attrs.evolve(LIMITS, connections_per_origin=1), dialer=network)
+    holder, waiting = client.call(REQUEST), client.call(REQUEST)
+    await holder.start()
+    while await holder.receive():
+        pass
+    async with trio.open_nursery() as inner:
+
+        async def run():
+            with pytest.raises(UpstreamAborted):
+                await waiting.start()
+
+        inner.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        await holder.aclose()
+        waiting.abort()
+    assert network.wires[0].sent.count(REQUEST.body) == 1
+    await check_consistent(client, network)
+
+
+async def test_a_wire_that_comes_after_the_abort_is_closed():
+    """A dial that can no longer be stopped does not leave its wire open."""
+    network, dialled = MemoryNetwork(), trio.Event()
+
+    async def dial(host: str, port: int) -> MemoryWire:
+        with trio.CancelScope(shield=True):
+            await dialled.wait()
+            return await network(host, port)
+
+    call = UpstreamClient(limits=LIMITS, dialer=dial).call(REQUEST)
+
+    async def run():
+        with pytest.raises(UpstreamAborted):
+            await call.start()
+
+    async with trio.open_nursery() as inner:
+        inner.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        call.abort()
+        dialled.set()
+    assert network.wires[0].closed
+    assert network.wires[0].sent == b""
 
 
 async def test_abort_before_the_start():

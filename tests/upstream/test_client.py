@@ -50,6 +50,7 @@ async def test_a_streamed_answer(nursery):
     assert await call.receive() == b""
     assert (call.connected, call.reused, call.redials) == (True, False, 0)
     assert network.wires[0].sent.endswith(b"content-length: 15\r\n\r\n" + REQUEST.body)
+    assert call._request_body == b""
     await call.aclose()
 
 

@@ -113,6 +113,21 @@ def test_bad_answers(answer, code):
         assert not reader.reusable
 
 
+def test_the_heads_limit_holds_when_everything_comes_in_one_read():
+    """A large head is refused even with its whole body behind it."""
+    reader, body = read(LINE + b"x: " + b"a" * LIMIT + b"\r\ncontent-length: 2\r\n\r\nok")
+    assert reader.failure is not None
+    assert reader.failure.code == "upstream_protocol"
+    assert body == b""
+
+
+def test_headers_of_informational_answers_are_not_the_answers():
+    """The head has its own headers only."""
+    reader, _ = read(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + LINE + b"content-length: 0\r\n\r\n")
+    assert reader.head is not None
+    assert reader.head.headers == ((b"content-length", b"0"),)
+
+
 def test_an_answer_without_a_declared_length_ends_with_the_connection():
     """It is complete at the end of the bytes, and the connection is spent."""
     reader, body = read(LINE + b"\r\nab", b"c", eof=True)

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from ainf.upstream.tls import TlsWire, tls_context
-from ainf.upstream.wire import tcp_dialer
+from ainf.upstream.wire import SocketWire, tcp_dialer
 from tests.upstream.loopback import Authority, serving
 from tests.upstream.memory import LIMITS, MemoryWire
 
@@ -121,6 +121,42 @@ async def test_take_decrypts_what_had_arrived(authority):
         with trio.fail_after(5):
             await ended.wait()
         assert wire.take(10) == b""
+
+
+async def test_what_was_decrypted_is_neither_overlooked_nor_lost(authority):
+    """A wire whose socket is empty may still hold bytes: it is not quiet, and take returns them whatever its limit."""
+
+    async def write(stream):
+        await stream.receive_some()
+        await stream.send_all(b"abcdef")
+        await stream.receive_some()
+
+    async with serving(write, authority.server_context()) as port:
+        wire = await dial(port, tls_context(authority.file))
+        await wire.send_all(b"go")
+        assert await wire.receive_some(5) == b"abcde"
+        assert wire._wire.is_quiet()
+        assert not wire.is_quiet()
+        assert wire.take(0) == b"f"
+
+
+async def test_after_a_reply_of_the_tls_layer_the_request_counts_as_arrived(authority, monkeypatch):
+    """What the wire below sent last is then not the request, so its answer says nothing about it."""
+
+    async def write(stream):
+        await stream.receive_some()
+        await stream.send_all(b"x")
+        await stream.receive_some()
+
+    monkeypatch.setattr(SocketWire, "may_have_arrived", lambda _: False)
+    async with serving(write, authority.server_context()) as port:
+        wire = await dial(port, tls_context(authority.file))
+        await wire.send_all(b"go")
+        assert not wire.may_have_arrived()
+        wire._leaving.write(b"as for a key update")
+        assert await wire.receive_some(5) == b"x"
+        assert wire.may_have_arrived()
+        wire.close()
 
 
 async def test_corrupted_records_break_the_wire(authority):

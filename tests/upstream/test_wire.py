@@ -6,7 +6,7 @@ import pytest
 import trio
 
 from ainf.upstream.limits import UpstreamLimits
-from ainf.upstream.wire import tcp_dialer
+from ainf.upstream.wire import SocketWire, tcp_dialer
 
 
 @pytest.fixture
@@ -199,6 +199,20 @@ async def test_a_request_that_the_peers_kernel_got_may_have_arrived(pair):
     with pytest.raises(trio.BrokenResourceError):
         await wire.receive_some(10)
     assert wire.may_have_arrived()
+
+
+async def test_where_the_kernel_does_not_tell_only_a_refused_send_did_not_arrive(pair, monkeypatch):
+    """Without TCP_INFO everything that the kernel took may have arrived."""
+    wire, peer = pair
+    monkeypatch.setattr(SocketWire, "_acked", lambda _: None)
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    await wire.send_all(b"first")
+    assert wire.may_have_arrived()
+    peer.close()
+    await until_quiet_ends(wire)
+    with pytest.raises(trio.BrokenResourceError):
+        await wire.send_all(b"second")
+    assert not wire.may_have_arrived()
 
 
 async def test_dialling_nobody_is_an_os_error():
