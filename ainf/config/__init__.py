@@ -4,7 +4,7 @@
 fault at once, each with its line and dotted key.
 """
 
-from ainf.config.load import PROVIDER_FORMATS, ConfigError, Fault, load_config
+from ainf.config.load import ConfigError, Fault, load_config
 from ainf.config.schema import (
     SETTINGS,
     Config,
@@ -19,7 +19,6 @@ from ainf.config.schema import (
 from ainf.config.values import Address, Secret
 
 __all__ = [
-    "PROVIDER_FORMATS",
     "SETTINGS",
     "Address",
     "Config",

@@ -4,7 +4,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -22,9 +22,6 @@ from ainf.config.schema import (
 from ainf.config.values import Address, Secret, UnfitError, UnfitPartsError, unknown
 
 T = TypeVar("T")
-
-PROVIDER_FORMATS: Final = frozenset({"openai"})
-"""What a provider may speak."""
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NAME = re.compile(r"[!-~]{1,128}")
@@ -211,8 +208,6 @@ class _Reader:
         provider = self._read(ProviderConfig, at, table, {"name": name})
         if provider is None:
             return None
-        if provider.format not in PROVIDER_FORMATS:
-            self.fault((*at, "format"), unknown(provider.format, sorted(PROVIDER_FORMATS)))
         self._find_files(at, provider, "ca_file")
         return attrs.evolve(provider, api_key=self._secret(at, provider.api_key_env))
 

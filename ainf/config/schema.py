@@ -33,6 +33,7 @@ from ainf.config.values import (
     choice,
 )
 from ainf.pricing import PRICE_FIELDS, Price
+from ainf.providers.registry import PROVIDERS
 
 MIB = 1 << 20
 KIB = 1 << 10
@@ -178,7 +179,7 @@ class ProviderConfig:
     """One provider: where it is and what it speaks."""
 
     name: str
-    format: str = attrs.field(metadata=setting(TEXT, 'What it speaks: "openai".'))
+    format: str = attrs.field(metadata=setting(choice(*PROVIDERS), "The API that it speaks."))
     base_url: str = attrs.field(metadata=setting(URL, "Where it is, with its version prefix."))
     api_key_env: str | None = attrs.field(
         default=None,

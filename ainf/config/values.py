@@ -137,13 +137,14 @@ def _path(value: object) -> Path:
 
 def choice(*words: str) -> Kind:
     """Return the kind of a setting that is one of a few words."""
+    listed = " or ".join(quoted(word) for word in words)
 
     def parse(value: object) -> str:
-        if value not in words or not isinstance(value, str):
-            raise UnfitError(f"must be {' or '.join(quoted(word) for word in words)}")
+        if not isinstance(value, str) or value not in words:
+            raise UnfitError(f"must be {listed}")
         return value
 
-    return Kind("word", parse, quoted)
+    return Kind(listed, parse, quoted)
 
 
 def each(item: Kind, of_what: str) -> Kind:

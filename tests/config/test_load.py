@@ -177,8 +177,8 @@ FAULTS = [
     ("sqlite:ainf.db", "postgres://x", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
     ("sqlite:ainf.db", "sqlite:///x.db", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
     ("sqlite:ainf.db", "sqlite::memory:", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
-    ('format = "openai"', 'format = "opnai"', "13: providers.openai.format: is unknown; did you mean 'openai'?"),
-    ('format = "openai"\n', "", "12: providers.openai.format: is required: What it speaks"),
+    ('format = "openai"', 'format = "opnai"', '13: providers.openai.format: must be "openai"'),
+    ('format = "openai"\n', "", "12: providers.openai.format: is required: The API that it speaks."),
     ("https://api", "https://me:pw@api", "14: providers.openai.base_url: must not hold credentials"),
     ("openai.com/v1", "openai.com/v1?a=b", "14: providers.openai.base_url: must not hold a query or fragment"),
     (
