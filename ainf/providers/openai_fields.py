@@ -62,7 +62,7 @@ ALLOWED_VALUES: Final[Mapping[str, Callable[[Any], bool]]] = MappingProxyType({
 })
 """Fields of which only some values keep the price."""
 
-_TOOL_TYPES = frozenset({"function", "custom"})
+_TOOL_TYPES = ("function", "custom")
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
@@ -71,10 +71,10 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     Raises:
         DownstreamError: ``unsupported_parameter``.
     """
-    for name in fields.keys() & REFUSED_FIELDS.keys():
+    for name in sorted(fields.keys() & REFUSED_FIELDS.keys()):
         if fields[name] is not None and fields[name] is not False:
             raise _refusal(name, REFUSED_FIELDS[name])
-    for name in fields.keys() & ALLOWED_VALUES.keys():
+    for name in sorted(fields.keys() & ALLOWED_VALUES.keys()):
         if fields[name] is not None and not ALLOWED_VALUES[name](fields[name]):
             raise _refusal(name, f"with this value {_PRICE}")
     for number, tool in enumerate(fields.get("tools") or ()):

@@ -1,0 +1,29 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ainf.formats.chat import open_chat_pipe
+from tests.formats.chat_support import COMPLETED, LIMITS, NAMES, answer_of, feed, fixture, shown, style
+
+SOURCES = {name: fixture(name) for name in NAMES} | {"whole answer": b" \r\n" + answer_of()}
+
+
+def client_view(data, cuts, *, is_stream, include_usage):
+    pipe = open_chat_pipe(is_stream=is_stream, include_usage=include_usage, limits=LIMITS)
+    readings, at = [], 0
+    for cut in cuts:
+        readings.append(pipe.receive(data[at : at + cut]))
+        at += cut
+    readings += feed(pipe, data[at:])
+    size = sum(reading.output_bytes for reading in readings)
+    return shown(readings), size, pipe.answer, pipe.is_wrapped, pipe.close(COMPLETED, style())
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@given(st.lists(st.integers(1, 120), max_size=40), st.booleans(), st.booleans())
+def test_any_cut(source, cuts, is_stream, include_usage):
+    """Whatever is asked for and answered, any cut gives the client the same bytes and us the same facts."""
+    data = SOURCES[source]
+    whole = client_view(data, [], is_stream=is_stream, include_usage=include_usage)
+    assert client_view(data, cuts, is_stream=is_stream, include_usage=include_usage) == whole
+    assert client_view(data, [1] * 60, is_stream=is_stream, include_usage=include_usage) == whole

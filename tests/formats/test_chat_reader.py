@@ -1,0 +1,235 @@
+import json
+
+import pytest
+
+from ainf.formats.chat_reader import ChatAnswerReader, ChatStreamReader
+from ainf.inference.errors import UpstreamError
+from ainf.inference.events import (
+    BlockDelta,
+    BlockEnd,
+    BlockKind,
+    BlockStart,
+    FinishReason,
+    MessageEnd,
+    MessageStart,
+    StreamGrammar,
+    UsageUpdate,
+)
+from ainf.inference.usage import Usage
+from tests.formats.chat_support import (
+    DONE,
+    FINISH,
+    LIMITS,
+    NAMES,
+    USAGE_CHUNK,
+    WIRE_USAGE,
+    answer_of,
+    chunk,
+    expected,
+    fixture,
+    frame_of,
+    text,
+)
+
+
+def read(reader, data, size=None):
+    """Return all events of an answer, held against the grammar."""
+    parts = [data] if size is None else [data[at : at + size] for at in range(0, len(data), size)]
+    events = [event for part in parts for event in reader.receive(part)]
+    events += reader.receive_eof()
+    grammar = StreamGrammar()
+    for event in events:
+        grammar.advance(event)
+    return events
+
+
+def stream(data, size=None):
+    return read(ChatStreamReader(limits=LIMITS), data, size)
+
+
+def call(index=0, call_id=None, name=None, arguments=None):
+    piece = {"function": {"name": name, "arguments": arguments}, "id": call_id}
+    return chunk({"tool_calls": [piece | ({} if index is None else {"index": index})]})
+
+
+def calls_of(events):
+    starts = {event.index: event for event in events if isinstance(event, BlockStart)}
+    return [
+        (
+            start.call_id,
+            start.name,
+            "".join(event.text for event in events if isinstance(event, BlockDelta) and event.index == index),
+        )
+        for index, start in starts.items()
+    ]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [None, 1])
+def test_fixture(name, size):
+    """A provider's stream is read into grammatical events that hold all of it."""
+    want, events = expected(name), stream(fixture(name), size)
+    texts = dict.fromkeys(BlockKind, "")
+    kinds = {event.index: event.kind for event in events if isinstance(event, BlockStart)}
+    for event in events:
+        if isinstance(event, BlockDelta):
+            texts[kinds[event.index]] += event.text
+    assert (texts[BlockKind.TEXT], texts[BlockKind.REASONING]) == (want["text"], want["reasoning"])
+    assert [list(found) for found in calls_of(events) if found[0]] == want["calls"]
+    assert [event.raw_reason for event in events if isinstance(event, MessageEnd)] == [want["finish"]]
+    assert [event for event in events if isinstance(event, UsageUpdate)][-1] == UsageUpdate(Usage(*want["usage"]))
+
+
+def test_transcript():
+    """Kinds of text follow one another as blocks; usage may follow the end."""
+    data = chunk({"role": "assistant", "content": ""}) + chunk({"reasoning": "hm"}) + text("a") + text("b")
+    assert stream(data + chunk({"refusal": "no"}) + FINISH + USAGE_CHUNK + DONE) == [
+        MessageStart("chatcmpl-1", "m-1"),
+        BlockStart(0, BlockKind.REASONING),
+        BlockDelta(0, "hm"),
+        BlockEnd(0),
+        BlockStart(1, BlockKind.TEXT),
+        BlockDelta(1, "a"),
+        BlockDelta(1, "b"),
+        BlockEnd(1),
+        BlockStart(2, BlockKind.REFUSAL),
+        BlockDelta(2, "no"),
+        BlockEnd(2),
+        MessageEnd(FinishReason.STOP, "stop"),
+        UsageUpdate(Usage(5, 0, 3, 0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        ([call(0, "a", "f", "{"), call(1, "b", "g", "["), call(0, arguments="}"), call(1, arguments="]")],
+         [("a", "f", "{}"), ("b", "g", "[]")]),
+        ([call(2**31, "a", "f", "1"), call(-1, "b", "g", "2"), call(2**31, arguments="3")],
+         [("a", "f", "13"), ("b", "g", "2")]),
+        ([call(None, "a", "f", "1"), call(None, "b", "g", "2"), call(None, "a", None, "3"), call(None, arguments="4")],
+         [("a", "f", "134"), ("b", "g", "2")]),
+        ([call(0, "a", "f", "1"), call(0, "b", "g", "2"), call(0, arguments="3")],
+         [("a", "f", "1"), ("b", "g", "23")]),
+        ([call(0, None, "f", "1")], [("call_0", "f", "1")]),
+        ([call(0, "a", "f", {"x": 1})], [("a", "f", '{"x":1}')]),
+        ([call(True, "a", "f", "{bro")], [("a", "f", "{bro")]),
+        ([chunk({"function_call": {"name": "f", "arguments": ""}}), chunk({"function_call": {"arguments": "{}"}})],
+         [(None, "f", "{}")]),
+        ([chunk({"tool_calls": [{"index": 0, "id": "a", "custom": {"name": "f", "input": "x"}}]})], [("a", "f", "x")]),
+    ],
+)  # fmt: skip
+def test_tool_calls(frames, found):
+    """Pieces of tool calls are joined by index, else by id, however odd the index (threats row 112)."""
+    assert calls_of(stream(b"".join(frames) + chunk({}, "tool_calls"))) == found
+
+
+def test_orphan_piece():
+    """A piece of a tool call that belongs to none is a protocol error."""
+    with pytest.raises(UpstreamError, match="belongs to none"):
+        stream(call(None, None, None, "x"))
+
+
+def test_many_tool_calls():
+    """A provider that opens tool calls without end is out of bounds."""
+    with pytest.raises(UpstreamError, match="more tool calls"):
+        stream(b"".join(call(number, f"c{number}", "f", "") for number in range(1100)))
+
+
+def test_broken_frames():
+    """A broken frame is skipped and counted; the eighth in a row ends the stream (threats row 85)."""
+    broken = b"data: {oops\n\n"
+    reader = ChatStreamReader(limits=LIMITS)
+    events = read(reader, text("a") + broken * 7 + text("b") + broken * 7 + FINISH)
+    assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a", "b"]
+    assert reader.answer.opaque_frames == 14
+    with pytest.raises(UpstreamError, match="eight frames in a row"):
+        stream(text("a") + broken * 8 + FINISH)
+
+
+@pytest.mark.parametrize(
+    ("payload", "found"),
+    [
+        (b'{"choices":[{"delta":{"content":"a\xffb"}}]}', "a\ufffdb"),
+        (b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}', "a\ufffd"),
+        (b'{"choices":[{"delta":{"content":"\\ud83d\\ude00"}}]}', "\U0001f600"),
+    ],
+)
+def test_broken_text(payload, found):
+    """Invalid UTF-8 and lone surrogates become U+FFFD, pairs are joined (threats rows 81 and 83)."""
+    events = stream(b"data: " + payload + b"\n\n" + FINISH)
+    assert [event.text for event in events if isinstance(event, BlockDelta)] == [found]
+
+
+def test_first_finish_stands():
+    """Nothing but usage is read behind the finish chunk."""
+    events = stream(FINISH + text("late") + chunk({}, "length") + USAGE_CHUNK + DONE + USAGE_CHUNK)
+    assert [type(event) for event in events] == [MessageStart, MessageEnd, UsageUpdate]
+
+
+@pytest.mark.parametrize("data", [b"", b": ping\n\n"])
+def test_nothing(data):
+    """A stream without any event is no answer."""
+    with pytest.raises(UpstreamError, match="upstream_protocol"):
+        stream(data)
+
+
+def test_done_alone():
+    """An end marker is no evidence of an end."""
+    reader = ChatStreamReader(limits=LIMITS)
+    assert read(reader, DONE + FINISH) == []
+    assert reader.answer.error.code == "upstream_truncated"
+
+
+def test_truncated():
+    """A stream without its end is an error."""
+    reader = ChatStreamReader(limits=LIMITS)
+    reader.receive(text("a"))
+    with pytest.raises(UpstreamError, match="upstream_truncated"):
+        reader.receive_eof()
+
+
+def test_in_band_error():
+    """An error in the stream ends the reading; nothing of it becomes an event."""
+    reader = ChatStreamReader(limits=LIMITS)
+    events = read(reader, text("a") + frame_of({"error": {"code": 429}}) + text("b") + FINISH)
+    assert reader.answer.error.code == "upstream_overloaded"
+    assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a"]
+
+
+def test_whole_answer():
+    """A whole answer is the same events at once."""
+    message = {
+        "role": "assistant",
+        "content": "Hi",
+        "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, {"id": "b", "function": {"name": "g"}}],
+    }
+    events = read(ChatAnswerReader(limits=LIMITS), answer_of(message, "tool_calls"), 7)
+    assert events == [
+        MessageStart("chatcmpl-2", "m-2"),
+        BlockStart(0, BlockKind.TEXT),
+        BlockDelta(0, "Hi"),
+        BlockEnd(0),
+        BlockStart(1, BlockKind.TOOL_CALL, "call_1", "f"),
+        BlockDelta(1, "{}"),
+        BlockStart(2, BlockKind.TOOL_CALL, "b", "g"),
+        UsageUpdate(Usage(5, 0, 3, 0)),
+        BlockEnd(1),
+        BlockEnd(2),
+        MessageEnd(FinishReason.TOOL_CALLS, "tool_calls"),
+    ]
+
+
+def test_whole_error():
+    """An error object gives no events."""
+    reader = ChatAnswerReader(limits=LIMITS)
+    assert read(reader, json.dumps({"error": "x"}).encode()) == []
+    assert reader.answer.error.code == "upstream_error"
+
+
+def test_usage_that_cannot_be_true_is_no_event():
+    """Rejected usage is kept as text only."""
+    reader = ChatStreamReader(limits=LIMITS)
+    events = read(reader, FINISH + chunk(usage=WIRE_USAGE | {"prompt_tokens": -1}))
+    assert not [event for event in events if isinstance(event, UsageUpdate)]
+    assert reader.answer.is_usage_rejected
