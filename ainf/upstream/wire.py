@@ -148,8 +148,12 @@ def tcp_dialer(limits: UpstreamLimits) -> Dialer:
     async def dial(host: str, port: int) -> Wire:
         stream = await trio.open_tcp_stream(host, port)
         sock = socket.socket(fileno=stream.socket.detach())
-        sock.settimeout(0.0)
-        _set_options(sock, limits)
+        try:
+            sock.settimeout(0.0)
+            _set_options(sock, limits)
+        except OSError:  # some systems refuse options on a connection that the peer has reset already
+            sock.close()
+            raise
         return SocketWire(sock)
 
     return dial

@@ -215,6 +215,20 @@ async def test_where_the_kernel_does_not_tell_only_a_refused_send_did_not_arrive
     assert not wire.may_have_arrived()
 
 
+async def test_a_socket_that_takes_no_options_is_closed(monkeypatch):
+    """The failure is the dialer's, and nothing stays open behind it."""
+    made = []
+
+    def refuse(sock, _limits):
+        made.append(sock)
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr("ainf.upstream.wire._set_options", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as listener, pytest.raises(OSError, match="Invalid argument"):
+        await tcp_dialer(UpstreamLimits())("127.0.0.1", listener.getsockname()[1])
+    assert made[0].fileno() == -1
+
+
 async def test_dialling_nobody_is_an_os_error():
     """The dialer raises what the connector expects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
