@@ -9,6 +9,7 @@ the versions that Python 3.11 and 3.13 resolve to.
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+import trio
 from quart import wrappers
 
 from ainf.exchange.answers import Reply
@@ -85,13 +86,12 @@ class Seam:
 
     async def receive_for_quart(self) -> Message:
         """Hand Quart what the client sends; a disconnect during an exchange is the exchange's, not Quart's."""
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.disconnect" or self._on_gone is None:
-                return message
-            # Our own end is followed by a disconnect too. Somebody must go on receiving until the last send returned.
-            if not self._finished:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._on_gone is not None:
+            if not self._finished:  # our own end is followed by a disconnect too
                 self._on_gone()
+            await trio.sleep_forever()  # Quart must not hear of it; it ends this task when the handler is done
+        return message
 
     async def send_for_quart(self, message: Message) -> None:
         """Pass Quart's answer on, unless the client was answered already."""

@@ -31,9 +31,6 @@ drain_s = 20
 [store]
 url = "sqlite:unused.db"
 [limits]
-first_byte_s = 300
-silence_s = 120
-exchange_s = 900
 write_s = 20
 [providers.sim]
 format = "openai"

@@ -1,0 +1,176 @@
+"""The cancellation suite: at every step of an exchange something ends it, and the law still holds.
+
+Kinds of request x sources of an end x every step k. CI runs every tenth step, from a seed that it prints; ``make law``
+runs all. The law is checked over the whole database after each kind, and over the transcript after each run.
+"""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from ainf.inference.outcome import Ending, Verdict
+from ainf.store.base import Closing, Extended, Extension, Opened, Opening, Settlement
+from tests.gateway.law import check_ledger, check_provider, check_transcript
+from tests.gateway.steps import AtStep, deterministic
+from tests.gateway.world import Client, World, question, world
+
+FULL = os.environ.get("AINF_LAW") == "full"
+SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
+STRIDE = 1 if FULL else 10
+
+pytestmark = pytest.mark.law
+
+
+@attrs.frozen
+class Kind:
+    """A kind of request: which model it asks, how, and over which store."""
+
+    name: str
+    model: str
+    stream: bool = True
+    cap_nusd: int | None = None
+    slow_store: bool = False
+    more: str = "slice_tokens = 8\nmin_output_tokens = 4"
+    limits: str = "silence_s = 3\nexchange_s = 30"
+    fields: dict[str, Any] = attrs.field(factory=dict)
+
+
+KINDS = [
+    Kind("stream", "sim-tokens-30-pace-5ms"),
+    Kind("whole", "sim-tokens-30", stream=False),
+    Kind("burst", "sim-tokens-30-burst", fields={"stream_options": {"include_usage": True}}),
+    Kind("tools", "sim-parallel-tools-tokens-6"),
+    Kind("wrapped", "sim-tokens-6-json-for-sse"),
+    Kind("collected", "sim-tokens-6-sse-for-json", stream=False),
+    Kind("slow-store", "sim-tokens-12-pace-5ms", slow_store=True),
+    Kind("slow-store-whole", "sim-tokens-12", stream=False, slow_store=True),
+    Kind("capped", "sim-tokens-60-pace-5ms", cap_nusd=100_000),
+    Kind("clamped-whole", "sim-tokens-60", stream=False, cap_nusd=100_000),
+    Kind("early-head", "sim-tokens-6-delay-12s"),
+    Kind("late-usage", "sim-tokens-6-stall-after-finish"),
+    Kind("resets", "sim-tokens-9-reset-after-3"),
+    Kind("stalls", "sim-tokens-9-stall-after-3"),
+    Kind("truncates", "sim-tokens-9-eof-after-3"),
+    Kind("errors", "sim-tokens-9-error-after-3"),
+    Kind("refuses", "sim-error-500"),
+    Kind("refuses-whole", "sim-error-429", stream=False),
+]
+
+
+class Source:
+    """Something that ends an exchange, as it would from outside: ``act`` is called in the middle of everything."""
+
+    def __init__(self, here: World, client: Client, scope: trio.CancelScope):
+        self.here, self.client, self.scope = here, client, scope
+
+    def client_gone(self) -> None:
+        self.client.leave()
+
+    def deadline(self) -> None:
+        for exchange in self.here.gateway.inflight:
+            exchange.offer(Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The deadline passed."))
+
+    def shutdown(self) -> None:
+        self.here.gateway.inflight.shut_down()
+
+    def cancelled(self) -> None:
+        self.scope.cancel()
+
+    def provider_reset(self) -> None:
+        for wire in self.here.wires:
+            wire.stream._outgoing.broken = wire.stream._incoming.broken = True
+            wire.stream._incoming.notify()
+
+
+SOURCES = ["client_gone", "deadline", "shutdown", "cancelled", "provider_reset"]
+
+
+class SlowStore:
+    """A store whose disk is slow; like the real one, it is waited for to the end once it has begun."""
+
+    def __init__(self, store: Any):
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def _slowly(self, operation: Callable[[], Any]) -> Any:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(0.2)
+            done = await operation()
+            await trio.sleep(0.2)
+            return done
+
+    async def open_inference(self, opening: Opening) -> Opened:
+        return await self._slowly(partial(self._store.open_inference, opening))
+
+    async def extend_hold(self, extension: Extension) -> Extended:
+        return await self._slowly(partial(self._store.extend_hold, extension))
+
+    async def close_inference(self, closing: Closing) -> Settlement:
+        return await self._slowly(partial(self._store.close_inference, closing))
+
+
+async def run_at_step(here: World, kind: Kind, source: str, at: int) -> tuple[Client, AtStep]:
+    """Run one request with ``source`` acting just before its step ``at``."""
+    client = here.client(question(kind.model, stream=kind.stream, **kind.fields))
+    scope = trio.CancelScope()
+    watcher: list[AtStep] = []
+
+    async def request() -> None:
+        act = getattr(Source(here, client, scope), source)
+        watcher.append(AtStep(trio.lowlevel.current_task(), at, act))
+        trio.lowlevel.add_instrument(watcher[0])
+        try:
+            with scope:
+                await here.run(client)
+        finally:
+            trio.lowlevel.remove_instrument(watcher[0])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(request)
+    return client, watcher[0]
+
+
+async def enumerate_steps(kind: Kind, source: str, tmp_path: Path, counts: Counter[str]) -> None:
+    async with world(tmp_path, kind.model, more=kind.more, limits=kind.limits) as here:
+        if kind.slow_store:
+            here.gateway.services = attrs.evolve(here.gateway.services, store=SlowStore(here.store))
+        at, answered = SEED % STRIDE, True
+        while answered:
+            if kind.cap_nusd is not None:  # the same room for every run, whatever the runs before it used
+                ((used,),) = await here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")
+                await here.set_cap(used + kind.cap_nusd)
+            client, steps = await run_at_step(here, kind, source, at)
+            with trio.CancelScope(shield=True):
+                ending = await check_transcript(here, client)
+                await check_provider(here)
+            counts[ending or ("left" if client.gone or client.status is None else "rejected")] += 1
+            answered = steps.acted
+            at += STRIDE
+        await check_ledger(here)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_law_at_every_step(kind: Kind, source: str, tmp_path: Path, record_property: Callable[[str, object], None]):
+    """Whatever step of an exchange is interrupted, it has one settlement, one audit event, one terminal frame."""
+    counts: Counter[str] = Counter()
+    with deterministic(SEED):
+        trio.run(
+            enumerate_steps, kind, source, tmp_path, counts,
+            clock=trio.testing.MockClock(autojump_threshold=0),
+        )  # fmt: skip
+    record_property("seed", SEED)
+    record_property("runs", sum(counts.values()))
+    print(f"{kind.name} x {source}: seed {SEED}, {sum(counts.values())} runs, {dict(counts)}")
+    assert sum(counts.values()) > 1
