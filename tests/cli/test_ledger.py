@@ -37,7 +37,7 @@ def test_broken(commands):
     assert result.exit_code == 1
     head, row = result.stdout.splitlines()
     assert head.split() == ["broken", "what", "should", "hold", "row"]
-    assert row.startswith("C1      a cap's counter is the sum of its subject's entries  cap_id=")
+    assert row.startswith("C1      a cap's counter is the sum of the entries under it  cap_id=")
     result = commands.invoke("ledger", "verify", "--json")
     assert result.exit_code == 1
     (finding,) = json.loads(result.stdout)["findings"]

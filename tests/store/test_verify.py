@@ -1,21 +1,26 @@
 """The checker of the ledger: it finds nothing where nothing is wrong, and names whatever was changed by hand."""
 
+import shutil
+
 import pytest
 
+from ainf.audit import Head
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store.base import Progress
 from ainf.store.caps import remove_cap, subject_of
 from ainf.store.exchanges import record_progress
 from ainf.store.recovery import abandon
+from ainf.store.sqlite import SQLiteEngine
+from ainf.store.transaction import Transaction
 from ainf.store.verify import verify
 from tests.store.books import COST, Books
 
 
-@pytest.fixture
-def books(tmp_path):
-    """Books in which everything that may happen has happened."""
-    books = Books(tmp_path)
+@pytest.fixture(scope="module")
+def full_books(tmp_path_factory):
+    """A database in which everything that may happen has happened."""
+    books = Books(tmp_path_factory.mktemp("books"))
     books.account("root")
     books.account("team", "root")
     books.account("other")
@@ -42,7 +47,24 @@ def books(tmp_path):
     books.new_epoch("gateway")
     books.open(other)
     books.close(books.open(other))
-    return books
+    books.engine.close()
+    return books.path
+
+
+class Reopened:
+    """A copy of the books, open for reading and for mischief."""
+
+    def __init__(self, path):
+        self.engine = SQLiteEngine.open(str(path))
+        self.tx = Transaction(self.engine, Head(0))
+
+    def sql(self, statement):
+        return self.engine.execute(statement)
+
+
+@pytest.fixture
+def books(full_books, tmp_path):
+    return Reopened(shutil.copy(full_books, tmp_path))
 
 
 def names(books):
@@ -67,7 +89,7 @@ NEW_ENTRY = (
     " SELECT inference_id, {kind}, account_id, provider, {amount}, 1 FROM inferences WHERE inference_id = {whose}"
 )
 
-# What is done by hand, and every invariant that must then be found broken.
+# What is done by hand, and exactly the invariants that are then broken.
 CORRUPTIONS = {
     "a settlement deleted": (f"DELETE FROM settlements WHERE inference_id = {FIRST}", {"I1", "I3", "D1"}),
     "a hold deleted": ("DELETE FROM holds", {"I1", "I2", "I14"}),
@@ -126,14 +148,14 @@ CORRUPTIONS = {
         {"I16"},
     ),
     "an adjustment deleted": ("DELETE FROM entries WHERE kind = 'adjustment'", {"I16", "C1"}),
-    "an account deleted": ("DELETE FROM accounts WHERE name = 'team'", {"D1", "C1"}),
-    "an account moved": ("UPDATE accounts SET path = json_array(account_id) WHERE name = 'team'", {"D1", "C1"}),
-    "a path garbled": (f"UPDATE inferences SET account_path = '[' WHERE inference_id = {FIRST}", {"D1"}),
+    "an account deleted": ("DELETE FROM accounts WHERE name = 'team'", {"D1"}),
+    "an account moved": ("UPDATE accounts SET path = json_array(account_id) WHERE name = 'team'", {"D1"}),
+    "a path garbled": (f"UPDATE inferences SET account_path = '[' WHERE inference_id = {FIRST}", {"D1", "C1"}),
     "a key deleted": ("DELETE FROM keys", {"D1"}),
     "an entry moved to another account": (
         f"UPDATE entries SET account_id = (SELECT account_id FROM accounts WHERE name = 'other')"
         f" WHERE inference_id = {FIRST} AND kind = 'settle'",
-        {"I2", "I3", "D1", "C1"},
+        {"I2", "I3", "D1"},
     ),
     "an event's body changed": (
         "UPDATE audit_events SET body = replace(body, 'completed', 'shutdown!') WHERE kind = 'inference.closed'",
@@ -164,13 +186,12 @@ CORRUPTIONS = {
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_corruption_is_found_and_named(books, name):
-    """Whatever is changed by hand breaks the invariants that it should, and no row is merely a crash."""
+    """Whatever is changed by hand breaks the invariants that it should, and no other."""
     statement, expected = CORRUPTIONS[name]
     books.sql("PRAGMA foreign_keys = OFF")
     books.sql("PRAGMA ignore_check_constraints = ON")
     books.sql(statement)
-    found = names(books)
-    assert expected <= set(found), found
+    assert names(books) == sorted(expected)
 
 
 def test_a_finding_names_its_row(books):
