@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ainf.server.guard import GuardedConnection
 
 _CLOSE: Final = (b"connection", b"close")
+_EVENTS_PER_TURN: Final = 256
 
 
 class Inbox:
@@ -203,8 +204,8 @@ class GuardedProtocol(H11Protocol):
             await super().handle(event)
 
     async def resume(self) -> None:
-        """Read the request that came before its turn, unless the reader has done so, or the client has gone."""
-        if self._raw_head and not self._guard.closing:
+        """Read the request that came before its turn, if the client is still there."""
+        if not self._guard.closing:
             await self._receive_head(b"")
 
     async def refuse(self, error: AinfError) -> None:
@@ -245,12 +246,17 @@ class GuardedProtocol(H11Protocol):
         self._read_ahead_bytes += len(data)
         if self._read_ahead_bytes > self._limits.read_ahead_bytes:
             self._guard.abort()
-        elif self.connection.their_state is not h11.MUST_CLOSE:
+        else:
             self.connection.receive_data(data)
 
     async def _handle_events(self) -> None:
+        events = 0
         try:
             while await self._handle_event():
+                events += 1
+                if not events % _EVENTS_PER_TURN:
+                    # One read may hold ten thousand chunks of a byte each; the others must not wait for all of them.
+                    await trio.lowlevel.cancel_shielded_checkpoint()
                 if self.connection.they_are_waiting_for_100_continue:
                     await self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                     self._parser.client_is_waiting_for_100_continue = False

@@ -60,7 +60,7 @@ def reset(wire) -> None:
     sock.close()
 
 
-async def gone_within(bench, seconds: float = 0.1) -> None:
+async def gone_within(bench, seconds: float = 0.2) -> None:
     """The application must see its client go, and the connection must be gone with it."""
     with trio.fail_after(seconds):
         await bench.app.gone.wait()
@@ -182,6 +182,19 @@ async def test_a_disconnect_in_the_upload(serve):
     await gone_within(bench)
 
 
+async def test_a_disconnect_between_pipelined_requests(serve):
+    """A client that leaves just as its first answer ends leaves no request behind that nobody would end."""
+    bench = await serve()
+    for _ in range(30):
+        bench.app.go_on = trio.Event()
+        wire = await bench.connect()
+        await wire.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET /silent HTTP/1.1\r\nHost: a\r\n\r\n")
+        await trio.sleep(0.005)
+        bench.app.go_on.set()
+        wire.stream.socket.shutdown(socket.SHUT_WR)
+        await all_gone(bench)
+
+
 async def test_read_ahead_is_bounded(serve):
     """A client that floods behind its running request is cut."""
     bench = await serve(read_ahead_bytes=10_000)
@@ -224,7 +237,7 @@ async def test_a_stalled_reader_is_gone_after_write_s(serve):
     await wire.get("/flood")
     with trio.fail_after(2):
         await bench.app.gone.wait()
-    assert 0.2 <= bench.app.gone_at - began < 0.5
+    assert 0.2 <= bench.app.gone_at - began < 1
     await gone_within(bench)
 
 
@@ -265,7 +278,7 @@ async def test_idle_connections_are_closed(serve):
     await used.answer()
     began = trio.current_time()
     assert await used.until_closed(1) == b""
-    assert 0.1 < trio.current_time() - began < 0.4
+    assert 0.1 < trio.current_time() - began < 0.9
     assert await fresh.until_closed(1) == b""
 
 
@@ -321,18 +334,18 @@ async def test_slow_requests(serve, head, piece, limits):
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"x-should-retry: true" in said
     assert b"request_timeout" in said
-    assert 0.2 <= trio.current_time() - began < 0.6
+    assert 0.2 <= trio.current_time() - began < 1.5
     await all_gone(bench)
 
 
 async def test_a_body_above_the_rate(serve):
     """A body that keeps its rate may take longer than the grace."""
-    bench = await serve(body_grace_s=0.1, body_min_rate=1000.0)
+    bench = await serve(body_grace_s=0.3, body_min_rate=1000.0)
     wire = await bench.connect()
-    await wire.send(UPLOAD.replace(b"100000", b"2000"))
+    await wire.send(UPLOAD.replace(b"100000", b"3000"))
     for _ in range(20):
         await trio.sleep(0.02)
-        await wire.send(b"x" * 100)
+        await wire.send(b"x" * 150)
     assert (await wire.answer()).status == 200
 
 

@@ -1,5 +1,7 @@
 """HTTP/1.1 on real sockets: framing, pipelining, keep-alive, refusals."""
 
+import time
+
 import pytest
 import trio
 
@@ -200,8 +202,9 @@ async def test_a_refused_client_may_go_on_sending_for_a_while(serve):
     await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
     for _ in range(5):
         await trio.sleep(0.02)
-        await wire.send(b"x" * 1000)
+        await wire.send(HELLO)
     assert (await wire.answer()).code == "request_too_large"
+    assert bench.app.paths == []
     await trio.sleep(0.4)
     with pytest.raises(trio.BrokenResourceError):
         await send_forever(wire)
@@ -223,6 +226,29 @@ async def test_body_limit_chunked(serve):
     wire = await bench.connect()
     await wire.send(raw + chunk * 2 + b"0\r\n\r\n")
     assert (await wire.answer()).status == 200
+
+
+async def longest_turn(turns: list[float]) -> None:
+    """Note the processor time that passes between two turns of this task."""
+    while True:
+        began = time.process_time()
+        await trio.lowlevel.checkpoint()
+        turns.append(time.process_time() - began)
+
+
+async def test_tiny_chunks_do_not_hold_up_others(serve):
+    """A body of chunks of one byte is parsed in turns with everything else."""
+    bench = await serve()
+    wire = await bench.connect()
+    turns: list[float] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(longest_turn, turns)
+        head = b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        await wire.send(head + b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+        assert (await wire.answer()).status == 200
+        nursery.cancel_scope.cancel()
+    assert bench.app.bodies == [b"x" * 20_000]
+    assert max(turns) < 0.04
 
 
 async def test_an_answer_before_the_body_closes(serve):
