@@ -87,7 +87,7 @@ class ThreadReader:
             self._idle.pop().close()
 
     def _read(self, operation: Callable[[Transaction], T]) -> T:
-        engine = self._idle.pop() if self._idle else self._connect()
+        engine = self._take()
         try:
             return run_read(engine, operation)
         finally:
@@ -95,3 +95,13 @@ class ThreadReader:
                 engine.close()
             else:
                 self._idle.append(engine)
+
+    def _take(self) -> Engine:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            pass
+        try:
+            return self._connect()
+        except Exception as error:
+            raise unavailable() from error

@@ -2,10 +2,17 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import asynccontextmanager
 
 import apsw
+import trio
 
+from ainf.store.epochs import begin_epoch
+from ainf.store.reader import InlineReader
+from ainf.store.sqlite import MEMORY, SQLiteEngine
+from ainf.store.store import Store
 from ainf.store.transaction import Engine, Parameters, Row
+from ainf.store.writer import InlineWriter
 
 
 class FaultyEngine:
@@ -60,3 +67,21 @@ def full() -> apsw.Error:
 
 def broken() -> apsw.Error:
     return apsw.IOError("disk I/O error")
+
+
+@asynccontextmanager
+async def faulty_store(turn=trio.lowlevel.cancel_shielded_checkpoint, wait_s=5.0):
+    """A store in memory, deterministic under the mock clock, and its engine.
+
+    ``turn`` is awaited before each batch: a slower one makes a slow store.
+    """
+    engine = FaultyEngine(SQLiteEngine.open(MEMORY))
+    fatal = []
+    writer = InlineWriter(
+        engine, begin_epoch(engine.inner, "gateway", 1), wait_s=wait_s, on_fatal=fatal.append, turn=turn
+    )
+    store = Store(writer, InlineReader(engine.inner), now=lambda: 1)
+    try:
+        yield store, engine
+    finally:
+        await store.aclose()

@@ -1,0 +1,42 @@
+"""Keys by their digest: what is found, and for how long it is kept."""
+
+from ainf.store import keys
+from ainf.store.admin import KeyRights, create_key
+from ainf.store.base import KeyRecord
+from ainf.store.keys import KEEP_S, KeyCache
+from tests.store.records import DIGEST, KEY, START, seeded
+
+
+async def test_a_key_is_found_with_its_rights(store):
+    """All that authentication needs comes in one record; an unknown digest finds nothing."""
+    await store.write(seeded())
+    rights = KeyRights(models=("a", "b"), endpoints=("/v1/models",), expires_at=START + 10**12)
+    await store.write(
+        lambda tx: create_key(tx, key_id="key00002", digest=b"2" * 32, account="org", rights=rights, at=START)
+    )
+    assert await store.find_key(DIGEST) == KeyRecord(
+        KEY, "acct-team", "team", None, None, None, None, "extended", "402"
+    )
+    found = await store.find_key(b"2" * 32)
+    assert (found.models, found.endpoints, found.expires_at) == (("a", "b"), ("/v1/models",), START + 10**12)
+    assert await store.find_key(b"3" * 32) is None
+
+
+RECORD = KeyRecord("id", "account", "name", None, None, None, None, "extended", "402")
+
+
+def test_a_key_is_kept_for_a_while():
+    """A change by another process is seen after ``KEEP_S`` at the latest."""
+    cache = KeyCache()
+    cache.put(b"d", RECORD, 100.0)
+    assert cache.get(b"d", 100.0 + KEEP_S - 0.001) is RECORD
+    assert cache.get(b"d", 100.0 + KEEP_S) is None
+
+
+def test_a_cache_is_bounded(monkeypatch):
+    """Beyond ``KEEP_KEYS`` the one that was put in longest ago goes."""
+    monkeypatch.setattr(keys, "KEEP_KEYS", 2)
+    cache = KeyCache()
+    for digest in (b"1", b"2", b"1", b"3"):
+        cache.put(digest, RECORD, 0.0)
+    assert [cache.get(digest, 0.0) is not None for digest in (b"1", b"2", b"3")] == [True, False, True]
