@@ -83,7 +83,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None) -> Config:
 
 def _text_of(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").replace("\r\n", "\n")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         text = "there is no such file; name yours with --config"
     except UnicodeDecodeError:

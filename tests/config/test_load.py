@@ -237,6 +237,15 @@ def test_all_faults_at_once_in_the_order_of_the_file(tmp_path):
     ]
 
 
+def test_line_ends_of_windows(tmp_path):
+    """A file with CRLF line ends has its faults on the same lines."""
+    text = WHOLE.replace("write_s = 20", "write_s = 0").replace("\n", "\r\n")
+    (tmp_path / "ainf.toml").write_bytes(text.encode())
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "ainf.toml", ENVIRON)
+    assert [(fault.line, fault.key) for fault in caught.value.faults] == [(11, "limits.write_s")]
+
+
 def test_a_wildcard_address_needs_a_public_url(tmp_path):
     """Links on 0.0.0.0 lead nowhere, so the public address must be named."""
     text = WHOLE.replace("127.0.0.1:8080", "0.0.0.0:80", 1).replace('public_url = "http://127.0.0.1:8080"\n', "")

@@ -77,6 +77,9 @@ def test_a_removed_cap_binds_nothing_and_counts_everything_when_set_again(books)
     assert books.cap(10**9, key_id=key) == cap_id
     held = books.sql("SELECT sum(held_nusd) FROM holds")[0][0]
     assert counter(books, cap_id) == (COST, held)
+    assert set(books.sql("SELECT i.caps FROM inferences AS i JOIN holds AS h USING (inference_id)")) == {
+        (f'[["{cap_id}",0]]',)
+    }
     books.close(between)
     books.close(running)
     assert counter(books, cap_id) == (3 * COST, 0)
@@ -91,6 +94,10 @@ def test_refusals(books):
         subject_of(books.tx, key_id="none")
     with pytest.raises(DownstreamError, match="this account has no lifetime cap"):
         books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
+    books.cap(1, account="root")
+    books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
+    with pytest.raises(DownstreamError, match="this account has no lifetime cap"):
+        books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=2)
 
 
 def test_each_change_is_an_audit_event(books):
