@@ -25,8 +25,8 @@ class Attempt:
         self.error_code: str | None = None
         self._provider_request_id: str | None = None
         wire = plan.backend.provider.write_request(plan.request, plan.target, max_output_tokens)
-        headers = (*plan.backend.headers, (b"x-ainf-inference-id", plan.inference_id.encode()))
-        self.call: UpstreamCall = plan.backend.client.call(UpstreamRequest(wire.url, headers, wire.body))
+        request = UpstreamRequest(wire.url, plan.backend.headers, wire.body, request_id=plan.inference_id)
+        self.call: UpstreamCall = plan.backend.client.call(request)
 
     @property
     def has_head(self) -> bool:

@@ -61,8 +61,8 @@ class Backend:
 
     provider: Provider
     client: UpstreamClient
-    headers: Headers = attrs.field(repr=False)
-    """Credentials and all else that every request to it carries."""
+    headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False)
+    """Credentials and all else that every request to it carries; one object, because its bytes are kept by it."""
 
 
 @attrs.frozen

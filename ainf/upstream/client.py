@@ -83,7 +83,7 @@ class UpstreamCall:
 
     __slots__ = (
         "_aborted", "_client", "_connection", "_deadline", "_lane", "_placed", "_request_body", "_request_head",
-        "_scope", "_wire", "connected", "head", "redials", "reused",
+        "_request_id", "_scope", "_wire", "connected", "head", "redials", "reused",
     )  # fmt: skip
 
     def __init__(self, client: UpstreamClient, request: UpstreamRequest) -> None:
@@ -92,6 +92,7 @@ class UpstreamCall:
         self._lane = client.pool.lane(head.origin)
         self._request_head = head
         self._request_body = request.body
+        self._request_id = request.request_id
         self._deadline = 0.0
         self._placed = False
         self._scope: trio.CancelScope | None = None
@@ -219,7 +220,7 @@ class UpstreamCall:
         return await self._ask(await self._connect())
 
     async def _ask(self, connection: Connection) -> UpstreamHead:
-        await connection.send(self._request_head.with_body(self._request_body))
+        await connection.send(self._request_head.with_body(self._request_body, self._request_id))
         return await connection.receive_head()
 
     async def _take_place(self) -> None:

@@ -25,6 +25,9 @@ class UpstreamRequest:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes = attrs.field(repr=False)
     method: str = "POST"
+    request_id: str | None = None
+    """Ours for this call, sent as ``X-Client-Request-Id`` (platform.openai.com/docs/api-reference/debugging-requests);
+    apart from the other headers, because their bytes are made once and kept."""
 
     def __repr__(self) -> str:
         return f"UpstreamRequest({self.method}, {len(self.body)} bytes)"  # neither credentials nor content
@@ -36,9 +39,11 @@ class RequestHead(NamedTuple):
     origin: Origin
     start: bytes
 
-    def with_body(self, body: bytes) -> bytes:
+    def with_body(self, body: bytes, request_id: str | None = None) -> bytes:
         """Return the whole request."""
-        return b"%b%d\r\n\r\n%b" % (self.start, len(body), body)
+        if request_id is None:
+            return b"%b%d\r\n\r\n%b" % (self.start, len(body), body)
+        return b"%b%d\r\nx-client-request-id: %b\r\n\r\n%b" % (self.start, len(body), request_id.encode("ascii"), body)
 
 
 @lru_cache(maxsize=256)

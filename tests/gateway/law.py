@@ -34,7 +34,7 @@ async def check_provider(world: World) -> None:
     running = [entry for entry in world.simulator.books.entries if entry.ended_at is None]
     assert running == []
     opened = {row[0] for row in await world.rows("SELECT inference_id FROM inferences")}
-    asked = {entry.headers.get("x-ainf-inference-id") for entry in world.simulator.books.entries if entry.model_ran}
+    asked = {entry.headers.get("x-client-request-id") for entry in world.simulator.books.entries if entry.model_ran}
     assert asked <= opened
 
 

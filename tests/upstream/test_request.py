@@ -67,3 +67,11 @@ def test_a_request_shows_neither_credentials_nor_content():
     shown = repr(UpstreamRequest("https://a.test/", HEADERS, b"private"))
     assert "secret" not in shown
     assert "private" not in shown
+
+
+def test_request_id_travels_beside_the_kept_head():
+    """Each call's own id is sent as a header, without the head being made anew for it."""
+    head = request_head("POST", "http://a.test/x", HEADERS)
+    request_head.cache_clear()
+    assert head.with_body(b"{}", "inf_1").endswith(b"content-length: 2\r\nx-client-request-id: inf_1\r\n\r\n{}")
+    assert request_head.cache_info().misses == 0
