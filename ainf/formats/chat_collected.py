@@ -1,7 +1,5 @@
 """Whole chat answer to whole chat answer: kept to its end, checked for evidence, handed on with the same bytes."""
 
-import json
-
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle, Piece, PipeLimits, Reading
@@ -16,7 +14,7 @@ from ainf.formats.chat_observe import (
     read_frame,
     truncated,
 )
-from ainf.formats.chat_wire import HeadedView, finish_reason_of, load_loosely
+from ainf.formats.chat_wire import HeadedView, dump_loosely, finish_reason_of, load_loosely
 from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending, Outcome
 
@@ -92,7 +90,7 @@ class ChatCollected:
         for choice in document["choices"]:
             if isinstance(choice, dict):
                 choice["finish_reason"] = cap_reason(ending)
-        return json.dumps(document | cap_fields(outcome, ending), separators=(",", ":")).encode()
+        return dump_loosely(document | cap_fields(outcome, ending))
 
 
 def read_answer(body: bytes, answer: Answer) -> tuple[HeadedView | None, int]:

@@ -38,15 +38,16 @@ _REQUEST_CODES: Final = frozenset({
 })  # fmt: skip
 
 _PARAM = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\[[0-9]{1,6}\]|\.[A-Za-z0-9_]+)*", re.ASCII)
+# The look-behinds keep each run of characters from being tried at every one of its positions.
 _SECRETS = re.compile(
     r"""
       [a-z][a-z0-9+.-]{1,20}://\S+                                          # any URL
-    | \b[\w.+-]+@[\w-]+\.[\w.-]+                                            # e-mail addresses
+    | (?<![\w.+-])[\w.+-]+@[\w-]+\.[\w.-]+                                            # e-mail addresses
     | \b(?:sk|pk|gsk|xai|org|proj|req|user|key|acct)[-_][\w*.…-]{4,}        # keys and ids by their prefixes
     | \bBearer\s+\S+
     | \b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b                                  # IPv4
     | \b(?:[0-9a-f]{1,4}:){3,}[0-9a-f:]*                                    # IPv6
-    | \b(?:[a-z0-9-]+\.)+(?:com|net|org|io|ai|dev|cloud|local|internal|corp|lan|svc|cn|eu|co)\b(?::\d+)?
+    | (?<![\w.-])(?:[\w-]+\.)+(?:com|net|org|io|ai|dev|cloud|local|internal|corp|lan|svc|cn|eu|co)\b(?::\d+)?
     | \blocalhost\b(?::\d+)?
     | (?<!\w)(?:/[\w.@-]+){2,}                                              # paths
     | \b[A-Za-z]:\\\S+
@@ -90,7 +91,7 @@ def read_error_object(error: Any) -> ErrorReport:  # noqa: ANN401 - a provider's
 
 def scrub(text: str) -> str:
     """Return a provider's text fit for a client: one line without URLs, hosts, keys, ids, paths; 200 characters."""
-    line = _NOT_PRINTABLE.sub(" ", text[: 20 * MESSAGE_CHARACTERS]).strip()
+    line = _NOT_PRINTABLE.sub(" ", text[: 5 * MESSAGE_CHARACTERS]).strip()
     shown = _SECRETS.sub("[removed]", line)
     return shown if len(shown) <= MESSAGE_CHARACTERS else shown[: MESSAGE_CHARACTERS - 1] + "…"
 

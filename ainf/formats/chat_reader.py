@@ -63,7 +63,7 @@ class BlockTracker:
             if _LEGACY_CALL not in self._calls:
                 self._start_call(_LEGACY_CALL, None, legacy.name, events)
             if legacy.arguments:
-                events.append(BlockDelta(self._calls[_LEGACY_CALL], legacy.arguments))
+                events.append(BlockDelta(self._calls[_LEGACY_CALL], _clean(legacy.arguments)))
         return events
 
     def end(self) -> list[StreamEvent]:

@@ -126,10 +126,18 @@ def decode_loosely(payload: bytes) -> HeadedView | None:
 def load_loosely(payload: bytes) -> dict[str, Any] | None:
     """Return a payload's JSON object, however broken its text is; None where it is no JSON object."""
     try:
-        document = json.loads(payload.decode("utf-8", "replace"))
+        document = json.loads(payload.decode("utf-8", "replace"), parse_constant=_no_number)
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
+
+
+def dump_loosely(document: dict[str, Any]) -> bytes:
+    """Return a document that was loaded loosely as JSON; lone surrogates are written as the escapes that they were."""
+    try:
+        return msgspec.json.encode(document)
+    except ValueError:
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def visible_bytes(message: MessageView) -> int:
@@ -189,6 +197,10 @@ def usage_of(view: ChunkView) -> Any:  # noqa: ANN401 - whatever a provider put 
 def is_usage_only(view: ChunkView) -> bool:
     """Whether a chunk is the one that ``stream_options.include_usage`` adds: usage, and no choice."""
     return not view.choices and isinstance(view.usage, dict)
+
+
+def _no_number(_name: str) -> None:
+    """Read NaN and Infinity as null: JSON has neither."""
 
 
 def _text_bytes(text: str | None) -> int:

@@ -11,7 +11,7 @@ import msgspec
 
 from ainf.formats.base import Pipe, PipeLimits
 from ainf.formats.chat import FORMAT, open_chat_pipe
-from ainf.formats.chat_wire import load_loosely
+from ainf.formats.chat_wire import dump_loosely, load_loosely
 from ainf.inference.errors import DownstreamError
 from ainf.inference.money import format_usd
 from ainf.inference.request import InferenceRequest
@@ -84,7 +84,7 @@ class ChatCompletions:
         """Return a whole answer with ``content`` (the text) and ``extra`` added. See ``ClientProtocol.finish_json``."""
         document = load_loosely(body)
         assert document is not None, "a whole answer that is no JSON object"
-        return msgspec.json.encode(document | {"content": _text_of(document)} | dict(extra))
+        return dump_loosely(document | {"content": _text_of(document)} | dict(extra))
 
 
 def _messages(fields: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -106,3 +106,10 @@ def test_split_holds_nothing():
     reading = feed(pipe, answer_of())[-1]
     piece, rest = pipe.split(reading, 0)
     assert (piece.data, piece.output_bytes, rest) == (b"", 0, reading)
+
+
+def test_cap_of_odd_text():
+    """A lone surrogate in a clamped answer goes back as the escape that it was."""
+    pipe = collected()
+    feed(pipe, b'{"choices":[{"message":{"content":"a\\ud83d"},"finish_reason":"length"}]}')
+    assert b"a\\ud83d" in pipe.close(CAPPED, style())

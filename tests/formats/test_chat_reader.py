@@ -153,6 +153,7 @@ def test_broken_frames():
         (b'{"choices":[{"delta":{"content":"a\xffb"}}]}', "a\ufffdb"),
         (b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}', "a\ufffd"),
         (b'{"choices":[{"delta":{"content":"\\ud83d\\ude00"}}]}', "\U0001f600"),
+        (b'{"choices":[{"delta":{"function_call":{"name":"f","arguments":"\\ud83d"}}}]}', "\ufffd"),
     ],
 )
 def test_broken_text(payload, found):

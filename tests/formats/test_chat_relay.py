@@ -331,3 +331,12 @@ def test_clamped_finish_is_ours():
     (finish,) = documents(pipe.close(CAPPED, style()))
     assert finish["choices"][0] == {"index": 0, "delta": {"content": "tail"}, "finish_reason": "spend_cap_exceeded"}
     assert (finish["system_fingerprint"], finish["id"]) == ("fp", "chatcmpl-1")
+
+
+def test_usage_of_a_cut_stream():
+    """A provider that states usage on every chunk has stated it where its stream breaks off."""
+    pipe = relay()
+    pipe.receive(text("a") + chunk({"content": "b"}, usage=WIRE_USAGE))
+    with pytest.raises(UpstreamError, match="upstream_truncated"):
+        pipe.receive_eof()
+    assert pipe.answer.usage == Usage(input_tokens=5, output_tokens=3)

@@ -202,3 +202,10 @@ def test_open_pipe():
     frame = b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n'
     assert CHAT.open_pipe(parse(stream=True), "chat", limits).receive(frame).data == frame
     assert CHAT.open_pipe(parse(), "chat", limits).receive(frame).data == b""
+
+
+def test_finish_json_of_odd_text():
+    """A provider's lone surrogate or NaN in a whole answer breaks nothing after the settlement."""
+    body = b'{"x":NaN,"choices":[{"message":{"content":"a\\ud83d"}}]}'
+    assert json.loads(CHAT.finish_json(body, {}))["content"] == "a\ud83d"
+    assert b"NaN" not in CHAT.finish_json(body, {})
