@@ -70,9 +70,9 @@ def _check_refusal(client: Client) -> None:
 
 
 def _check_stream_end(client: Client, receipt: dict[str, Any]) -> None:
-    frames = client.frames()
-    assert frames.count(b"data: [DONE]") == 1
-    assert frames[-1] == b"data: [DONE]"
+    payloads = client.payloads()
+    assert payloads.count(b"[DONE]") == 1
+    assert payloads[-1] == b"[DONE]"
     reasons = client.finish_reasons()
     assert len(reasons) == 1, reasons
     ending = Ending(receipt["ending"])

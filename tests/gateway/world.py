@@ -4,6 +4,7 @@ Nothing here is a mock: the store is the real one over an in-memory database, th
 in-memory connections, and a client speaks ASGI as hypercorn does. What is left out is hypercorn and the kernel.
 """
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,6 +21,7 @@ from ainf.exchange.inflight import keep_progress
 from ainf.http.gateway import Gateway
 from ainf.http.surface import build_surface
 from ainf.simulator import MemoryStream, Simulator
+from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
 from ainf.store.store import Store
 from ainf.telemetry import Telemetry
@@ -171,12 +173,21 @@ class Client:
     def json(self) -> Any:
         return json.loads(self.body)
 
-    def frames(self) -> list[bytes]:
-        """The frames of a stream, heartbeats left out."""
-        return [frame for frame in self.body.split(b"\n\n") if frame and not frame.startswith(b": keep-alive")]
+    def payloads(self) -> list[bytes]:
+        """The data of each event of a stream, in order."""
+        reader = EventStreamReader(max_line_bytes=1 << 20, max_event_bytes=1 << 20)
+        payloads = reader.receive(self.body).payloads
+        assert not reader.pending, "the answer ends inside an event"
+        return payloads
 
     def chunks(self) -> list[dict[str, Any]]:
-        return [json.loads(frame[6:]) for frame in self.frames() if frame.startswith(b"data: {")]
+        """The payloads that are JSON objects; a relayed stream may hold others."""
+        chunks = []
+        for payload in self.payloads():
+            with contextlib.suppress(ValueError):
+                if isinstance(chunk := json.loads(payload), dict):
+                    chunks.append(chunk)
+        return chunks
 
     def text(self) -> str:
         return "".join(
