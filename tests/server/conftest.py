@@ -234,6 +234,12 @@ class Bench:
         await self.server.run(task_status=task_status)
         self.returned.set()
 
+    async def running(self, requests: int = 1) -> None:
+        """Wait until the application is busy with that many requests."""
+        with trio.fail_after(2):
+            while self.app.running != requests:  # noqa: ASYNC110 - the application has no event for each number
+                await trio.sleep(0.002)
+
     async def aclose(self) -> None:
         for wire in self._wires:
             await wire.close()

@@ -94,6 +94,9 @@ async def test_cap_per_peer(serve):
     await first.close()
     await trio.sleep(0.05)
     assert (await bench.ask("/hello")).status == 200
+    await second.close()
+    await trio.sleep(0.05)
+    assert not bench.server._per_peer
     exempt = await serve(connections_per_peer=1, trusted=("127.0.0.0/8",))
     keep = await exempt.connect()
     assert (await exempt.ask("/hello")).status == 200
@@ -106,7 +109,8 @@ async def test_cap_in_all(serve):
     stream = await bench.connect()
     await stream.get("/ticks")
     await bench.connect()
-    await trio.sleep(0.03)
+    await bench.running()
+    await trio.sleep(0.05)
     assert bench.server.open_connections == 2
     assert (await (await bench.connect()).answer()).code == "overloaded"
     bench.app.go_on.set()
@@ -121,7 +125,7 @@ async def test_stop_accepting(serve):
     await idle.answer()
     await waiting.get("/wait")
     await stream.get("/ticks")
-    await trio.sleep(0.03)
+    await bench.running(2)
     bench.server.stop_accepting()
     bench.server.stop_accepting()
     assert await idle.until_closed(0.1) == b""
@@ -174,6 +178,16 @@ async def test_set_write_limit(serve):
     bench.server.set_write_limit(0.1)
     with trio.fail_after(0.5):
         await bench.returned.wait()
+
+
+async def test_set_write_limit_for_those_to_come(serve):
+    """A lowered write limit holds for connections that are accepted later."""
+    bench = await serve(write_s=60)
+    bench.server.set_write_limit(0.1)
+    wire = await bench.connect()
+    await wire.get("/flood")
+    with trio.fail_after(1):
+        await bench.app.gone.wait()
 
 
 async def test_abort_connections(serve):

@@ -66,6 +66,35 @@ async def test_a_slow_reader_is_kept(pair):
     assert trio.current_time() - began > 3 * 0.2
 
 
+async def test_what_the_kernel_could_send_counts_as_taken(pair, monkeypatch):
+    """While the kernel's backlog shrinks, the client is reading, even if the socket takes nothing new yet."""
+    transport, _client = pair
+    backlog = iter(range(9_000, 1_000, -1_000))
+    monkeypatch.setattr("ainf.server.transport._held_bytes", lambda _sock: next(backlog, 1_000))
+    began = trio.current_time()
+    await fill(transport)
+    assert 0.5 < trio.current_time() - began < 1.5
+
+
+async def test_every_write_lets_others_run(pair):
+    """A write that need not wait still gives every other task a turn."""
+    transport, _client = pair
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take_turns)
+        for _ in range(10):
+            await transport.send_all(b"x")
+        nursery.cancel_scope.cancel()
+    assert turns >= 9
+
+
 async def test_a_lower_limit_reaches_a_stuck_write(pair):
     """Lowering the limit ends a write that is stuck under the old one, after the new one."""
     transport, _client = pair
