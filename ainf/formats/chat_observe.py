@@ -42,10 +42,8 @@ def note_finish(answer: Answer, reason: str) -> None:
     answer.finish = FINISH_REASONS.get(reason, FinishReason.OTHER)
 
 
-def note_head(answer: Answer, view: ChunkView) -> None:
+def note_head(answer: Answer, view: HeadedView) -> None:
     """Keep what names the answer; the first that says something stands (Azure's first chunk says nothing)."""
-    if not isinstance(view, HeadedView):
-        return
     if answer.response_id is None:
         answer.response_id = _name(view.id)
     if answer.model is None:

@@ -21,6 +21,7 @@ from ainf.formats.chat_wire import (
     DONE,
     ChunkView,
     HeadedView,
+    decode_view,
     decode_views,
     finish_reason_of,
     is_usage_only,
@@ -46,7 +47,7 @@ class ChatRelay:
         answer: where to keep what is learnt.
     """
 
-    __slots__ = ("_any", "_events", "_group", "_headed", "_held_cr", "_include_usage", "_over", "answer")
+    __slots__ = ("_any", "_events", "_group", "_held_cr", "_include_usage", "_needs_head", "_over", "answer")
 
     is_wrapped = False
 
@@ -55,7 +56,7 @@ class ChatRelay:
         self._include_usage = include_usage
         self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
         self._group = ChatTerminalGroup(include_usage=include_usage, limit=limits.answer)
-        self._headed = True  # the head of the answer is still to be read
+        self._needs_head = True
         self._over = False  # nothing of what still comes is relayed as it comes
         self._any = False
         self._held_cr = False  # a CR that ended a read waits for its LF, so that no event is parted from its line end
@@ -97,11 +98,11 @@ class ChatRelay:
         self._any = True
         if batch.names is not None:
             return self._each(batch, 0, 0)
-        views = decode_views(payloads if payloads[-1] != DONE else payloads[:-1], headed=self._headed)
+        views = decode_views(payloads if payloads[-1] != DONE else payloads[:-1])
         if views is None:
             return self._each(batch, 0, 0)
-        if self._headed:
-            self._read_head(views)
+        if self._needs_head:
+            self._read_head(payloads)
         output_bytes, plain, usage = _measure(views)
         if usage is not None:
             note_usage(self.answer, usage)
@@ -109,11 +110,14 @@ class ChatRelay:
             return self._each(batch, plain, output_bytes)
         return Reading(batch.raw, output_bytes, output_bytes > 0, output_bytes > 0)
 
-    def _read_head(self, views: Sequence[ChunkView]) -> None:
-        for view in views:
-            note_head(self.answer, view)
-            self._headed = self.answer.response_id is None or self.answer.model is None
-            if not self._headed:
+    def _read_head(self, payloads: list[bytes]) -> None:
+        """Look for what names the answer; with all providers but a few the first payload says it."""
+        for payload in payloads:
+            view = decode_view(payload)
+            if view is not None:
+                note_head(self.answer, view)
+            self._needs_head = self.answer.response_id is None or self.answer.model is None
+            if not self._needs_head:
                 break
 
     def _each(self, batch: EventBatch, first: int, output_bytes: int) -> Reading:

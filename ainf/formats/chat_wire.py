@@ -78,23 +78,19 @@ class HeadedView(ChunkView, gc=False):
 
 
 _decode_views = msgspec.json.Decoder(list[ChunkView]).decode
-_decode_headed_views = msgspec.json.Decoder(list[HeadedView]).decode
 _decode_chunk = msgspec.json.Decoder(ChunkView).decode
 _decode_headed = msgspec.json.Decoder(HeadedView).decode
 
 
-def decode_views(payloads: list[bytes], *, headed: bool) -> list[HeadedView] | list[ChunkView] | None:
+def decode_views(payloads: list[bytes]) -> list[ChunkView] | None:
     """Return the views of all payloads from one decode, or None when any of them does not fit.
 
     As many views as payloads is the check that no payload holds two documents or half of one.
     """
     try:
-        if headed:
-            views: list[HeadedView] | list[ChunkView] = _decode_headed_views(b"[" + b",".join(payloads) + b"]")
-        elif len(payloads) == 1:
+        if len(payloads) == 1:
             return [_decode_chunk(payloads[0])]
-        else:
-            views = _decode_views(b"[" + b",".join(payloads) + b"]")
+        views = _decode_views(b"[" + b",".join(payloads) + b"]")
     except (ValueError, RecursionError):
         return None
     return views if len(views) == len(payloads) else None

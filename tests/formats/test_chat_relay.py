@@ -340,3 +340,13 @@ def test_usage_of_a_cut_stream():
     with pytest.raises(UpstreamError, match="upstream_truncated"):
         pipe.receive_eof()
     assert pipe.answer.usage == Usage(input_tokens=5, output_tokens=3)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+def test_first_name_stands(size):
+    """A provider that gives every chunk an id of its own is known by the first, wherever the bytes are cut."""
+    pipe = relay()
+    feed(
+        pipe, chunk(id="", model="") + b"".join(chunk({"content": "a"}, id=f"id-{n}") for n in range(5)) + FINISH, size
+    )
+    assert (pipe.answer.response_id, pipe.answer.model) == ("id-0", "m-1")

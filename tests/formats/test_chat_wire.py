@@ -13,10 +13,9 @@ from ainf.formats.chat_wire import (
 PLAIN = b'{"id":"c","model":"m","choices":[{"delta":{"content":"ab"}}]}'
 
 
-@pytest.mark.parametrize("headed", [True, False])
-def test_all_at_once(headed):
+def test_all_at_once():
     """The payloads of one read are decoded together, in order."""
-    views = decode_views([PLAIN, b"{}", PLAIN], headed=headed)
+    views = decode_views([PLAIN, b"{}", PLAIN])
     assert [view_bytes(view) for view in views] == [2, 0, 2]
 
 
@@ -25,7 +24,7 @@ def test_all_at_once(headed):
 )
 def test_one_misfit_spoils_the_read(payloads):
     """A payload that is no object, or not exactly one, is left to be looked at alone."""
-    assert decode_views(payloads, headed=False) is None
+    assert decode_views(payloads) is None
 
 
 def test_loose():
