@@ -11,6 +11,10 @@ from ainf.store.transaction import Transaction
 CounterKey: TypeAlias = tuple[str, int]
 """A cap's id and the start of its window."""
 
+_MOVE = """
+    UPDATE counters SET held_nusd = held_nusd + ?, settled_nusd = settled_nusd + ? WHERE cap_id = ? AND window_start = ?
+"""
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[CounterKey])
 
@@ -39,11 +43,5 @@ def hold(tx: Transaction, caps: Sequence[CapState], amount: int) -> None:
 
 def move(tx: Transaction, keys: Sequence[CounterKey], *, held: int = 0, settled: int = 0) -> None:
     """Add amounts (negative: take them) on counters that are there."""
-    if not keys:
-        return
-    rows = ", ".join(["(?, ?)"] * len(keys))
-    tx.execute(
-        "UPDATE counters SET held_nusd = held_nusd + ?, settled_nusd = settled_nusd + ?"  # noqa: S608 - only marks
-        f" WHERE (cap_id, window_start) IN (VALUES {rows})",
-        (held, settled, *(part for key in keys for part in key)),
-    )
+    if keys:
+        tx.executemany(_MOVE, [(held, settled, *key) for key in keys])

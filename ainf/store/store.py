@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store import exchanges, recovery
@@ -150,9 +151,14 @@ class Store:
 
     async def open_inference(self, opening: Opening) -> Opened:
         """See ``InferenceStore``."""
-        return await self._submit(
-            partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
-        )
+        try:
+            return await self._submit(
+                partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
+            )
+        except DownstreamError:
+            # The key was ended by another process: what is kept of it is old.
+            self._keys.clear()
+            raise
 
     async def extend_hold(self, extension: Extension) -> Extended:
         """See ``InferenceStore``."""

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from ainf import audit
-from ainf.inference.errors import GatewayError, SpendError
+from ainf.inference.errors import DownstreamError, GatewayError, SpendError
 from ainf.store.admin import revoke_key
 from ainf.store.base import Rejection
 from ainf.store.epochs import begin_epoch
@@ -215,14 +215,18 @@ async def test_one_gateway_at_a_time_and_commands_beside_it(tmp_path):
 
 
 async def test_a_revocation_by_a_command_ends_the_next_opening(tmp_path):
-    """Another process's change is read in the opening, whatever this one has remembered."""
+    """Another process's change is read in the opening, whatever this one has remembered; then that is forgotten."""
     async with opened(tmp_path / "a.db") as store:
         await store.write(seeded())
+        await store.find_key(DIGEST)
         await store.open_inference(opening(1))
         async with opened(tmp_path / "a.db", kind="command") as command:
             await command.write(lambda tx: revoke_key(tx, key_id=KEY, at=START))
-        assert (await store.find_key(DIGEST)) is not None
+        assert (await store.find_key(DIGEST)).revoked_at is None
         assert (await store.record_progress([])).revoked == {"inf-000001"}
+        with pytest.raises(DownstreamError):
+            await store.open_inference(opening(2))
+        assert (await store.find_key(DIGEST)).revoked_at == START
 
 
 async def test_a_failed_start_leaves_the_lock(tmp_path):

@@ -126,7 +126,7 @@ CREATE TABLE attempts (             -- written at the close; a live attempt is k
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE entries (              -- double entry: each row moves an amount from the account to the provider
-    seq           INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq           INTEGER PRIMARY KEY,          -- rows are never deleted, so it only grows
     inference_id  TEXT    NOT NULL REFERENCES inferences (inference_id),
     kind          TEXT    NOT NULL CHECK (kind IN ('hold', 'extend', 'settle', 'release', 'overrun', 'adjustment')),
     account_id    TEXT    NOT NULL,             -- debited (a release gives back, an adjustment may be negative)
@@ -165,5 +165,5 @@ CREATE TABLE audit_events (         -- a hash chain per epoch, gapless
     prev_hash     TEXT    NOT NULL,
     hash          TEXT    NOT NULL,             -- SHA-256(prev_hash + body), hex
     PRIMARY KEY (epoch, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;                           -- with rowid: beyond 1,000 bytes a row without one takes a page of its own
 CREATE UNIQUE INDEX one_closing_event ON audit_events (inference_id) WHERE kind = 'inference.closed';
