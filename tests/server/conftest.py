@@ -228,7 +228,9 @@ class Bench:
     async def ask(self, path: str) -> Answer:
         wire = await self.connect()
         await wire.get(path, "Connection: close")
-        return await wire.answer()
+        answer = await wire.answer()
+        await wire.close()
+        return answer
 
     async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
         await self.server.run(task_status=task_status)
