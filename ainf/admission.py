@@ -95,7 +95,9 @@ def admit(request: InferenceRequest, terms: ModelTerms) -> Admission:
         )
     if request.stream and not terms.streams:
         raise DownstreamError(
-            "streaming_not_supported", f"The model {terms.name!r} does not stream; send `stream: false`.", param="stream"
+            "streaming_not_supported",
+            f"The model {terms.name!r} does not stream; send `stream: false`.",
+            param="stream",
         )
     own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
     bound = input_bound(request.input_bytes, request.image_count, terms.ratios)

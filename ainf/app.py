@@ -98,6 +98,7 @@ async def running_gateway(
             )
             async with trio.open_nursery() as nursery:
                 await nursery.start(server.run)
+                _name_by_bound_port(running)
                 nursery.start_soon(_drain_when_told, running)
                 telemetry.log.info("listening", bound=list(server.bound), public_url=config.server.public_url)
                 yield running
@@ -107,6 +108,13 @@ async def running_gateway(
             for client in {id(m.backend.client): m.backend.client for m in gateway.models.values()}.values():
                 await client.aclose()
         telemetry.log.info("stopped")
+
+
+def _name_by_bound_port(running: RunningGateway) -> None:
+    """Where port 0 was asked for and no ``public_url`` given, links bear the port that was got."""
+    gateway = running.gateway
+    if gateway.services.public_url.endswith(":0"):
+        gateway.services = attrs.evolve(gateway.services, public_url=running.url)
 
 
 async def _drain_when_told(running: RunningGateway) -> None:

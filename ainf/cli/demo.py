@@ -24,14 +24,18 @@ from ainf.inference.money import format_usd, parse_usd
 from ainf.simulator import Simulator
 from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
+from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamCall, UpstreamClient
 from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.request import UpstreamRequest
 
-_MODEL: Final = "sim-tokens-400-pace-10ms"
-_LONG_MODEL: Final = "sim-tokens-2000-pace-1ms"
-_CAP: Final = "0.0030"
+_MODEL: Final = "sim-tokens-80-pace-10ms"
+# A provider that runs past the limit it was given: what ends the stream is the gateway's own count.
+_LONG_MODEL: Final = "sim-tokens-3000-unlimited-pace-1ms"
+_CAP: Final = "0.003"
+_CAP_AFTERWARDS: Final = "1.00"
+"""So that whoever asks by hand gets an answer."""
 _CONFIG: Final = """\
 [server]
 bind = ["127.0.0.1:0"]
@@ -90,8 +94,9 @@ async def _demo(folder: Path, once: bool) -> None:  # noqa: FBT001 - as above
             click.echo(f"ainf                {running.url}\n")
             key = await _make_account(running)
             await _show(running, simulator, key)
-            _show_how_to_ask(running.url, key)
             if not once:
+                await _set_cap(running, _CAP_AFTERWARDS)
+                _show_how_to_ask(running.url, key)
                 await _wait_for_ctrl_c()
         nursery.cancel_scope.cancel()
 
@@ -101,17 +106,25 @@ async def _make_account(running: RunningGateway) -> str:
     key_id, secret, at = secrets.token_hex(5), secrets.token_bytes(24), wall_clock()
     key = admin.key_text(key_id, secret)
 
-    def make(tx: Any) -> None:
+    def make(tx: Transaction) -> None:
         admin.create_account(tx, account_id=new_id("acc"), name="demo", parent=None, at=at)
         admin.create_key(
             tx, key_id=key_id, digest=admin.digest_of(key), account="demo", rights=admin.KeyRights(), at=at
         )
-        subject = caps.subject_of(tx, account="demo")
-        caps.set_cap(tx, cap_id=new_id("cap"), subject=subject, limit_nusd=parse_usd(_CAP), at=at)
 
     await running.store.write(make)
+    await _set_cap(running, _CAP)
     click.echo(f"account demo        lifetime cap ${_CAP}\nkey                 {key}\n")
     return key
+
+
+async def _set_cap(running: RunningGateway, usd: str) -> None:
+    cap_id, limit, at = new_id("cap"), parse_usd(usd), wall_clock()
+
+    def set_cap(tx: Transaction) -> None:
+        caps.set_cap(tx, cap_id=cap_id, subject=caps.subject_of(tx, account="demo"), limit_nusd=limit, at=at)
+
+    await running.store.write(set_cap)
 
 
 async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None:
@@ -120,7 +133,7 @@ async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None
     try:
         click.secho("1. A stream that ends by itself", bold=True)
         whole = await _stream(client, running.url, key, "demo", show=True)
-        click.secho("\n2. A client that leaves after 40 frames", bold=True)
+        click.secho("\n2. A client that leaves in the middle", bold=True)
         left = await _stream(client, running.url, key, "demo", leave_after=40)
         click.echo(f"   the client closed its connection after {len(left.text)} characters")
         click.secho("\n3. A stream that runs into the cap", bold=True)
@@ -129,7 +142,8 @@ async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None
         receipts = [await _receipt(running, stream.inference_id) for stream in (whole, left, capped)]
     finally:
         await client.aclose()
-    _print_receipts(receipts, simulator)
+    caps_now = await running.store.read(caps.list_caps)
+    _print_receipts(receipts, caps_now[0].settled_nusd, simulator)
 
 
 async def _receipt(running: RunningGateway, inference_id: str) -> dict[str, Any]:
@@ -142,7 +156,7 @@ async def _receipt(running: RunningGateway, inference_id: str) -> dict[str, Any]
             await trio.sleep(0.01)
 
 
-def _print_receipts(receipts: list[dict[str, Any]], simulator: Simulator) -> None:
+def _print_receipts(receipts: list[dict[str, Any]], counted: int, simulator: Simulator) -> None:
     rows = [
         [
             receipt["inference_id"],
@@ -159,13 +173,26 @@ def _print_receipts(receipts: list[dict[str, Any]], simulator: Simulator) -> Non
     ]
     head = ["receipt", "ending", "finish", "evidence", "in", "out", "held $", "settled $", "overrun $"]
     print_table(head, rows)
-    settled = sum(receipt["settled_nusd"] + receipt["overrun_nusd"] for receipt in receipts)
+    _print_sums(receipts, counted, simulator)
+
+
+def _print_sums(receipts: list[dict[str, Any]], counted: int, simulator: Simulator) -> None:
+    """Lay the receipts beside the cap's own counter and the provider's books.
+
+    Raises:
+        click.ClickException: they do not add up.
+    """
+    billed = sum(receipt["settled_nusd"] + receipt["overrun_nusd"] for receipt in receipts)
+    tokens = sum(receipt["usage"]["output_tokens"] for receipt in receipts)
+    produced = simulator.books.totals().billed_output_tokens
     cap = parse_usd(_CAP)
+    click.echo(f"\nreceipts together   ${format_usd(billed)}, {tokens} output tokens")
+    click.echo(f"the cap's counter   ${format_usd(counted)} of ${format_usd(cap)} ({counted * 100 / cap:.1f} %)")
     click.echo(
-        f"\nsettled in all      ${format_usd(settled)} of the cap ${format_usd(cap)} ({settled * 100 / cap:.1f} %)"
+        f"provider's books    {produced} output tokens; {produced - tokens} were on their way when they were cut\n"
     )
-    totals = simulator.books.totals()
-    click.echo(f"provider's books    {totals.billed_output_tokens} output tokens in {totals.requests} requests\n")
+    if billed != counted or not 0 <= produced - tokens <= produced // 100:
+        raise click.ClickException("the receipts do not add up")
 
 
 async def _stream(
@@ -207,7 +234,7 @@ async def _chunks(call: UpstreamCall) -> AsyncIterator[dict[str, Any]]:
 
 
 def _show_how_to_ask(url: str, key: str) -> None:
-    click.secho("Ask it yourself", bold=True)
+    click.secho(f"Ask it yourself (the cap is ${_CAP_AFTERWARDS} now)", bold=True)
     body = '{"model": "demo", "stream": true, "messages": [{"role": "user", "content": "Hi"}]}'
     click.echo(
         f"  curl -N {url}/v1/chat/completions -H 'Authorization: Bearer {key}' \\\n"
