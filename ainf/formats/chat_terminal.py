@@ -28,7 +28,7 @@ class ChatTerminalGroup:
         limit: the most bytes that are kept; what would pass it is dropped, since the end itself was seen.
     """
 
-    __slots__ = ("_done", "_finish", "_finish_payload", "_include_usage", "_room", "_tail", "has_usage")
+    __slots__ = ("_done", "_finish", "_finish_payload", "_include_usage", "_room", "_tail", "_usage", "has_usage")
 
     def __init__(self, *, include_usage: bool, limit: int) -> None:
         self._include_usage = include_usage
@@ -36,6 +36,7 @@ class ChatTerminalGroup:
         self._finish = b""
         self._finish_payload = b""
         self._tail: list[bytes] = []
+        self._usage = b""
         self._done = b""
         self.has_usage = False
         """The client has the provider's usage already, or gets it with this group."""
@@ -52,12 +53,15 @@ class ChatTerminalGroup:
         self.has_usage |= has_usage
 
     def keep(self, raw: bytes, *, is_usage: bool) -> None:
-        """Keep an event behind the finish chunk."""
+        """Keep an event behind the finish chunk; a usage chunk takes the place of an earlier one."""
         if len(raw) > self._room:
             return
         self._room -= len(raw)
-        self._tail.append(raw)
-        self.has_usage |= is_usage
+        if not is_usage:
+            self._tail.append(raw)
+            return
+        self._usage = raw
+        self.has_usage = True
 
     def keep_done(self, raw: bytes) -> None:
         """Keep the end marker."""
@@ -76,7 +80,7 @@ class ChatTerminalGroup:
 
     def _follow(self, answer: Answer, outcome: Outcome, style: EndingStyle) -> bytes:
         """Return what comes behind the finish chunk, with what the client misses in it."""
-        usage = b""
+        usage = self._usage
         if self._include_usage and not self.has_usage:
             usage = usage_frame(head_of(answer, style), outcome.usage)
         return b"".join(self._tail) + usage + (self._done or DONE_FRAME)

@@ -139,3 +139,11 @@ def test_end_marker_as_it_came():
     pipe = ChatRelay(include_usage=False, limits=LIMITS)
     feed(pipe, FINISH + b"data:[DONE]\r\n\r\n")
     assert pipe.close(COMPLETED, attrs.evolve(style())) == FINISH + b"data:[DONE]\r\n\r\n"
+
+
+def test_usage_is_told_once():
+    """Of several usage chunks behind the finish chunk the client gets the last, so that none can be added up."""
+    pipe = ChatRelay(include_usage=True, limits=LIMITS)
+    last = USAGE_CHUNK.replace(b'"prompt_tokens": 5', b'"prompt_tokens": 6')
+    feed(pipe, FINISH + USAGE_CHUNK + last + DONE)
+    assert pipe.close(COMPLETED, style()) == FINISH + last + DONE
