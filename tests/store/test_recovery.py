@@ -88,3 +88,12 @@ async def test_what_ended_before_the_crash_is_not_touched(store):
     await store.write(strand)
     assert await store.recover(START) == []
     assert await store.close_inference(closing()) == first
+
+
+async def test_a_living_exchange_is_never_abandoned(store):
+    """Neither is it listed, nor can it be closed by name: the epoch is the fence."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    assert await store.write(recovery.left_open) == []
+    assert await store.write(lambda tx: recovery.abandon(tx, "inf-000001", START)) is None
+    assert (await store.receipt("inf-000001"))["state"] == "open"
