@@ -21,9 +21,10 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import AppWrapper, ConnectionState
 
 from ainf.inference.errors import AinfError
+from ainf.server.application import AppTasks, ClientConnection
 from ainf.server.forwarded import TrustedProxies
 from ainf.server.limits import ServerLimits
-from ainf.server.protocol import AppTasks, ClientConnection, GuardedProtocol
+from ainf.server.protocol import GuardedProtocol
 from ainf.server.transport import SocketTransport
 
 AsgiApp = Callable[[Any, Any, Any], Awaitable[None]]

@@ -1,7 +1,6 @@
 """Listen, serve, drain: the verbs; how long to wait for what is the caller's to say."""
 
 import socket
-import ssl
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -18,6 +17,7 @@ from ainf.server import edge
 from ainf.server.forwarded import TrustedProxies
 from ainf.server.guard import AsgiApp, ConnectionSettings, GuardedConnection
 from ainf.server.limits import ServerLimits, TlsFiles
+from ainf.server.tls import server_context
 from ainf.server.transport import SocketTransport
 
 _BACKLOG: Final = 1024
@@ -61,7 +61,7 @@ class Server:
             config=_WorkerConfig(limits),
             context=WorkerContext(max_requests=None),
             limits=limits,
-            tls=None if tls is None else _tls_context(tls),
+            tls=None if tls is None else server_context(tls),
             trusted_proxies=TrustedProxies(trusted_proxies),
             error_answer=error_answer,
             on_error=on_connection_error,
@@ -201,14 +201,6 @@ class _WorkerConfig(Config):
             self._response_headers = super().response_headers(protocol)
             self._response_headers_until = now + _RESPONSE_HEADERS_AGE_S
         return self._response_headers
-
-
-def _tls_context(files: TlsFiles) -> ssl.SSLContext:
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(files.cert, files.key)
-    return context
 
 
 def _address(text: str) -> tuple[str, int]:

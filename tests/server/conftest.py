@@ -242,6 +242,20 @@ class Bench:
             while self.app.running != requests:  # noqa: ASYNC110 - the application has no event for each number
                 await trio.sleep(0.002)
 
+    async def sees_client_go(self, within_s: float = 0.2) -> None:
+        """The application must see its client go, and the connection must end with it."""
+        with trio.fail_after(within_s):
+            await self.app.gone.wait()
+        await self.empties()
+
+    async def empties(self) -> None:
+        """Every connection must end, and its application with it, without an unexpected error."""
+        with trio.fail_after(1):
+            while self.server.open_connections:  # noqa: ASYNC110 - the server has no event for that, and needs none
+                await trio.sleep(0.005)
+        assert self.app.running == 0
+        assert not self.errors
+
     async def aclose(self) -> None:
         for wire in self._wires:
             await wire.close()

@@ -1,16 +1,12 @@
 """One connection, contained: what kills hypercorn's server, what a disconnect looks like, and which clock ends what."""
 
 import socket
-import ssl
 import struct
 
 import pytest
 import quart_trio
 import trio
-import trustme
 from quart import request
-
-from ainf.server.limits import TlsFiles
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -58,22 +54,6 @@ def reset(wire) -> None:
     sock = wire.stream.socket
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-async def gone_within(bench, seconds: float = 0.2) -> None:
-    """The application must see its client go, and the connection must be gone with it."""
-    with trio.fail_after(seconds):
-        await bench.app.gone.wait()
-    await all_gone(bench)
-
-
-async def all_gone(bench) -> None:
-    """Every connection must end, and its application with it, without an unexpected error."""
-    with trio.fail_after(1):
-        while bench.server.open_connections:  # noqa: ASYNC110 - the server has no event for that, and needs none
-            await trio.sleep(0.005)
-    assert bench.app.running == 0
-    assert not bench.errors
 
 
 # --- containment ---
@@ -145,7 +125,7 @@ async def test_a_disconnect_is_seen_at_once(serve, path, leave):
         await wire.close()
     else:
         await wire.stream.send_eof()
-    await gone_within(bench)
+    await bench.sees_client_go()
 
 
 @pytest.mark.parametrize("stray", [b"\r\n", HELLO, b"\0", HELLO * 20])
@@ -159,7 +139,7 @@ async def test_a_disconnect_is_seen_behind_stray_bytes(serve, stray):
     await trio.sleep(0.03)
     assert bench.app.running == 1
     await wire.close()
-    await gone_within(bench)
+    await bench.sees_client_go()
     assert bench.app.paths == ["/silent"]
 
 
@@ -170,7 +150,7 @@ async def test_a_cut_answer_is_a_reset(serve):
     await wire.get("/silent")
     await bench.running()
     await wire.stream.send_eof()
-    await gone_within(bench)
+    await bench.sees_client_go()
     with pytest.raises(trio.BrokenResourceError):
         await drop_all(wire)
 
@@ -182,7 +162,7 @@ async def test_a_disconnect_in_the_upload(serve):
     await wire.send(b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
     await bench.running()
     await wire.close()
-    await gone_within(bench)
+    await bench.sees_client_go()
 
 
 async def test_a_disconnect_between_pipelined_requests(serve):
@@ -195,7 +175,7 @@ async def test_a_disconnect_between_pipelined_requests(serve):
         await bench.running()
         bench.app.go_on.set()
         wire.stream.socket.shutdown(socket.SHUT_WR)
-        await all_gone(bench)
+        await bench.empties()
 
 
 async def test_read_ahead_is_bounded(serve):
@@ -208,25 +188,7 @@ async def test_read_ahead_is_bounded(serve):
     await trio.sleep(0.03)
     assert bench.app.running == 1
     await wire.send(HELLO * 500)
-    await gone_within(bench)
-
-
-async def test_abort_from_the_request(serve):
-    """``scope["ainf.connection"].abort()`` resets the client at once; after the response it does nothing."""
-    bench = await serve()
-    wire = await bench.connect()
-    await wire.get("/hello")
-    await wire.answer()
-    await bench.running(0)
-    bench.app.scopes[0]["ainf.connection"].abort()
-    await wire.get("/abort")
-    await bench.running()
-    bench.app.scopes[0]["ainf.connection"].abort()
-    await trio.sleep(0.03)
-    assert not bench.app.gone.is_set()
-    bench.app.go_on.set()
-    assert not (await wire.until_closed(0.5)).endswith(b"0\r\n\r\n")
-    await gone_within(bench)
+    await bench.sees_client_go()
 
 
 # --- clocks ---
@@ -241,7 +203,7 @@ async def test_a_stalled_reader_is_gone_after_write_s(serve):
     with trio.fail_after(2):
         await bench.app.gone.wait()
     assert 0.2 <= bench.app.gone_at - began < 1
-    await gone_within(bench)
+    await bench.sees_client_go()
 
 
 async def test_a_slow_reader_is_not_killed(serve):
@@ -338,7 +300,7 @@ async def test_slow_requests(serve, head, piece, limits):
     assert b"x-should-retry: true" in said
     assert b"request_timeout" in said
     assert 0.2 <= trio.current_time() - began < 1.5
-    await all_gone(bench)
+    await bench.empties()
 
 
 async def test_a_body_above_the_rate(serve):
@@ -399,88 +361,3 @@ async def test_quart_trio_pipelined(serve):
     await wire.send(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
     for _ in range(5):
         assert (await wire.answer()).body == b"data: x\n\n" * 3
-
-
-# --- TLS ---
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory):
-    """Files for the server, and the context of a client that trusts them."""
-    folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    issued = authority.issue_cert("localhost")
-    files = TlsFiles(folder / "cert.pem", folder / "key.pem")
-    files.cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-    issued.private_key_pem.write_to_path(str(files.key))
-    trust = ssl.create_default_context()
-    authority.configure_trust(trust)
-    trust.set_alpn_protocols(["h2", "http/1.1"])
-    return {"tls": files, "trust": trust}
-
-
-async def test_tls(serve, tls):
-    """TLS speaks HTTP/1.1, whatever the client would rather have, and tells the scheme."""
-    bench = await serve(**tls)
-    bench.app.go_on.set()
-    wire = await bench.connect()
-    assert wire.stream.selected_alpn_protocol() == "http/1.1"
-    for path in ("/hello", "/ticks", "/hello"):
-        await wire.get(path)
-        assert (await wire.answer()).status == 200
-    assert bench.app.scopes[0]["scheme"] == "https"
-
-
-async def test_tls_bad_handshakes_touch_nothing_else(serve, tls):
-    """Plain HTTP, noise, silence and a client with an old version fail alone, without a report."""
-    bench = await serve(**tls, header_s=0.2)
-    innocent = await bench.connect()
-    await innocent.get("/ticks")
-    for noise in (HELLO, b"\x16\x03\x01\x00\x05hello", b"\0" * 1000, b""):
-        wire = await bench.connect(plain=True)
-        if noise:
-            await wire.send(noise)
-        await wire.until_closed(1)
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
-    old.set_ciphers("ALL:@SECLEVEL=0")
-    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-        old.maximum_version = ssl.TLSVersion.TLSv1_1
-    stream = await trio.open_tcp_stream("127.0.0.1", bench.port)
-    with pytest.raises(trio.BrokenResourceError):
-        await trio.SSLStream(stream, old, https_compatible=True).do_handshake()
-    await stream.aclose()
-    bench.app.go_on.set()
-    assert (await innocent.answer()).status == 200
-    assert not bench.errors
-
-
-@pytest.mark.parametrize("leave", ["close_notify", "fin", "rst"])
-@pytest.mark.parametrize("path", ["/silent", "/flood"])
-async def test_tls_disconnects(serve, tls, path, leave):
-    """Over TLS a close_notify, an abrupt end and a reset are seen at once, also behind a stuck write."""
-    bench = await serve(**tls)
-    wire = await bench.connect()
-    await wire.get(path)
-    await bench.running()
-    await trio.sleep(0.05)
-    transport = wire.stream.transport_stream
-    if leave == "close_notify":
-        polite, wire.stream._https_compatible = wire.stream, False
-        await polite.aclose()
-    elif leave == "fin":
-        await transport.aclose()
-    else:
-        transport.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        transport.socket.close()
-    await gone_within(bench)
-
-
-async def test_tls_stalled_reader(serve, tls):
-    """The write limit holds over TLS too."""
-    bench = await serve(**tls, write_s=0.2)
-    wire = await bench.connect()
-    await wire.get("/flood")
-    with trio.fail_after(1):
-        await bench.app.gone.wait()
-    await gone_within(bench)

@@ -5,24 +5,7 @@ import time
 import pytest
 import trio
 
-from ainf.server.protocol import Inbox
-
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-async def test_inbox(autojump_clock):
-    """Messages come in order, a cancelled receive loses none, and a disconnect is said once."""
-    inbox = Inbox()
-    with trio.move_on_after(1) as scope:
-        await inbox.receive()
-    assert scope.cancelled_caught
-    for body in (b"a", b"b"):
-        await inbox.put({"type": "http.request", "body": body, "more_body": True})
-    await inbox.put({"type": "http.disconnect"})
-    assert [(await inbox.receive()).get("body") for _ in range(3)] == [b"a", b"b", None]
-    with trio.move_on_after(1) as scope:
-        await inbox.receive()
-    assert scope.cancelled_caught
 
 
 async def refused(bench, raw: bytes, code: str):
@@ -259,20 +242,6 @@ async def test_an_answer_before_the_body_closes(serve):
     answer = await wire.answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert await wire.until_closed() == b""
-
-
-async def test_app_failures(serve):
-    """An application that fails or returns before its answer makes a JSON 500, or a cut once it began."""
-    bench = await serve()
-    assert (await bench.ask("/boom")).code == "internal_error"
-    assert (await bench.ask("/nothing")).code == "internal_error"
-    wire = await bench.connect()
-    await wire.get("/late")
-    cut = await wire.until_closed()
-    assert b"0123456789" in cut
-    assert not cut.endswith(b"0\r\n\r\n")
-    assert [type(error) for error in bench.errors] == [KeyError, KeyError]
-    assert bench.app.running == 0
 
 
 async def test_upgrades_are_ignored(serve):
