@@ -48,6 +48,7 @@ class InferenceRoute:
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body))
         del body  # a long stream must not keep its request in memory
+        gateway.check_open()  # again: the body may have been long in coming
         plan = gateway.plan(key, parsed, self._protocol, headers)
         if self._inference_shape:
             plan = attrs.evolve(plan, inference_shape=True)
