@@ -47,7 +47,7 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
     for path, post in posts.items():
         app.add_url_rule(path, path, post.answer, methods=["POST"])
     for path, get in gets.items():
-        app.add_url_rule(path, path, get, methods=["GET"])  # type: ignore[arg-type] - a mapping of unlike signatures
+        app.add_url_rule(path, path, get, methods=["GET"])  # type: ignore[arg-type]
     _answer_errors_in_json(app, gateway)
     app.asgi_app = seam_middleware(app.asgi_app)  # type: ignore[assignment,arg-type,method-assign]
     return app
