@@ -166,6 +166,12 @@ async def test_nothing_behind_a_refusal_is_read_as_a_request(serve):
     )
     answer = await refused(bench, smuggled, "bad_request")
     assert answer.json["path"] == "/hello"
+    wire = await bench.connect()
+    await wire.send(smuggled)
+    await trio.sleep(0.02)
+    await wire.send(HELLO)
+    assert (await wire.answer()).code == "bad_request"
+    assert await wire.until_closed() == b""
     assert bench.app.paths == []
 
 
