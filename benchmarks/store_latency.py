@@ -13,6 +13,7 @@ import socket
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -174,6 +175,7 @@ if __name__ == "__main__":
     parser.add_argument("--send-to", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.send_to:
-        send_frames(arguments.send_to)
+        with suppress(OSError):  # the receiver ends first
+            send_frames(arguments.send_to)
     else:
         trio.run(main, arguments.seconds, arguments.callers)
