@@ -142,9 +142,15 @@ class GuardedConnection(TCPServer):
 
     async def _read_until_gone(self, http: GuardedProtocol) -> None:
         with self._patience:
-            while data := await self._receive():
-                if self.phase is not Phase.GOODBYE:
-                    await http.handle(RawData(data))
+            while await self._pass_on(http):
+                pass
+
+    async def _pass_on(self, http: GuardedProtocol) -> bool:
+        """Hand over what one read brings; in a frame of its own, so that no long wait keeps the last of a body."""
+        data = await self._receive()
+        if data and self.phase is not Phase.GOODBYE:
+            await http.handle(RawData(data))
+        return bool(data)
 
     async def _receive(self) -> bytes:
         try:
