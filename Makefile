@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
+# Startables are named to no tool (114, 128); Quart makes a thread of every handler that is not async (124); httpx's
+# own face is all that we use of it (127).
+NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
 SOURCES := ainf tests benchmarks
 
 .PHONY: demo test check law bench clean
@@ -24,7 +27,7 @@ demo: $(BIN)/ainf            ## start simulator and gateway, show three endings;
 check: $(VENV)/.dev          ## lint, types, import contracts
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check --output-format=concise $(SOURCES)
-	$(BIN)/flake8-async --enable=ASYNC1,ASYNC2,ASYNC3 $(shell find ainf -name '*.py')
+	$(BIN)/flake8-async --enable=ASYNC1,ASYNC2,ASYNC3 --disable=$(NOT_OURS) $(shell find ainf -name '*.py')
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 

@@ -53,7 +53,6 @@ class Exchange:
         self.own_headers: list[tuple[bytes, bytes]] = []
         self.body_ended = False
         self._scope = trio.CancelScope()
-        self._tail = trio.CancelScope()
         self._provider_ended = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
@@ -72,9 +71,7 @@ class Exchange:
     def _on_first_offer(self, verdict: Verdict) -> None:
         del verdict
         if self._provider_ended:
-            # Its evidence is in: read on for usage and the end of the body, but not for long.
-            self._tail.deadline = trio.current_time() + self.services.clocks.tail_s
-            return
+            return  # by its own word: what came with it is still handed over, and the rest of the body read
         if self.attempt is not None:
             self.attempt.call.abort()
         self._scope.cancel()
@@ -94,7 +91,7 @@ class Exchange:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._spawn = lambda: nursery.start_soon(self._extend_ahead)
-                    nursery.start_soon(self._watcher.run)
+                    nursery.start_soon(self._watcher.run, nursery)
                     await self._pump()
                     nursery.cancel_scope.cancel()
         except* Exception as defects:  # noqa: BLE001 - expected failures are offers; what comes here is a bug
@@ -102,7 +99,7 @@ class Exchange:
             self.arbiter.offer(_DEFECT)
         finally:
             self.arbiter.offer(_SHUTDOWN)  # told no, unless the whole task was cancelled from outside
-            await conclude(self)
+            await conclude(self)  # noqa: ASYNC102 - it shields itself, each part with a limit of its own
 
     def _opening(self) -> Opening:
         plan, terms = self.plan, self.plan.admission.terms
@@ -150,8 +147,7 @@ class Exchange:
         )
         try:
             await self.attempt.dial()
-            with self._tail:
-                await self._relay(self.attempt)
+            await self._relay(self.attempt)
         except UpstreamError as error:
             if self._offer_error(Ending.UPSTREAM_ERROR, error):
                 self.attempt.error_code = error.code
@@ -166,28 +162,37 @@ class Exchange:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))
 
     async def _relay(self, attempt: Attempt) -> None:
-        """Hand over what arrives, one read at a time."""
+        """Hand over what arrives, one read at a time, until the body or the provider's own word ends it."""
         call, pipe, hold = attempt.call, attempt.pipe, self.hold
-        answer = pipe.answer
         while data := await call.receive():
             reading = pipe.receive(data)
             if reading.is_meaningful:
                 self._watcher.touch()
             hold.received += reading.output_bytes
             self._notice(attempt)
+            if self._provider_ended:
+                await self._deliver_last(attempt, reading)
+                await self._read_tail(attempt)
+                return
             if reading.data or reading.is_content:
                 await self._deliver(attempt, reading)
             if hold.received >= hold.wants_more_at and self.arbiter.verdict is None:
                 self._spawn()
-            if answer.error is not None:
-                return
         self.body_ended = True
         reading = pipe.receive_eof()
         hold.received += reading.output_bytes
         self._notice(attempt)
-        await self._deliver(attempt, reading)
-        if answer.raw_finish_reason is None and answer.error is None:
-            raise UpstreamError("upstream_truncated", "The provider's answer broke off before its end.")
+        await self._deliver_last(attempt, reading)
+
+    async def _read_tail(self, attempt: Attempt) -> None:
+        """Read on behind the evidence of an end, for usage and the end of the body, but not for long."""
+        if attempt.pipe.answer.error is not None:
+            return
+        with trio.move_on_after(self.services.clocks.tail_s):
+            while data := await attempt.call.receive():
+                self.hold.received += attempt.pipe.receive(data).output_bytes
+            self.body_ended = True
+            self.hold.received += attempt.pipe.receive_eof().output_bytes
 
     def _notice(self, attempt: Attempt) -> None:
         """Act on what the last read said of the answer: an error, or the evidence of its end."""
@@ -203,6 +208,18 @@ class Exchange:
             attempt.error_code = answer.error.code
             self._offer_error(Ending.UPSTREAM_ERROR, answer.error)
             attempt.call.abort()
+
+    async def _deliver_last(self, attempt: Attempt, reading: Reading) -> None:
+        """Hand over what came with the provider's own end; neither a cancellation nor a slow client parts the two.
+
+        Bounded: if it takes too long, the connection is closed, for an end must not follow what was left out.
+        """
+        if not reading.data and self.first_byte_s is not None:
+            return
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self.services.clocks.speak_s) as patience:
+            await self._deliver(attempt, reading)
+        if patience.cancelled_caught:
+            self.speech.abort()
 
     async def _deliver(self, attempt: Attempt, reading: Reading) -> None:
         """Hand a reading to the client: the prelude is kept until there is content, and money goes before bytes."""

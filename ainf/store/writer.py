@@ -248,7 +248,7 @@ class ThreadWriter(Writer):
                 batch = []
         except trio.RunFinishedError:
             return
-        except BaseException as error:  # noqa: BLE001 - nothing may end this thread unseen
+        except BaseException as error:  # noqa: ASYNC103, BLE001 - nothing may end this thread unseen
             self._end(error, batch)
         finally:
             self._runner.close()
