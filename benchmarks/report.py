@@ -46,7 +46,7 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def header() -> str:
     """Return the table's first line."""
-    return f"{'':40}{'':>11}{'median':>9}{'least':>9}{'most':>9}{'target':>9}{'ratio':>7}"
+    return f"{'':46}{'':>11}{'median':>9}{'least':>9}{'most':>9}{'target':>9}{'ratio':>7}"
 
 
 def line(row: Row) -> str:
@@ -54,7 +54,7 @@ def line(row: Row) -> str:
     target = f"{row.target:9,.0f}" if row.target else " " * 9
     ratio = f"{row.ratio:6.2f}x" if row.ratio is not None else " " * 7
     figures = "".join(_figure(value) for value in (row.median, min(row.values), max(row.values)))
-    return f"{row.name:40}{row.unit:>11}{figures}{target}{ratio}  {row.note}".rstrip()
+    return f"{row.name:46}{row.unit:>11}{figures}{target}{ratio}  {row.note}".rstrip()
 
 
 def _figure(value: float) -> str:

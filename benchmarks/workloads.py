@@ -137,7 +137,7 @@ class FirstByte:
         ):
             for load in (one, direct_one, full):
                 _succeeded(load.run(100))
-            before, asked = rig.books(), 0
+            before = rig.books()
             idle = [(one.run(count), direct_one.run(count)) for _ in range(effort.repeats)]
             saturated = [full.run(2 * count) for _ in range(effort.repeats)]
             rate = median([tally.answers / tally.wall_s for tally in saturated])
@@ -147,8 +147,8 @@ class FirstByte:
             for seed in range(effort.repeats):
                 arrivals = _arrivals(2 * count, rate * _LOAD, seed)
                 loaded.append((many.run(2 * count, arrivals), direct.run(2 * count, arrivals)))
-            asked = effort.repeats * 5 * count + 64
-            rig.books().check_since(before, requests=asked, ending="completed")
+            through = sum(tally.answers for tally in saturated) + sum(pair[0].answers for pair in idle + loaded) + 64
+            rig.books().check_since(before, requests=through, ending="completed")
             yield from self._added(f"{self.name} idle", idle, self.target, "one by one")
             yield from self._added(f"{self.name} at 70 %", loaded, None, f"{rate * _LOAD:,.0f} streams/s, unpinned")
             alone = [pair[1] for pair in idle]
