@@ -28,13 +28,18 @@ class Speech:
         """Whether the pump is handing bytes over: what waits then is the client, not the provider."""
         return self._writing
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is being said: a beat would only wait behind it."""
+        return self._writing or self._beating is not None
+
     async def write(self, data: bytes) -> None:
-        """Hand frames over whole."""
-        if self._beating is not None:
-            await self._beating.wait()
+        """Hand frames over whole; behind a beat that is under way."""
         self._writing = True
         since = trio.current_time()
         try:
+            if self._beating is not None:
+                await self._beating.wait()
             await self._downstream.write(data)
         finally:
             self._writing = False
@@ -51,7 +56,7 @@ class Speech:
 
     async def beat(self, head: Headers) -> None:
         """Say that we are still there, with the head before it where none was given yet."""
-        if self._writing or self._beating is not None or self.finished:
+        if self.is_busy or self.finished:
             return
         self._beating = trio.Event()
         try:

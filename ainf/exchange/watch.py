@@ -14,6 +14,9 @@ from ainf.exchange.plan import Clocks, Headers
 from ainf.exchange.speech import Speech
 from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
 
+_LEAST_S = 0.01
+"""Between two looks at the clocks."""
+
 
 @attrs.frozen
 class Limits:
@@ -46,17 +49,16 @@ class ClockWatcher:
         self._held_up_then = self._speech.held_up_s
         self._has_event = True
 
-    async def run(self) -> None:
-        """Watch until cancelled or an ending was found."""
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Watch until cancelled or an ending was found; beats run in ``nursery``, so that none delays an ending."""
         while self._arbiter.verdict is None:
             now = trio.current_time()
             if verdict := self._overdue(now):
                 self._arbiter.offer(verdict)
                 return
             if now >= self._beat_due():
-                await self._speech.beat(self._head)
-            # A beat skipped because the pump is writing is due again a little later, not at once.
-            await trio.sleep_until(max(self._next_due(), trio.current_time() + 0.01))
+                nursery.start_soon(self._speech.beat, self._head)
+            await trio.sleep_until(max(self._next_due(), trio.current_time() + _LEAST_S))
 
     def _next_due(self) -> float:
         return min(self._exchange_due(), self._silence_due(), self._beat_due())
@@ -83,6 +85,8 @@ class ClockWatcher:
     def _beat_due(self) -> float:
         if not self._limits.is_stream:
             return math.inf
+        if self._speech.is_busy:
+            return trio.current_time() + self._clocks.heartbeat_s
         if not self._speech.started:
             return self._started + self._clocks.early_head_s
         return self._speech.last_said + self._clocks.heartbeat_s
