@@ -63,11 +63,15 @@ async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Te
     """
     while True:
         await trio.sleep(every_s)
-        progress = [step for exchange in inflight if (step := exchange.progress()) is not None]
+        if not inflight:
+            continue
+        steps = [(exchange, step) for exchange in inflight if (step := exchange.progress()) is not None]
         try:
-            seen = await store.record_progress(progress) if inflight else None
+            seen = await store.record_progress([step for _, step in steps])
         except GatewayError as error:
             telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
             continue
-        for inference_id in seen.revoked if seen is not None else ():
+        for exchange, step in steps:
+            exchange.progress_is_durable(step)
+        for inference_id in seen.revoked:
             inflight.revoke(inference_id)

@@ -56,7 +56,7 @@ class Exchange:
         self._provider_ended = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
-        self._reported_progress = -1
+        self._durable: Progress | None = None
         self._watcher: ClockWatcher
         self._spawn: Callable[[], None]
 
@@ -267,8 +267,12 @@ class Exchange:
         self.hold.delivered += output_bytes
 
     async def _extend(self, want: int, least: int) -> Extended:
-        at = self.services.wall_clock()
-        return await self.services.store.extend_hold(Extension(self.plan.inference_id, at, want, least))
+        step = self.progress()
+        extension = Extension(self.plan.inference_id, self.services.wall_clock(), want, least, step)
+        extended = await self.services.store.extend_hold(extension)
+        if extended.granted_nusd and step is not None:
+            self.progress_is_durable(step)
+        return extended
 
     async def _extend_ahead(self) -> None:
         try:
@@ -277,9 +281,15 @@ class Exchange:
             self.offer(_REVOKED)
 
     def progress(self) -> Progress | None:
-        """Return how far this exchange has come, if that is further than when last asked."""
-        if self.attempt is None or not self.attempt.has_head or self.hold.received == self._reported_progress:
+        """Return how far this exchange has come, if that is further than what is durable."""
+        if self.attempt is None or not self.attempt.has_head:
             return None
-        self._reported_progress = self.hold.received
-        usage = self.hold.metered(self.hold.received)
-        return Progress(self.plan.inference_id, usage, self.hold.metered_cost(self.hold.received), self.hold.delivered)
+        received, delivered = self.hold.received, self.hold.delivered
+        step = Progress(
+            self.plan.inference_id, self.hold.metered(received), self.hold.metered_cost(received), delivered
+        )
+        return None if step == self._durable else step
+
+    def progress_is_durable(self, step: Progress) -> None:
+        """Note what a crash would be settled at."""
+        self._durable = step

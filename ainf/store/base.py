@@ -78,6 +78,17 @@ class Opened:
 
 
 @attrs.frozen
+class Progress:
+    """How far a running exchange has come: what a crash would be settled at."""
+
+    inference_id: str
+    usage: Usage
+    cost_nusd: int
+    output_bytes: int
+    """Visible output bytes that were handed to the client."""
+
+
+@attrs.frozen
 class Extension:
     """More money for a running exchange."""
 
@@ -86,6 +97,8 @@ class Extension:
     want_nusd: int
     least_nusd: int
     """Less than this is of no use: then grant nothing."""
+    progress: Progress | None = None
+    """How far it has come; made durable with what is granted."""
 
 
 @attrs.frozen
@@ -96,17 +109,6 @@ class Extended:
     held_nusd: int
     key_revoked: bool = False
     """The key was revoked or its account closed meanwhile: nothing was granted and the exchange must end."""
-
-
-@attrs.frozen
-class Progress:
-    """How far a running exchange has come: what a crash would be settled at."""
-
-    inference_id: str
-    usage: Usage
-    cost_nusd: int
-    output_bytes: int
-    """Visible output bytes that were handed to the client."""
 
 
 @attrs.frozen

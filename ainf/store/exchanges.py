@@ -94,6 +94,8 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     if granted <= 0:
         return Extended(0, held)
     tx.execute("UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?", (granted, extension.inference_id))
+    if extension.progress is not None:
+        tx.execute(_PROGRESS, _progress_row(extension.progress, extension.at))
     tx.execute(_ENTRY, (extension.inference_id, EntryKind.EXTEND, account_id, provider, granted, extension.at))
     counters.move(tx, fixed, held=granted)
     return Extended(granted, held + granted)
@@ -104,12 +106,13 @@ def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> P
 
     Progress of an exchange that is closed meanwhile is of no use and goes nowhere.
     """
-    tx.executemany(
-        _PROGRESS,
-        [(at, audit.canonical(p.usage), p.cost_nusd, p.output_bytes, p.inference_id) for p in progress],
-    )
+    tx.executemany(_PROGRESS, [_progress_row(step, at) for step in progress])
     rows = tx.execute(_ENDED, (tx.epoch, at, at, at, tx.epoch))
     return ProgressSeen(frozenset(row[0] for row in rows))
+
+
+def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]:
+    return at, audit.canonical(progress.usage), progress.cost_nusd, progress.output_bytes, progress.inference_id
 
 
 def _refusal(cap: CapState, ask: HoldAsk) -> SpendError:

@@ -100,7 +100,9 @@ def generated(rng: random.Random) -> tuple[bytes, list[Step]]:
 
 async def run_streams(tmp_path, count: int, rng: random.Random) -> int:
     heartbeats = 0
-    async with world(tmp_path, "sim", limits="silence_s = 100_000\nexchange_s = 100_000\nfirst_byte_s = 100_000") as here:
+    async with world(
+        tmp_path, "sim", limits="silence_s = 100_000\nexchange_s = 100_000\nfirst_byte_s = 100_000"
+    ) as here:
         for _ in range(count):
             sent, steps = generated(rng)
             here.simulator.set_script(Script(steps))

@@ -169,6 +169,17 @@ async def test_a_closed_exchange_extends_nothing(store):
     assert await store.extend_hold(Extension("inf-000001", START, 5, 5)) == Extended(0, 0)
 
 
+async def test_an_extension_carries_progress(store):
+    """What an extension grants and how far its exchange has come are durable together; a refusal writes neither."""
+    await store.write(seeded(account_cap=60))
+    await store.open_inference(opening())
+    for want, nusd in ((10, 7), (10, 8)):  # the cap has room for the first only
+        step = Progress("inf-000001", Usage(output_tokens=nusd), nusd, nusd * 4)
+        await store.extend_hold(Extension("inf-000001", START, want, want, step))
+    rows = await store.read(lambda tx: tx.execute("SELECT held_nusd, progress_nusd, output_bytes FROM holds"))
+    assert rows == [(60, 7, 28)]
+
+
 async def test_progress_is_kept(store):
     """Each running exchange keeps its last progress; one that is closed meanwhile is passed over."""
     await store.write(seeded())
