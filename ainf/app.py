@@ -1,5 +1,6 @@
 """The composition root: builds every part of a gateway from its configuration, joins them, and runs them to an end."""
 
+import gc
 import secrets
 import signal
 import time
@@ -36,6 +37,8 @@ _DRAINED_WRITE_S = 2.0
 """The write limit of every connection once the drain time is over (design section 13)."""
 _LAST_WORDS_S = 4.0
 """How long settlements and terminal frames may take after that, before connections are aborted."""
+_COLLECT_AFTER = 20_000
+"""New objects between two runs of the garbage collector."""
 
 
 def wall_clock() -> int:
@@ -267,8 +270,19 @@ def _build_server(config: Config, gateway: Gateway) -> Server:
     )
 
 
+def _spare_collector() -> None:
+    """Keep the garbage collector from walking again and again what lives as long as the process.
+
+    Requests leave few cycles behind, so it may also wait for more of them: 5 to 10 % of a small request's cost.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECT_AFTER, 10, 10)
+
+
 async def _serve(config: Config) -> None:
     async with running_gateway(config, Telemetry()) as running:
+        _spare_collector()
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async for _ in signals:
                 break
