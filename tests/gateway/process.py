@@ -1,0 +1,178 @@
+"""The gateway and the simulator as processes of their own, run by the commands that an operator runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from ainf.store import admin, caps
+from ainf.store.beside import read_books, write_books
+from tests.gateway.live import PROVIDER_KEY, config_text
+from tests.gateway.live_client import Answer, RawClient
+from tests.gateway.world import question
+
+T = TypeVar("T")
+
+STARTS_WITHIN_S = 20.0
+
+
+@attrs.define
+class Process:
+    """One running command; its first telling line of output says where it listens."""
+
+    child: trio.Process
+    where: str
+    output: Path
+
+    @classmethod
+    async def start(cls, output: Path, find: Callable[[str], str | None], *arguments: str) -> "Process":
+        """Run ``python -m ainf`` with arguments, until a line of its output tells where it listens."""
+        with output.open("wb") as sink:
+            child = await trio.lowlevel.open_process(
+                [sys.executable, "-m", "ainf", *arguments],
+                stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env={**os.environ, "SIM_KEY": PROVIDER_KEY},
+            )  # fmt: skip
+        with trio.fail_after(STARTS_WITHIN_S):
+            while True:
+                said = output.read_text()  # noqa: ASYNC240 - the same
+                for line in said.splitlines():
+                    if (where := find(line)) is not None:
+                        return cls(child, where, output)
+                assert child.returncode is None, said
+                await trio.sleep(0.02)
+
+    async def end(self, number: int) -> int:
+        """Send a signal and wait for the end; return the exit status."""
+        self.child.send_signal(number)
+        return await self.child.wait()
+
+    async def stop(self) -> None:
+        """Make sure that it is gone."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            if self.child.returncode is None:
+                self.child.kill()
+            await self.child.wait()
+
+
+def _listening(line: str) -> str | None:
+    try:
+        said = json.loads(line)
+    except ValueError:
+        return None
+    return said["bound"][0] if said.get("event") == "listening" else None
+
+
+def _base_url(line: str) -> str | None:
+    return line if line.startswith("http://") else None
+
+
+@attrs.define
+class Deployment:
+    """A folder with a configuration and a database, a simulator, and a gateway that can be killed and started again."""
+
+    folder: Path
+    simulator: Process
+    key: str
+    gateway: Process | None = None
+    starts: int = 0
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ainf.toml"
+
+    @property
+    def books(self) -> str:
+        return f"sqlite:{self.folder / 'ainf.db'}"
+
+    async def start(self) -> None:
+        """Start the gateway, and wait until it is ready."""
+        self.starts += 1
+        output = self.folder / f"gateway-{self.starts}.log"
+        self.gateway = await Process.start(output, _listening, "serve", "--config", str(self.config))
+        client = await self.connect()
+        await client.send(b"GET /readyz HTTP/1.1\r\nhost: gateway.test\r\nconnection: close\r\n\r\n")
+        assert (await client.take()).status == 200
+
+    async def kill(self) -> None:
+        """End the gateway as a power cut would."""
+        assert self.gateway is not None
+        assert await self.gateway.end(signal.SIGKILL) == -signal.SIGKILL
+
+    async def terminate(self) -> int:
+        """Tell the gateway to stop, and wait for it."""
+        assert self.gateway is not None
+        return await self.gateway.end(signal.SIGTERM)
+
+    async def connect(self) -> RawClient:
+        assert self.gateway is not None
+        host, _, port = self.gateway.where.rpartition(":")
+        return RawClient(await trio.open_tcp_stream(host, int(port)))
+
+    async def ask(self, model: str, *, stream: bool = True) -> RawClient:
+        """Connect and ask; the answer is read by the test."""
+        client = await self.connect()
+        body = json.dumps(question(model, stream=stream)).encode()
+        head = (
+            "POST /v1/chat/completions HTTP/1.1", "host: gateway.test", f"authorization: Bearer {self.key}",
+            "content-type: application/json", f"content-length: {len(body)}", "connection: close", "", "",
+        )  # fmt: skip
+        await client.send("\r\n".join(head).encode() + body)
+        return client
+
+    def read(self, operation: Callable[[Any], T]) -> T:
+        return read_books(self.books, operation)
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return self.read(lambda tx: list(tx.execute(sql)))
+
+    async def command(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Run a command beside the gateway, to its end."""
+        command = [sys.executable, "-m", "ainf", *arguments, "--config", str(self.config)]
+        return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+
+    async def simulated(self) -> list[dict[str, Any]]:
+        """The simulator's entries."""
+        host, _, port = self.simulator.where.removeprefix("http://").removesuffix("/v1").rpartition(":")
+        client = RawClient(await trio.open_tcp_stream(host, int(port)))
+        await client.send(b"GET /sim/books HTTP/1.1\r\nhost: simulator\r\nconnection: close\r\n\r\n")
+        answer: Answer = await client.take()
+        entries: list[dict[str, Any]] = json.loads(answer.body)["entries"]
+        return entries
+
+
+@asynccontextmanager
+async def deployment(
+    folder: Path, *models: str, now: Callable[[], int], limits: str = "", server: str = "", cap_nusd: int | None = None
+) -> AsyncIterator[Deployment]:
+    """Deploy a gateway around a block; its processes end with the block."""
+    simulator = await Process.start(folder / "simulator.log", _base_url, "simulate")
+    text = config_text(simulator.where, models, limits=limits, server=server)
+    (folder / "ainf.toml").write_text(text)
+    key = admin.key_text("k0000000", b"k0000000" * 4)
+    here = Deployment(folder, simulator, key)
+
+    def found(tx: Any) -> None:
+        at = now()
+        admin.create_account(tx, account_id="acc_agents", name="agents", parent=None, at=at)
+        rights = admin.KeyRights()
+        admin.create_key(tx, key_id="k0000000", digest=admin.digest_of(key), account="agents", rights=rights, at=at)
+        if cap_nusd is not None:
+            subject = caps.subject_of(tx, account="agents")
+            caps.set_cap(tx, cap_id="cap_agents", subject=subject, limit_nusd=cap_nusd, at=at)
+
+    try:
+        await write_books(here.books, found, now=now)
+        await here.start()
+        yield here
+    finally:
+        if here.gateway is not None:
+            await here.gateway.stop()
+        await simulator.stop()
