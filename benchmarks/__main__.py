@@ -6,7 +6,7 @@ from pathlib import Path
 
 import benchmarks
 from benchmarks.profiling import profile
-from benchmarks.report import header, line, write_json
+from benchmarks.report import header, line, write_json, yardstick_ms
 from benchmarks.workloads import FULL, QUICK, WORKLOADS, Cost
 
 
@@ -19,16 +19,18 @@ def main() -> None:
         assert isinstance(workload, Cost)
         profile(workload, effort.repeats)
         return
-    began = time.monotonic()
+    began, yardsticks = time.monotonic(), [yardstick_ms()]
     rows = []
     print(header(), flush=True)
     for name in arguments.workloads or WORKLOADS:
         for row in WORKLOADS[name].rows(effort):
             rows.append(row)
             print(line(row), flush=True)
-    print(f"\nEvery request above is settled and audited once, and nothing is open. {time.monotonic() - began:.0f} s")
+    yardsticks.append(yardstick_ms())
+    print(f"\nEvery request above is settled and audited once, and nothing is open. {time.monotonic() - began:.0f} s.")
+    print(f"Yardstick of the machine: {yardsticks[0]:.1f} ms before, {yardsticks[1]:.1f} ms after.")
     if arguments.json:
-        write_json(arguments.json, rows)
+        write_json(arguments.json, rows, yardsticks)
 
 
 def _arguments() -> argparse.Namespace:

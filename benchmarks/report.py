@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -61,12 +62,27 @@ def _figure(value: float) -> str:
     return f"{value:9,.0f}" if abs(value) >= 100 else f"{value:9.2f}"
 
 
-def write_json(path: Path, rows: Iterable[Row]) -> None:
+def yardstick_ms() -> float:
+    """Return the CPU time of a fixed piece of Python (best of five): it tells a slow gateway from a slow machine."""
+    return 1e3 * min(_fixed_work_s() for _ in range(5))
+
+
+def _fixed_work_s() -> float:
+    began = time.process_time()
+    counts: dict[str, int] = {}
+    for number in range(100_000):
+        name = str(number % 1000)
+        counts[name] = counts.get(name, 0) + 1
+    return time.process_time() - began
+
+
+def write_json(path: Path, rows: Iterable[Row], yardsticks_ms: Sequence[float]) -> None:
     """Write the rows, and what they were measured on, for comparison with another day's."""
     document = {
         "python": platform.python_version(),
         "machine": platform.platform(),
         "cores": len(os.sched_getaffinity(0)),
+        "yardsticks_ms": yardsticks_ms,
         "rows": [{**attrs.asdict(row), "median": row.median, "ratio": row.ratio} for row in rows],
     }
     path.write_text(json.dumps(document, indent=1) + "\n")

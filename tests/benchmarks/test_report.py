@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.report import Row, header, line, median, quantile, write_json
+from benchmarks.report import Row, header, line, median, quantile, write_json, yardstick_ms
 
 
 @pytest.mark.parametrize(("values", "middle"), [([3.0], 3.0), ([9.0, 1.0, 2.0], 2.0), ([4.0, 1.0, 2.0, 9.0], 3.0)])
@@ -39,9 +39,15 @@ def test_a_line_stands_under_its_header():
 
 def test_the_figures_can_be_kept(tmp_path):
     """The JSON file holds every value, the median and the ratio, beside what it was measured on."""
-    write_json(tmp_path / "figures.json", [Row("A", "us", [2.0, 1.0, 3.0], 4.0)])
+    write_json(tmp_path / "figures.json", [Row("A", "us", [2.0, 1.0, 3.0], 4.0)], [5.0, 6.0])
     document = json.loads((tmp_path / "figures.json").read_text())
     assert document["cores"] >= 1
+    assert document["yardsticks_ms"] == [5.0, 6.0]
     assert document["rows"] == [
         {"name": "A", "unit": "us", "values": [2.0, 1.0, 3.0], "target": 4.0, "note": "", "median": 2.0, "ratio": 0.5}
     ]
+
+
+def test_the_yardstick_is_some_milliseconds_of_work():
+    """The fixed work takes long enough to be measured and short enough not to matter."""
+    assert 1 < yardstick_ms() < 1000
