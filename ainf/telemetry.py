@@ -4,9 +4,10 @@ Metrics carry no account, key or user text as a label: their number is bounded b
 object a line; nothing of a request's or answer's content and no secret is ever handed to them.
 """
 
+import contextlib
 import sys
-from collections.abc import Mapping
-from typing import Any, TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO, cast
 
 import attrs
 import structlog
@@ -48,7 +49,7 @@ class Telemetry:
 
     def __init__(self, log_to: TextIO | None = None) -> None:
         self.registry = CollectorRegistry()
-        self.log = _json_logger(log_to if log_to is not None else sys.stderr)
+        self.log = _json_logger(_LogFile(log_to if log_to is not None else sys.stderr, self._line_lost))
         labels = ("ending", "evidence", "protocol", "model", "provider", "stream")
         self._exchanges = self._counter("exchanges", "Exchanges that ended.", labels)
         self._tokens = self._counter("tokens", "Tokens settled.", ("kind", "model", "provider"))
@@ -62,6 +63,7 @@ class Telemetry:
         self._connection_errors = self._counter("connection_errors", "Client connections that broke.", ("error",))
         self._first_byte = self._histogram("first_byte_seconds", "Opening to the client's first content.", ("model",))
         self._duration = self._histogram("exchange_seconds", "Opening to settlement.", ("model",))
+        self._lost_lines = self._counter("lost_log_lines", "Log lines that could not be written: alarm.", ())
         self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
         self._children: dict[ExchangeLabels, _Children] = {}
 
@@ -70,6 +72,9 @@ class Telemetry:
 
     def _histogram(self, name: str, meaning: str, labels: tuple[str, ...]) -> Histogram:
         return Histogram(f"ainf_{name}", meaning, labels, registry=self.registry, buckets=_SECONDS)
+
+    def _line_lost(self) -> None:
+        self._lost_lines.inc()
 
     def exchange_started(self) -> None:
         """Count an exchange in."""
@@ -175,9 +180,27 @@ def _places(error: BaseException) -> list[str]:
     return places[-20:]
 
 
-def _json_logger(stream: TextIO) -> structlog.typing.FilteringBoundLogger:
+class _LogFile:
+    """A text file that never raises: a log that cannot be written must not end what it speaks of."""
+
+    def __init__(self, file: TextIO, on_lost: Callable[[], None]) -> None:
+        self._file = file
+        self._on_lost = on_lost
+
+    def write(self, text: str) -> None:
+        try:
+            self._file.write(text)
+        except (OSError, ValueError):  # a full disk, a pipe without a reader, a closed file
+            self._on_lost()
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._file.flush()
+
+
+def _json_logger(stream: _LogFile) -> structlog.typing.FilteringBoundLogger:
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(stream),
+        structlog.WriteLogger(cast("TextIO", stream)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

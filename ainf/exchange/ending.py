@@ -24,22 +24,30 @@ _MICROSECONDS = 1_000_000
 
 
 async def conclude(exchange: "Exchange") -> None:
-    """End an exchange whose arbiter has spoken. Cancellation does not interrupt it; its waits are bounded."""
+    """End an exchange whose arbiter has spoken. Cancellation does not interrupt it; its waits are bounded.
+
+    A defect on the way is logged and stops nothing: what is open is settled, and a client that cannot be told how it
+    ended is told nothing.
+    """
     verdict = exchange.arbiter.verdict
     assert verdict is not None
-    clocks = exchange.services.clocks
+    clocks, telemetry = exchange.services.clocks, exchange.services.telemetry
     settlement = None
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.close_s):
         await _let_go(exchange)
         end = _end(exchange, verdict)
-        settlement = await _settle(exchange, end)
+        end, settlement = await _settle(exchange, end)
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
-        await _speak(exchange, end, settlement)
-    exchange.services.telemetry.exchange_ended(_record(exchange, end, settlement))
+        try:
+            await _speak(exchange, end, settlement)
+        except Exception as defect:  # noqa: BLE001 - it is settled; what cannot be said is left unsaid
+            telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
+            exchange.speech.abort()
+    telemetry.exchange_ended(_record(exchange, end, settlement))
 
 
 async def _let_go(exchange: "Exchange") -> None:
-    """Give the provider's connection back, or meter what its socket still held when it was closed."""
+    """Give the provider's connection back, or meter what its socket still held when it was closed. Never waits."""
     attempt = exchange.attempt
     if attempt is None:
         return
@@ -54,6 +62,8 @@ async def _let_go(exchange: "Exchange") -> None:
             exchange.hold.received += attempt.pipe.receive(residue).output_bytes
         except UpstreamError:
             return  # it is closed already, and counted as far as it could be read
+        except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
+            exchange.services.telemetry.defect("residue", defect, inference_id=exchange.plan.inference_id)
 
 
 def _end(exchange: "Exchange", verdict: Verdict) -> End:
@@ -62,22 +72,33 @@ def _end(exchange: "Exchange", verdict: Verdict) -> End:
         return end_of(plan, verdict, exchange.attempt, hold, clamp_tokens=clamp)
     except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
         exchange.services.telemetry.defect("reckoning", defect, inference_id=plan.inference_id)
-        return blind_end(plan, verdict, hold, clamp_tokens=clamp)
+        return blind_end(plan, verdict, exchange.attempt, hold, clamp_tokens=clamp)
 
 
-async def _settle(exchange: "Exchange", end: End) -> Settlement | None:
-    """Make the settlement durable; None where the store did not take it in time: then recovery will."""
-    services = exchange.services
+async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | None]:
+    """Make the settlement durable; None where the store did not take it in time: then recovery will.
+
+    An end that the store cannot write (a defect) is settled blindly: the whole hold, evidence ``none``.
+    """
+    services, plan = exchange.services, exchange.plan
     while True:
         try:
-            return await services.store.close_inference(end.closing(services.wall_clock()))
+            return end, await services.store.close_inference(end.closing(services.wall_clock()))
         except GatewayError:
             await trio.sleep(_RETRY_S)
+        except Exception as defect:  # noqa: BLE001 - as above
+            services.telemetry.defect("settling", defect, inference_id=plan.inference_id)
+            if end.cost_nusd is None:
+                return end, None
+            verdict = end.outcome.verdict
+            end = blind_end(plan, verdict, exchange.attempt, exchange.hold, clamp_tokens=end.clamp_tokens)
 
 
 async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None) -> None:
     """Say how it ended, once; nothing to a client that is gone, and nothing at all before the settlement is durable."""
     speech, plan, outcome = exchange.speech, exchange.plan, end.outcome
+    if speech.finished:
+        return  # closed already: it could not be handed what came with the end
     if settlement is None or outcome.ending is Ending.CLIENT_DISCONNECTED:
         speech.abort()
         return

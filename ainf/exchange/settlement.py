@@ -140,8 +140,14 @@ def end_of(
     return End(plan, outcome, hold, attempt, reckoning.cost_nusd, reckoning.usage_rejected, clamp_tokens)
 
 
-def blind_end(plan: Plan, verdict: Verdict, hold: RunningHold, *, clamp_tokens: int | None) -> End:
-    """Return the end of an exchange whose cost cannot be computed: the whole hold, evidence ``none``."""
-    finish_reason = finish_reason_of(verdict, None, plan.finish_reasons)
+def blind_end(
+    plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, *, clamp_tokens: int | None
+) -> End:
+    """Return the end of an exchange whose cost cannot be computed: the whole hold, evidence ``none``.
+
+    The attempt has no line in the ledger then: what it says may be what could not be reckoned with.
+    """
+    answer = attempt.pipe.answer if attempt is not None else None
+    finish_reason = finish_reason_of(verdict, answer, plan.finish_reasons)
     outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
     return End(plan, outcome, hold, None, None, usage_rejected=False, clamp_tokens=clamp_tokens)

@@ -61,7 +61,12 @@ class ClockWatcher:
             await trio.sleep_until(max(self._next_due(), trio.current_time() + _LEAST_S))
 
     def _next_due(self) -> float:
-        return min(self._exchange_due(), self._silence_due(), self._beat_due())
+        due = self._exchange_due()
+        if self._limits.is_stream:
+            # What happens from now on, a first event or the head, makes nothing due sooner than this.
+            soonest = trio.current_time() + min(self._limits.silence_s, self._clocks.heartbeat_s)
+            due = min(due, self._silence_due(), self._beat_due(), soonest)
+        return due
 
     def _overdue(self, now: float) -> Verdict | None:
         if now >= self._exchange_due():

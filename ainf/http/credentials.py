@@ -48,7 +48,7 @@ def invalid_key() -> DownstreamError:
 class FailureLimit:
     """How many failed authentications an address may make in a minute before it is told to wait.
 
-    Counts in fixed minutes; keeps a bounded number of addresses (the count starts afresh when they are full).
+    Counts in fixed minutes, for a bounded number of addresses; those beyond it are not counted until the next minute.
     """
 
     def __init__(self, per_minute: int, monotonic: Callable[[], float]) -> None:

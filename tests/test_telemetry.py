@@ -1,0 +1,158 @@
+"""Metrics and the log: counted once, labelled from the configuration alone, and never a secret or a failure."""
+
+import json
+from io import StringIO
+
+import attrs
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ainf.telemetry import ExchangeRecord, Telemetry
+
+RECORD = ExchangeRecord(
+    inference_id="inf_1", account="agents", key_id="k1", protocol="chat_completions", path="/v1/chat/completions",
+    stream=True, model="m", provider="p", ending="completed", code=None, finish_reason="stop", evidence="reported",
+    input_tokens=10, output_tokens=20, held_nusd=900, settled_nusd=500, overrun_nusd=7, first_byte_s=0.3,
+    duration_s=2.0, notes={"clamp_tokens": 5},
+)  # fmt: skip
+
+
+def samples(telemetry: Telemetry) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    families = text_string_to_metric_families(telemetry.exposition().decode())
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def test_an_exchange_is_counted_once_with_all_its_numbers():
+    """One ended exchange: its counter, its tokens, its money, its times."""
+    telemetry = Telemetry(StringIO())
+    telemetry.exchange_started()
+    telemetry.exchange_started()
+    telemetry.exchange_ended(RECORD)
+    seen = samples(telemetry)
+    where = (("model", "m"), ("provider", "p"))
+    labels = (("ending", "completed"), ("evidence", "reported"), ("model", "m"), ("protocol", "chat_completions"),
+              ("provider", "p"), ("stream", "true"))  # fmt: skip
+    assert seen["ainf_exchanges_total", labels] == 1
+    assert seen["ainf_tokens_total", (("kind", "input"), *where)] == 10
+    assert seen["ainf_tokens_total", (("kind", "output"), *where)] == 20
+    assert seen["ainf_settled_nusd_total", where] == 500
+    assert seen["ainf_overrun_nusd_total", where] == 7
+    assert seen["ainf_first_byte_seconds_sum", (("model", "m"),)] == 0.3
+    assert seen["ainf_exchange_seconds_count", (("model", "m"),)] == 1
+    assert seen["ainf_running", ()] == 1
+    assert seen["ainf_unsettled_total", ()] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "metric"),
+    [
+        ({"settled_nusd": None}, "ainf_unsettled_total"),
+        ({"evidence": "none"}, "ainf_unevidenced_total"),
+    ],
+)
+def test_what_needs_a_look_has_an_alarm_of_its_own(changes, metric):
+    """A close that is not durable and a hold that was taken blindly are counted apart."""
+    telemetry = Telemetry(StringIO())
+    telemetry.exchange_ended(attrs.evolve(RECORD, **changes))
+    assert samples(telemetry)[metric, ()] == 1
+
+
+def test_providers_failures_are_counted_by_code():
+    """An upstream error counts for its provider and code; other endings do not."""
+    telemetry = Telemetry(StringIO())
+    telemetry.exchange_ended(attrs.evolve(RECORD, ending="upstream_error", code="upstream_timeout"))
+    telemetry.exchange_ended(attrs.evolve(RECORD, ending="shutdown", code="shutting_down"))
+    failures = {key: value for key, value in samples(telemetry).items() if key[0] == "ainf_upstream_errors_total"}
+    assert failures == {("ainf_upstream_errors_total", (("code", "upstream_timeout"), ("provider", "p"))): 1}
+
+
+def test_an_exchange_is_one_line_of_json():
+    """The log line of an exchange holds every field of its record."""
+    log = StringIO()
+    Telemetry(log).exchange_ended(RECORD)
+    (line,) = log.getvalue().splitlines()
+    said = json.loads(line)
+    assert said.items() >= attrs.asdict(RECORD).items()
+    assert said["event"] == "exchange"
+    assert said["level"] == "info"
+
+
+def test_text_of_a_client_cannot_forge_a_line():
+    """Line breaks, quotes and escapes in a value stay inside their JSON string."""
+    log = StringIO()
+    Telemetry(log).exchange_ended(attrs.evolve(RECORD, path='/x\n{"event":"exchange"}\x1b[31m\u2028'))
+    assert len(log.getvalue().rstrip("\n").split("\n")) == 1
+    assert json.loads(log.getvalue())["path"] == '/x\n{"event":"exchange"}\x1b[31m\u2028'
+    assert "\x1b" not in log.getvalue()
+
+
+def test_labels_hold_no_account_key_or_id():
+    """However many accounts and ids pass, the number of time series does not grow."""
+    telemetry = Telemetry(StringIO())
+    telemetry.exchange_ended(RECORD)
+    before = len(samples(telemetry))
+    for number in range(50):
+        telemetry.exchange_ended(
+            attrs.evolve(
+                RECORD, inference_id=f"inf_{number}", account=f"a{number}", key_id=f"k{number}", path=f"/{number}"
+            )
+        )
+    assert len(samples(telemetry)) == before
+    text = telemetry.exposition().decode()
+    assert "agents" not in text
+    assert '"inf_' not in text
+
+
+def raise_a_group() -> None:
+    try:
+        {}["sk-secret"]
+    except KeyError as inner:
+        raise ExceptionGroup("sk-secret", [inner]) from None
+
+
+def test_a_defect_is_logged_by_kind_and_place_never_by_text():
+    """What an exception says may be a secret; where it came from is what a developer needs."""
+    log = StringIO()
+    telemetry = Telemetry(log)
+    try:
+        raise_a_group()
+    except ExceptionGroup as error:
+        telemetry.defect("exchange", error, inference_id="inf_1")
+    said = json.loads(log.getvalue())
+    assert said["where"] == "exchange"
+    assert said["inference_id"] == "inf_1"
+    assert any(place.startswith("test_telemetry.py") and place.endswith(":raise_a_group") for place in said["at"])
+    assert "sk-secret" not in log.getvalue()
+
+
+def test_small_events_have_counters():
+    """Refusals, recovery and broken connections are counted; a connection's exception is named by its class."""
+    log = StringIO()
+    telemetry = Telemetry(log)
+    telemetry.rejected("invalid_json")
+    telemetry.recovered(3)
+    telemetry.connection_broke(ValueError("sk-secret"))
+    seen = samples(telemetry)
+    assert seen["ainf_rejections_total", (("code", "invalid_json"),)] == 1
+    assert seen["ainf_recovered_total", ()] == 3
+    assert seen["ainf_connection_errors_total", (("error", "ValueError"),)] == 1
+    assert "sk-secret" not in log.getvalue()
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError("no space"), BrokenPipeError(), ValueError("I/O operation on closed file")]
+)
+def test_a_log_that_cannot_be_written_ends_nothing(failure):
+    """A full disk or a pipe without a reader loses log lines, which are counted, and nothing else."""
+
+    class BrokenFile(StringIO):
+        def write(self, text: str) -> int:
+            raise failure
+
+        def flush(self) -> None:
+            raise failure
+
+    telemetry = Telemetry(BrokenFile())
+    telemetry.exchange_ended(RECORD)
+    telemetry.defect("here", ValueError())
+    assert samples(telemetry)["ainf_lost_log_lines_total", ()] == 2
