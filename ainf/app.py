@@ -61,6 +61,8 @@ class RunningGateway:
     store: Store
     stop: trio.Event
     """Set it to drain and end."""
+    patience: trio.CancelScope
+    """The time that running streams get while draining; cancel it to end them at once."""
 
     @property
     def url(self) -> str:
@@ -94,7 +96,7 @@ async def running_gateway(
         telemetry.log.info("recovered", count=len(recovered))
         gateway = build_gateway(config, telemetry, store)
         server = _build_server(config, gateway)
-        running = RunningGateway(config, gateway, server, store, trio.Event())
+        running = RunningGateway(config, gateway, server, store, trio.Event(), trio.CancelScope())
         async with trio.open_nursery() as background:
             background.start_soon(
                 keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
@@ -127,7 +129,8 @@ async def _drain_when_told(running: RunningGateway) -> None:
     gateway.draining = True
     server.stop_accepting()
     gateway.services.telemetry.log.info("draining", running=len(gateway.inflight), drain_s=limits.drain_s)
-    with trio.move_on_after(limits.drain_s):
+    running.patience.deadline = trio.current_time() + limits.drain_s
+    with running.patience:
         await gateway.inflight.wait_empty()
     gateway.inflight.shut_down()
     server.set_write_limit(_DRAINED_WRITE_S)
@@ -281,14 +284,24 @@ def _spare_collector() -> None:
 
 
 async def _serve(config: Config) -> None:
-    async with running_gateway(config, Telemetry()) as running:
-        _spare_collector()
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async for _ in signals:
-                break
+    # The receiver is there before anything listens and until all is done: no signal finds the process without it.
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            async with running_gateway(config, Telemetry()) as running:
+                _spare_collector()
+                nursery.start_soon(_obey, signals, running)
+                await running.stop.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _obey(signals: AsyncIterator[int], running: RunningGateway) -> None:
+    """Drain at the first signal; at the next, end what still runs at once."""
+    async for _ in signals:
+        if running.stop.is_set():
+            running.patience.cancel()
         running.stop.set()
 
 
 def serve(config: Config) -> None:
-    """Run a gateway until SIGTERM or SIGINT has drained it."""
+    """Run a gateway until SIGTERM or SIGINT has drained it; a second one ends what still runs at once."""
     trio.run(_serve, config)
