@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO, cast
 
 import attrs
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -137,6 +138,7 @@ class Telemetry:
 
     def defect(self, where: str, error: BaseException, **facts: str) -> None:
         """Log a bug: its kind and the places it passed, never its text, which may hold what must not be logged."""
+        error = _leaf(error)
         self.log.error("defect", where=where, error=type(error).__name__, at=_places(error), **facts)
 
     def exposition(self) -> bytes:
@@ -167,10 +169,15 @@ class _Children:
     duration: Histogram
 
 
-def _places(error: BaseException) -> list[str]:
-    """Return the file names and lines that an exception (or the first leaf of its group) passed, outermost first."""
+def _leaf(error: BaseException) -> BaseException:
+    """Return the first exception in a group of them, at whatever depth."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    return error
+
+
+def _places(error: BaseException) -> list[str]:
+    """Return the file names and lines that an exception passed, outermost first."""
     places = []
     trace = error.__traceback__
     while trace is not None:
@@ -198,13 +205,17 @@ class _LogFile:
             self._file.flush()
 
 
+def _json_text(event: Mapping[str, Any], **_: object) -> str:
+    return msgspec.json.encode(event, enc_hook=str).decode()
+
+
 def _json_logger(stream: _LogFile) -> structlog.typing.FilteringBoundLogger:
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(cast("TextIO", stream)),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.JSONRenderer(sort_keys=False),
+            structlog.processors.JSONRenderer(serializer=_json_text),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(20),
         context_class=dict,

@@ -1,6 +1,7 @@
 """What is asked of the gateway (design, section 14), and what is measured while it answers."""
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Final
@@ -14,6 +15,8 @@ from benchmarks.rig import HELD, SHORT, Rig, running_rig
 _PACED_S: Final = 200 * 0.020
 _LATE: Final = 1.1
 _IDLE_STREAMS: Final = 200
+_IDLE_S = 5.0
+"""Idle is what has been idle for a while: freed memory goes back with the progress tick."""
 _IDLE_BODY_BYTES: Final = 100_000
 _LOAD: Final = 0.7
 _MS: Final = 1e3
@@ -195,6 +198,7 @@ class Memory:
         """Return the KiB that each of ``count`` idle streams adds, and wait until all have left and are settled."""
         before, rss = rig.books(), rig.gateway.rss_kib
         with open_load(rig.gateway_address, request, count) as load, load.held_open(count):
+            time.sleep(_IDLE_S)
             rss = rig.gateway.rss_kib - rss
         rig.wait_settled(before, requests=count, ending="client_disconnected")
         return rss / count

@@ -123,6 +123,13 @@ class RunningHold:
         self.held_nusd = extended.held_nusd
         return extended.granted_nusd
 
+    def close(self) -> None:
+        """Note that the exchange has ended: nothing is asked for any more.
+
+        It also lets go of the exchange, which holds this hold: a cycle would wait for the garbage collector.
+        """
+        self._extend = _ended
+
     def metered(self, output_bytes: int) -> Usage:
         """Return the usage that we count for ``output_bytes`` of visible output."""
         return Usage(
@@ -132,3 +139,7 @@ class RunningHold:
     def metered_cost(self, output_bytes: int) -> int:
         """Return what that usage costs."""
         return cost(self._admission.terms.price, self.metered(output_bytes))
+
+
+async def _ended(want: int, least: int) -> Extended:
+    raise AssertionError(f"an ended exchange asks for {want} or {least}")

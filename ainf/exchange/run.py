@@ -6,7 +6,6 @@ then speak. Nothing here is a generator, and nothing that must happen lives anyw
 """
 
 import contextlib
-from collections.abc import Callable
 
 import trio
 
@@ -58,7 +57,7 @@ class Exchange:
         self._kept_bytes = 0
         self._durable: Progress | None = None
         self._watcher: ClockWatcher
-        self._spawn: Callable[[], None]
+        self._nursery: trio.Nursery
 
     def offer(self, verdict: Verdict) -> bool:
         """Offer an ending; return whether it won."""
@@ -90,7 +89,7 @@ class Exchange:
             self._begin(opened)
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    self._spawn = lambda: nursery.start_soon(self._extend_ahead)
+                    self._nursery = nursery
                     nursery.start_soon(self._watcher.run, nursery)
                     await self._pump()
                     nursery.cancel_scope.cancel()
@@ -100,6 +99,7 @@ class Exchange:
         finally:
             self.arbiter.offer(_SHUTDOWN)  # told no, unless the whole task was cancelled from outside
             await conclude(self)  # noqa: ASYNC102 - it shields itself, each part with a limit of its own
+            self.hold.close()
 
     def _opening(self) -> Opening:
         plan, terms = self.plan, self.plan.admission.terms
@@ -177,7 +177,7 @@ class Exchange:
             if reading.data or reading.is_content:
                 await self._deliver(attempt, reading)
             if hold.received >= hold.wants_more_at and self.arbiter.verdict is None:
-                self._spawn()
+                self._nursery.start_soon(self._extend_ahead)
         self.body_ended = True
         reading = pipe.receive_eof()
         hold.received += reading.output_bytes

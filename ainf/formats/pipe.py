@@ -146,7 +146,8 @@ class SniffingPipe:
         first = None if not data or data.isspace() else _first_byte(bytes(self._blank))
         if first is not None:
             self._choose(first)
-            return self._pipe.receive(bytes(self._blank))
+            begun, self._blank = bytes(self._blank), bytearray()
+            return self._pipe.receive(begun)
         if len(self._blank) > self._blank_limit:
             raise UpstreamError("upstream_protocol", "The provider's answer is blank beyond the gateway's limit.")
         return Reading(b"", 0, is_content=False, is_meaningful=False)

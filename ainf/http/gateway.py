@@ -43,6 +43,8 @@ class Gateway:
     new_request_id: Callable[[], str]
     running_limit: int
     draining: bool = False
+    body_bytes: int = 0
+    """Request bodies that were read, in all."""
 
     def check_open(self) -> None:
         """Refuse new inferences when the gateway is stopping or full.

@@ -47,6 +47,7 @@ class InferenceRoute:
             raise DownstreamError("unsupported_media_type", "Send the body as application/json.")
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
         parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body))
+        gateway.body_bytes += len(body)
         del body  # a long stream must not keep its request in memory
         gateway.check_open()  # again: the body may have been long in coming
         plan = gateway.plan(key, parsed, self._protocol, headers)
@@ -60,6 +61,8 @@ class InferenceRoute:
         except AinfError:
             seam.detach()
             raise
+        else:
+            seam.release()
         finally:
             gateway.inflight.remove(exchange)
 

@@ -59,6 +59,10 @@ class Seam:
         assert not self._spoken
         self._on_gone = None
 
+    def release(self) -> None:
+        """The exchange has ended: let go of it (a cycle would wait for the garbage collector), tell nobody."""
+        self._on_gone = _tell_nobody
+
     async def start(self, status: int, headers: Headers) -> None:
         """Give the head."""
         self._spoken = True
@@ -97,6 +101,10 @@ class Seam:
         """Pass Quart's answer on, unless the client was answered already."""
         if not self._spoken:
             await self._send(message)
+
+
+def _tell_nobody() -> None:
+    """The client may leave now."""
 
 
 def seam_middleware(app: AsgiApp) -> AsgiApp:

@@ -82,5 +82,11 @@ class OutcomeArbiter:
         if self.verdict is not None:
             return False
         self.verdict = verdict
-        self._on_first(verdict)
+        # Let go of it first: what it belongs to holds this arbiter, and a cycle would wait for the garbage collector.
+        on_first, self._on_first = self._on_first, _never_again
+        on_first(verdict)
         return True
+
+
+def _never_again(verdict: Verdict) -> None:
+    raise AssertionError(f"a second ending won: {verdict}")

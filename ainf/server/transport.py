@@ -20,6 +20,8 @@ _MAX_RECEIVE_BYTES: Final = 65536
 _LOOKS_PER_LIMIT: Final = 4
 _RESET: Final = struct.pack("ii", 1, 0)
 _NOT_SENT_LOW_WATER_BYTES: Final = 16384
+_SENDS_PER_TURN: Final = 8
+"""How often a sender whose client keeps up yields: a relay has just waited for what it sends."""
 
 
 class SocketTransport(trio.abc.Stream):
@@ -34,6 +36,7 @@ class SocketTransport(trio.abc.Stream):
         self._sock = sock
         self._write_s = limits.write_s
         self._taken_at = math.inf
+        self._sends = 0
         self._stall: trio.CancelScope | None = None
         sock.setblocking(False)  # noqa: FBT003 - the socket module has it so
         # The client may have gone already: then the first read says so.
@@ -46,16 +49,17 @@ class SocketTransport(trio.abc.Stream):
         return self._sock.fileno() == -1
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Hand all of ``data`` to the kernel, or break the connection. Yields, but is never cancelled half-way.
+        """Hand all of ``data`` to the kernel, or break the connection. Never cancelled half-way; yields now and then.
 
         Raises:
             trio.BrokenResourceError: the client has gone, or took no byte for ``write_s`` (it is then aborted).
             trio.ClosedResourceError: closed or aborted here.
         """
         sent = self._send(data)
+        self._sends += 1
         if sent < len(data):
             await self._send_rest(memoryview(data)[sent:])
-        else:
+        elif self._sends % _SENDS_PER_TURN == 0:
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def wait_send_all_might_not_block(self) -> None:
