@@ -83,6 +83,7 @@ class Deployment:
     key: str
     gateway: Process | None = None
     starts: int = 0
+    clients: list[RawClient] = attrs.field(factory=list)
 
     @property
     def config(self) -> Path:
@@ -93,13 +94,10 @@ class Deployment:
         return f"sqlite:{self.folder / 'ainf.db'}"
 
     async def start(self) -> None:
-        """Start the gateway, and wait until it is ready."""
+        """Start the gateway, and wait until it says that it listens."""
         self.starts += 1
         output = self.folder / f"gateway-{self.starts}.log"
         self.gateway = await Process.start(output, _listening, "serve", "--config", str(self.config))
-        client = await self.connect()
-        await client.send(b"GET /readyz HTTP/1.1\r\nhost: gateway.test\r\nconnection: close\r\n\r\n")
-        assert (await client.take()).status == 200
 
     async def kill(self) -> None:
         """End the gateway as a power cut would."""
@@ -111,10 +109,16 @@ class Deployment:
         assert self.gateway is not None
         return await self.gateway.end(signal.SIGTERM)
 
+    def interrupt(self) -> None:
+        """Tell the gateway to stop as Ctrl-C does, without waiting."""
+        assert self.gateway is not None
+        self.gateway.child.send_signal(signal.SIGINT)
+
     async def connect(self) -> RawClient:
         assert self.gateway is not None
         host, _, port = self.gateway.where.rpartition(":")
-        return RawClient(await trio.open_tcp_stream(host, int(port)))
+        self.clients.append(RawClient(await trio.open_tcp_stream(host, int(port))))
+        return self.clients[-1]
 
     async def ask(self, model: str, *, stream: bool = True) -> RawClient:
         """Connect and ask; the answer is read by the test."""
@@ -173,6 +177,8 @@ async def deployment(
         await here.start()
         yield here
     finally:
+        for client in here.clients:
+            await client.close()
         if here.gateway is not None:
             await here.gateway.stop()
         await simulator.stop()

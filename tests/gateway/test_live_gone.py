@@ -6,6 +6,7 @@ import trio
 from ainf.simulator import Simulator
 from tests.gateway.live import Live, live
 from tests.gateway.live_client import RawClient, eventually, frames_so_far
+from tests.gateway.world import question
 
 STALLED = "sim-stall-after-5"
 ENDLESS = "sim-endless-per-frame-200"
@@ -103,6 +104,27 @@ async def test_a_client_that_takes_no_byte_is_gone_after_the_write_limit_and_its
         assert entry.client_closed_at <= min(seen_at + AT_ONCE_S, settled_at + AT_ONCE_S)
 
 
+async def test_a_stuck_client_does_not_delay_the_end_at_the_provider(tmp_path):
+    """When a deadline passes while a write is stuck, the provider's connection is closed before the write is over."""
+    deadline_s, write_s = 0.5, 2.0
+    async with live(tmp_path, ENDLESS, limits=f"write_s = {write_s}", simulator=Simulator()) as here:
+        client = await here.connect()
+        deadline = f"x-ainf-deadline-ms: {int(1000 * deadline_s)}"
+        await client.send(here.request(question(ENDLESS, max_tokens=4096), headers=(deadline,)))
+        with trio.fail_after(10):
+            await here.wait_running(1)
+            clock = Clock(here)
+            await eventually(lambda: bool(clock.seen_at))
+            ((inference_id, seen_at),) = clock.seen_at.items()
+            entry = here.entry(inference_id)
+            await eventually(lambda: entry.client_closed_at is not None)
+            assert entry.client_closed_at - seen_at <= AT_ONCE_S
+            assert len(here.running.gateway.inflight) == 1, "the write is no longer stuck: this shows nothing"
+            await here.wait_settled(1)
+        (receipt,) = await here.receipts()
+        assert receipt["ending"] == "deadline_exceeded"
+
+
 async def test_a_client_that_reads_slowly_is_not_gone(tmp_path):
     """A client that takes a little now and then keeps its stream beyond the write limit."""
     write_s = 0.3
@@ -122,7 +144,7 @@ async def test_a_client_that_reads_slowly_is_not_gone(tmp_path):
 
 async def test_clients_that_leave_while_others_stream_touch_nothing_else(tmp_path):
     """Of forty streams every second client leaves: those are settled as gone, the others end by themselves."""
-    model = "sim-tokens-60-pace-5ms"
+    model = "sim-tokens-250-pace-5ms"
     async with live(tmp_path, model) as here:
         clients = [await here.start(model) for _ in range(40)]
         with trio.fail_after(20):
@@ -132,7 +154,7 @@ async def test_clients_that_leave_while_others_stream_touch_nothing_else(tmp_pat
                     await (leave_by_closing if number % 4 == 1 else leave_by_reset)(client)
             taken = [await client.take() for client in clients[::2]]
             await here.wait_settled(40)
-        assert all(one.whole and len(one.text) == 240 for one in taken)
+        assert all(one.whole and len(one.text) == 1000 for one in taken)
         endings = sorted(receipt["ending"] for receipt in await here.receipts())
         assert endings == ["client_disconnected"] * 20 + ["completed"] * 20
         with trio.fail_after(2):

@@ -16,7 +16,7 @@ from tests.gateway.process import Deployment, deployment
 STREAMS = 50
 MODEL = "sim-tokens-3000-pace-5ms"
 SHORT = "sim-tokens-40-pace-5ms"
-MOMENTS = 20 if os.environ.get("AINF_LAW") == "full" else 3
+MOMENTS = 20 if os.environ.get("AINF_LAW") == "full" else 2
 SEED = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 PROGRESS_S = 0.2
 LIMITS = f"progress_s = {PROGRESS_S}"
@@ -174,3 +174,32 @@ async def test_sigterm_ends_the_process_in_time(tmp_path, reads):
                     assert json.loads(frames[-2])["error"]["code"] == "shutting_down"
             asked = [entry["headers"]["x-client-request-id"] for entry in await here.simulated()]
             check_law(here.books, asked)
+
+
+async def test_a_signal_at_the_first_word_ends_the_process_in_good_order(tmp_path):
+    """SIGTERM as soon as the gateway says that it listens is obeyed like any other, again and again."""
+    with trio.fail_after(40):
+        async with deployment(tmp_path, SHORT, now=wall_clock) as here:
+            for _ in range(2):
+                assert await here.terminate() == 0
+                await here.start()
+            assert await here.terminate() == 0
+            lives = here.rows("SELECT ended_at IS NOT NULL FROM instances WHERE kind = 'gateway'")
+            assert lives == [(1,)] * 3
+
+
+async def test_a_second_signal_ends_what_still_runs_at_once(tmp_path):
+    """Ctrl-C, and again: streams that could have gone on for ``drain_s`` end with their frame now."""
+    with trio.fail_after(30):
+        async with deployment(tmp_path, MODEL, now=wall_clock, server="drain_s = 600") as here:
+            client = await here.ask(MODEL)
+            await client.read_until(b'content":"')
+            here.interrupt()
+            while b'"draining"' not in here.gateway.output.read_bytes():
+                await client.stream.receive_some(65536)
+            told_at = trio.current_time()
+            assert await here.terminate() == 0
+            assert trio.current_time() - told_at <= 5
+            await read_on(client)
+            assert here.rows("SELECT ending, error_code FROM settlements") == [("shutdown", "shutting_down")]
+            assert bytes(client.raw).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
