@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
-from ainf.store import admin, caps
+from ainf.store import admin
 from ainf.store.beside import read_books, write_books
 from tests.gateway.live import PROVIDER_KEY, config_text
 from tests.gateway.live_client import Answer, RawClient
@@ -154,11 +154,11 @@ class Deployment:
 
 @asynccontextmanager
 async def deployment(
-    folder: Path, *models: str, now: Callable[[], int], limits: str = "", server: str = "", cap_nusd: int | None = None
+    folder: Path, *models: str, now: Callable[[], int], more: str = "", limits: str = "", server: str = ""
 ) -> AsyncIterator[Deployment]:
     """Deploy a gateway around a block; its processes end with the block."""
     simulator = await Process.start(folder / "simulator.log", _base_url, "simulate")
-    text = config_text(simulator.where, models, limits=limits, server=server)
+    text = config_text(simulator.where, models, more=more, limits=limits, server=server)
     (folder / "ainf.toml").write_text(text)
     key = admin.key_text("k0000000", b"k0000000" * 4)
     here = Deployment(folder, simulator, key)
@@ -168,9 +168,6 @@ async def deployment(
         admin.create_account(tx, account_id="acc_agents", name="agents", parent=None, at=at)
         rights = admin.KeyRights()
         admin.create_key(tx, key_id="k0000000", digest=admin.digest_of(key), account="agents", rights=rights, at=at)
-        if cap_nusd is not None:
-            subject = caps.subject_of(tx, account="agents")
-            caps.set_cap(tx, cap_id="cap_agents", subject=subject, limit_nusd=cap_nusd, at=at)
 
     try:
         await write_books(here.books, found, now=now)

@@ -222,7 +222,7 @@ async def test_a_request_on_a_kept_connection_after_the_word_to_stop_is_told_to_
 
 
 async def test_a_drain_ends_in_time_though_a_client_takes_nothing(tmp_path):
-    """A client that reads nothing cannot hold the gateway beyond ``drain_s`` and five seconds."""
+    """A client that reads nothing gets two seconds more than ``drain_s``: it cannot hold the gateway up to five."""
     drain_s = 0.3
     with trio.fail_after(drain_s + 8):
         async with live(tmp_path, ENDLESS, server=f"drain_s = {drain_s}", simulator=Simulator()) as here:
@@ -235,5 +235,5 @@ async def test_a_drain_ends_in_time_though_a_client_takes_nothing(tmp_path):
                 await trio.sleep(0.01)
             took_s = trio.current_time() - told_at
             print(f"stalled client: drained in {took_s:.2f} s for drain_s = {drain_s}")
-            assert took_s <= drain_s + 5
+            assert took_s <= drain_s + 3
             assert [receipt["ending"] for receipt in await here.receipts()] == ["shutdown"]
