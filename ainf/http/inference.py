@@ -56,23 +56,27 @@ class InferenceRoute:
         exchange = Exchange(plan, gateway.services, seam)
         seam.attach(exchange.client_gone)
         gateway.inflight.add(exchange)
+        refusal = None
         try:
             await exchange.run()
-        except AinfError:
+        except AinfError as error:
             seam.detach()
-            raise
+            refusal = error
         else:
             seam.release()
         finally:
             gateway.inflight.remove(exchange)
+        if refusal is not None:
+            await self._refuse(seam, key, refusal, path, plan.money_refusal)
 
-    async def _refuse(self, seam: Seam, key: KeyRecord | None, error: AinfError, path: str) -> None:
+    async def _refuse(
+        self, seam: Seam, key: KeyRecord | None, error: AinfError, path: str, money_refusal: str = "402"
+    ) -> None:
         """Answer a request that was not admitted; where a known key made it, the audit trail is told."""
         services = self._gateway.services
         services.telemetry.rejected(error.code)
         if key is not None:
             services.store.note_rejection(Rejection(key.key_id, error.code, path, services.wall_clock()))
-        money_refusal = key.money_refusal if key is not None else "402"
         await seam.reply(
             error_reply(self._protocol, error, request_id=self._gateway.new_request_id(), money_refusal=money_refusal)
         )

@@ -187,7 +187,6 @@ CASES = [
     Case("sim-no-usage", None, None),
     Case("sim-tools", None, None),
     Case("sim-refusal", None, None),
-    Case("sim-stall-after-finish", None, ("deadline_exceeded", True)),
     Case("sim-error-400", ("upstream_rejected", False), ("upstream_rejected", False)),
     Case("sim-error-401", ("upstream_auth", False), ("upstream_auth", False)),
     Case("sim-error-402", ("upstream_auth", False), ("upstream_auth", False)),
