@@ -9,7 +9,7 @@ PYTEST := $(BIN)/python -m pytest
 NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
 SOURCES := ainf tests benchmarks
 
-.PHONY: demo test check law bench clean
+.PHONY: demo test tests check law bench clean
 
 $(BIN)/ainf: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ainf needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
@@ -31,7 +31,9 @@ check: $(VENV)/.dev          ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: check                  ## the checks, then every test; the long suites run a tenth, with a printed seed
+test: check tests            ## the checks, then every test; the long suites run a tenth, with a printed seed
+
+tests: $(VENV)/.dev
 	$(PYTEST)
 
 law: $(VENV)/.dev            ## the long suites, whole
