@@ -21,6 +21,7 @@ from ainf.formats.chat_wire import (
     DONE,
     ChunkView,
     HeadedView,
+    decode_loosely,
     decode_view,
     decode_views,
     finish_reason_of,
@@ -71,15 +72,26 @@ class ChatRelay:
     def receive_eof(self) -> Reading:
         """Take the clean end of the body. See ``Pipe.receive_eof``."""
         if self._held_cr:
-            reading = _joined(self._take(self._events.receive(b"\r")), self._take(self._events.receive_eof()))
+            reading = _joined(self._take(self._events.receive(b"\r")), self._take_unfinished())
         else:
-            reading = self._take(self._events.receive_eof())
+            reading = self._take_unfinished()
         if self.answer.raw_finish_reason is None and self.answer.error is None:
             error = truncated() if self._any else no_answer()
             if not reading.data:
                 raise error
             self.answer.error = error
         return reading
+
+    def _take_unfinished(self) -> Reading:
+        """Take the event that the end of the body left without its blank line.
+
+        One that was cut inside its JSON says nothing, and would keep the client's parser from the error behind it.
+        """
+        batch = self._events.receive_eof()
+        if any(payload != DONE and decode_loosely(payload) is None for payload in batch.payloads):
+            self.answer.opaque_frames += 1
+            return Reading(b"", 0, is_content=False, is_meaningful=False)
+        return self._take(batch)
 
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""

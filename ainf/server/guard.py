@@ -42,6 +42,7 @@ class ConnectionSettings:
     trusted_proxies: TrustedProxies
     error_answer: Callable[[str, AinfError], bytes]
     on_error: Callable[[BaseException], None]
+    on_refusal: Callable[[AinfError], None]
 
 
 class Phase(enum.Enum):

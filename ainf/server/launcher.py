@@ -37,6 +37,7 @@ class Server:
         tls: speak TLS, and nothing else, on all of them.
         trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
         error_answer: the JSON body for a refusal, in the protocol of the path.
+        on_refusal: told of every refusal that the application does not see; must not raise.
         on_connection_error: told of every unexpected exception, from a connection or the application; must not raise.
 
     Raises:
@@ -53,6 +54,7 @@ class Server:
         tls: TlsFiles | None,
         trusted_proxies: Sequence[str],
         error_answer: Callable[[str, AinfError], bytes],
+        on_refusal: Callable[[AinfError], None] = lambda _: None,
         on_connection_error: Callable[[BaseException], None],
     ) -> None:
         self._addresses = [_address(text) for text in bind]
@@ -64,10 +66,11 @@ class Server:
             tls=None if tls is None else server_context(tls),
             trusted_proxies=TrustedProxies(trusted_proxies),
             error_answer=error_answer,
+            on_refusal=on_refusal,
             on_error=on_connection_error,
         )
-        busy = GatewayError("overloaded", "Too many open connections.", retry_after_s=1)
-        self._busy_answer = b"" if tls else edge.refusal(busy, error_answer("", busy))
+        self._busy = GatewayError("overloaded", "Too many open connections.", retry_after_s=1)
+        self._busy_answer = b"" if tls else edge.refusal(self._busy, error_answer("", self._busy))
         self._listeners: list[socket.socket] = []
         self._connections: set[GuardedConnection] = set()
         self._per_peer: Counter[str] = Counter()
@@ -162,6 +165,7 @@ class Server:
         crowded = self._per_peer[peer] >= limits.connections_per_peer and peer not in self._settings.trusted_proxies
         transport = SocketTransport(sock, limits)
         if crowded or len(self._connections) >= limits.connections:
+            self._settings.on_refusal(self._busy)
             transport.refuse(self._busy_answer)
             return
         assert self._nursery is not None

@@ -130,6 +130,7 @@ class GuardedProtocol(H11Protocol):
     async def refuse(self, error: AinfError) -> None:
         """Answer with ``error`` if no answer has begun, tell the application that its client has gone, and finish."""
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            self._guard.settings.on_refusal(error)
             body = self._guard.settings.error_answer(self._path, error)
             await self.write(edge.refusal(error, body, self.config.response_headers("h11")))
         await self._close_stream()

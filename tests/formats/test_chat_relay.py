@@ -247,6 +247,15 @@ def test_unterminated_last_event_counts():
     assert pipe.close(COMPLETED, style()) == FINISH + DONE
 
 
+def test_an_event_cut_inside_its_json_is_dropped():
+    """At a clean end half a JSON document is not relayed: the client's parser could not read the error behind it."""
+    pipe = relay()
+    pipe.receive(text("a") + text("b")[:-20])
+    with pytest.raises(UpstreamError) as caught:
+        pipe.receive_eof()
+    assert (caught.value.code, pipe.answer.opaque_frames) == ("upstream_truncated", 1)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -209,6 +209,7 @@ class Bench:
         self.server = server
         self.app = app
         self.errors = errors
+        self.refusals: list[str] = []
         self.returned = trio.Event()
         self._tls = tls
         self._wires: list[Wire] = []
@@ -271,6 +272,7 @@ async def serve(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
     ) -> Bench:
         app = Habits() if app is None else app
         errors: list[BaseException] = []
+        refusals: list[str] = []
         server = Server(
             app,
             bind=["127.0.0.1:0"],
@@ -278,9 +280,11 @@ async def serve(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
             tls=tls,
             trusted_proxies=trusted,
             error_answer=error_answer,
+            on_refusal=lambda error: refusals.append(error.code),
             on_connection_error=errors.append,
         )
         benches.append(bench := Bench(server, app, errors, trust))
+        bench.refusals = refusals
         await nursery.start(lambda task_status: bench.run(task_status=task_status))
         return bench
 

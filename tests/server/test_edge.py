@@ -148,3 +148,10 @@ def test_refusal_is_a_whole_response():
         b"date": b"now",
     }
     assert edge.refusal(DownstreamError("bad_request", "No."), b"").count(b"x-should-retry: false") == 1
+
+
+async def test_a_refusal_is_told(serve):
+    """What the server refuses by itself is told, so that the metrics count it too."""
+    bench = await serve()
+    assert (await bench.ask("//odd")).status == 404
+    assert bench.refusals == ["not_found"]

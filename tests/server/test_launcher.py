@@ -91,6 +91,7 @@ async def test_cap_per_peer(serve):
     answer = await third.answer()
     assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "1")
     assert await third.until_closed() == b""
+    assert bench.refusals == ["overloaded"]
     await first.close()
     await trio.sleep(0.05)
     assert (await bench.ask("/hello")).status == 200
