@@ -1,0 +1,112 @@
+"""Who may ask what, and the most that it can cost."""
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ainf.admission import KeyRights, ModelTerms, admit, check_rights, unknown_model
+from ainf.inference.errors import DownstreamError
+from ainf.inference.request import InferenceRequest
+from ainf.inference.usage import Usage
+from ainf.metering import MeterRatios
+from ainf.pricing import cost, parse_price
+
+TERMS = ModelTerms(
+    name="m", provider="p", upstream_model="up", max_output_tokens=4096, min_output_tokens=16,
+    price=parse_price({"input": "1", "cached_input": "0.5", "output": "2", "request": "0.001"}),
+    ratios=MeterRatios(mean=4000, low=2000, image_tokens=1600), slice_tokens=1024,
+)  # fmt: skip
+REQUEST = InferenceRequest(
+    protocol="chat_completions", path="/v1/chat/completions", model="m", stream=True, include_usage=False,
+    max_output_tokens=None, input_bytes=1000, image_count=0, has_tools=False, fields={},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("request_changes", "terms_changes", "first", "worst"),
+    [
+        ({}, {}, 1024, 4096),
+        ({"max_output_tokens": 100}, {}, 100, 100),
+        ({"max_output_tokens": 3000}, {}, 1024, 3000),
+        ({"max_output_tokens": 1 << 30}, {}, 1024, 4096),
+        ({"stream": False}, {}, 4096, 4096),
+        ({"stream": False, "max_output_tokens": 7}, {}, 7, 7),
+        ({}, {"hidden_reasoning": True}, 4096, 4096),
+        ({}, {"slice_tokens": 9999}, 4096, 4096),
+    ],
+)
+def test_what_is_held_of_the_output(request_changes, terms_changes, first, worst):
+    """A visible stream is held in slices; a whole answer and hidden reasoning for all they may produce."""
+    admission = admit(attrs.evolve(REQUEST, **request_changes), attrs.evolve(TERMS, **terms_changes))
+    assert (admission.ask.first_tokens, admission.ask.worst_tokens) == (first, worst)
+    assert admission.own_limit_tokens == worst
+    assert admission.ask.output_rate == TERMS.price.dearest_output
+    assert admission.ask.min_tokens == 16
+
+
+@given(st.integers(0, 1 << 24), st.integers(0, 50), st.integers(0, 100))
+def test_the_hold_pays_for_any_input_within_its_bound(size, images, cached_percent):
+    """However much of the input was cached, its cost is inside what is held for it, with the request's fee."""
+    admission = admit(attrs.evolve(REQUEST, input_bytes=size, image_count=images), TERMS)
+    tokens = admission.input_tokens_bound
+    usage = Usage(input_tokens=tokens, cached_input_tokens=tokens * cached_percent // 100)
+    assert cost(TERMS.price, usage) <= admission.ask.base_nusd
+    assert admission.input_tokens_estimate <= tokens
+
+
+def test_a_cache_that_is_dearer_is_what_is_held():
+    """The dearest part of the input counts, whichever it is."""
+    price = parse_price({"input": "1", "cached_input": "3", "output": "2"})
+    admission = admit(REQUEST, attrs.evolve(TERMS, price=price))
+    assert admission.ask.base_nusd == 500 * 3_000
+
+
+@pytest.mark.parametrize(
+    ("request_changes", "terms_changes", "code", "param"),
+    [
+        ({"has_tools": True}, {"tools": False}, "tools_not_supported", "tools"),
+        ({"stream": True}, {"streams": False}, "streaming_not_supported", "stream"),
+    ],
+)
+def test_what_a_model_cannot_do_is_refused_by_name(request_changes, terms_changes, code, param):
+    """The refusal names the model and the field."""
+    with pytest.raises(DownstreamError) as refused:
+        admit(attrs.evolve(REQUEST, **request_changes), attrs.evolve(TERMS, **terms_changes))
+    assert (refused.value.code, refused.value.param) == (code, param)
+    assert "'m'" in refused.value.message
+
+
+def test_what_a_model_can_do_is_not_refused():
+    """Neither flag stands in the way of the other."""
+    admit(attrs.evolve(REQUEST, has_tools=True), TERMS)
+    admit(attrs.evolve(REQUEST, stream=False), attrs.evolve(TERMS, streams=False))
+
+
+@pytest.mark.parametrize(
+    ("rights", "param"),
+    [
+        (KeyRights(None, None), "allowed"),
+        (KeyRights(("m",), ("/v1/inference",)), "allowed"),
+        (KeyRights(("other",), None), "model"),
+        (KeyRights((), None), "model"),
+        (KeyRights(None, ("/v1/messages",)), None),
+        (KeyRights(("other",), ("/v1/messages",)), None),
+    ],
+)
+def test_rights(rights, param):
+    """None is all, a list is only those, an empty list is nothing."""
+    if param == "allowed":
+        check_rights(rights, "/v1/inference", "m")
+        return
+    with pytest.raises(DownstreamError) as refused:
+        check_rights(rights, "/v1/inference", "m")
+    assert (refused.value.code, refused.value.param) == ("not_permitted", param)
+
+
+def test_an_unknown_name_is_shown_cut():
+    """64 characters of it, escaped."""
+    error = unknown_model("x\n" * 100)
+    assert error.code == "model_not_found"
+    assert "\n" not in error.message
+    assert len(error.message) < 200
