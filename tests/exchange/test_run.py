@@ -193,6 +193,7 @@ def _holds(found: object, marker: str) -> bool:
 async def test_an_ending_that_comes_before_the_opening_dials_nothing(source, tmp_path, autojump_clock):
     """What ends an exchange while it is being opened is settled at zero, and no provider hears of it."""
     async with world(tmp_path, "sim") as here:
+        await here.ask()  # leaves a connection on which a request could be written without waiting
         client = here.client(question("sim"))
         opened = here.store.open_inference
 
@@ -209,9 +210,10 @@ async def test_an_ending_that_comes_before_the_opening_dials_nothing(source, tmp
 
         here.store.open_inference = open_inference
         await here.run(client)
-        assert here.wires == []
-        assert await here.rows("SELECT settled_nusd, overrun_nusd FROM settlements") == [(0, 0)]
-        await check_ledger(here, admitted=1)
+        assert len(here.simulator.books.entries) == 1
+        settled = await here.rows("SELECT settled_nusd, overrun_nusd FROM settlements ORDER BY inference_id")
+        assert settled[1] == (0, 0)
+        await check_ledger(here, admitted=2)
         if source != "client":
             assert client.status == 503
             assert client.headers["x-should-retry"] == ("true" if source == "shutdown" else "false")
@@ -313,3 +315,63 @@ async def test_comments_behind_the_end_do_not_prolong_it(tmp_path, autojump_cloc
         client = await here.ask()
         assert 2 <= trio.current_time() - began < 3
         assert await check_transcript(here, client) == "completed"
+
+
+async def test_a_cancellation_right_behind_the_opening_is_settled(tmp_path, autojump_clock):
+    """Between the opening and the care for it there is no place at which a cancellation could come in."""
+    async with world(tmp_path, "sim") as here:
+        client = here.client(question("sim"))
+        opened = here.store.open_inference
+        scope = trio.CancelScope()
+
+        async def open_inference(opening):
+            done = await opened(opening)
+            scope.cancel()
+            return done
+
+        here.store.open_inference = open_inference
+        with scope:
+            await here.run(client)
+        assert scope.cancelled_caught or client.ended
+        with trio.CancelScope(shield=True):
+            assert await check_transcript(here, client) == "shutdown"
+            await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize("offer", ["client_gone", "shut_down"])
+async def test_the_first_offer_closes_the_providers_socket_before_it_returns(offer, tmp_path, autojump_clock):
+    """Not a step later, and also while the pump is stuck in a write to a client that takes nothing."""
+    async with world(tmp_path, "sim-tokens-400-pace-20ms") as here:
+        client = here.client(question("sim-tokens-400-pace-20ms"))
+        client.on_write = lambda writes: client.stall() if writes == 3 else None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, client)
+            await trio.sleep(1)
+            (exchange,) = here.gateway.inflight
+            assert exchange.speech.is_writing
+            assert not here.wires[0].stream._closed
+            if offer == "client_gone":
+                exchange.client_gone()
+            else:
+                here.gateway.inflight.shut_down()
+            assert here.wires[0].stream._closed
+            client.leave()
+        await check_ledger(here, admitted=1)
+
+
+async def test_the_last_words_are_said_under_cancellation(tmp_path, autojump_clock):
+    """A handler that is cancelled still gives the terminal frame, also where the way to the client has a checkpoint."""
+    async with world(tmp_path, "sim-tokens-400-pace-20ms") as here:
+        client = here.client(question("sim-tokens-400-pace-20ms"))
+        send = client.send
+
+        async def send_with_a_step(message):
+            await trio.lowlevel.checkpoint()
+            await send(message)
+
+        scope = trio.CancelScope()
+        client.on_write = lambda writes: scope.cancel() if writes == 3 else None
+        with scope:
+            await here.app(client.scope, client.receive, send_with_a_step)
+        with trio.CancelScope(shield=True):
+            assert await check_transcript(here, client) == "shutdown"

@@ -1,0 +1,150 @@
+"""The clocks of one exchange."""
+
+import attrs
+import pytest
+import trio
+
+from ainf.exchange.plan import Clocks
+from ainf.exchange.speech import Speech
+from ainf.exchange.watch import ClockWatcher, Limits
+from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
+from ainf.sse import HEARTBEAT
+from tests.exchange.test_speech import HEAD, Wire
+
+CLOCKS = Clocks(early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, speak_s=25, prelude_bytes=1000)
+LIMITS = Limits(exchange_s=100, first_byte_s=30, silence_s=20, is_stream=True)
+
+
+@attrs.define
+class Watched:
+    arbiter: OutcomeArbiter
+    speech: Speech
+    wire: Wire
+    watcher: ClockWatcher
+    began: float
+
+    @property
+    def now(self) -> float:
+        return trio.current_time() - self.began
+
+    async def until_the_end(self, nursery: trio.Nursery) -> float:
+        await self.watcher.run(nursery)
+        return self.now
+
+
+def watched(limits: Limits = LIMITS, clocks: Clocks = CLOCKS, *, takes_s: float = 0.0) -> Watched:
+    wire = Wire(takes_s)
+    arbiter, speech = OutcomeArbiter(lambda _: None), Speech(wire)
+    return Watched(arbiter, speech, wire, ClockWatcher(arbiter, speech, limits, clocks, HEAD), trio.current_time())
+
+
+@pytest.mark.parametrize(
+    ("limits", "touched_at", "ended_at", "code"),
+    [
+        (LIMITS, [], 30, "upstream_timeout"),
+        (LIMITS, [3], 23, "upstream_timeout"),
+        (LIMITS, [3, 13, 29], 49, "upstream_timeout"),
+        (LIMITS, list(range(1, 100, 10)), 100, "deadline_exceeded"),
+        (attrs.evolve(LIMITS, exchange_s=5), [], 5, "deadline_exceeded"),
+        (attrs.evolve(LIMITS, silence_s=1), [0.5], 1.5, "upstream_timeout"),
+        (attrs.evolve(LIMITS, first_byte_s=2), [], 2, "upstream_timeout"),
+        (attrs.evolve(LIMITS, is_stream=False), [], 100, "deadline_exceeded"),
+        (attrs.evolve(LIMITS, is_stream=False), [3], 100, "deadline_exceeded"),
+    ],
+)
+async def test_when_it_ends(limits, touched_at, ended_at, code, autojump_clock):
+    """Each clock ends the exchange on time, whichever is the shortest and whatever came before."""
+    here = watched(limits)
+
+    async def touch() -> None:
+        for at in touched_at:
+            await trio.sleep_until(here.began + at)
+            here.watcher.touch()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(touch)
+        assert await here.until_the_end(nursery) == pytest.approx(ended_at, abs=0.05)
+        nursery.cancel_scope.cancel()
+    verdict = here.arbiter.verdict
+    assert verdict is not None
+    assert verdict.code == code
+    assert verdict.ending is (Ending.UPSTREAM_ERROR if code == "upstream_timeout" else Ending.DEADLINE_EXCEEDED)
+
+
+async def test_an_early_head_then_beats(autojump_clock):
+    """Before any content: the head after ``early_head_s``, a beat every ``heartbeat_s``."""
+    here = watched(attrs.evolve(LIMITS, first_byte_s=50))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.watcher.run, nursery)
+        await trio.sleep(9.9)
+        assert here.wire.said == []
+        await trio.sleep(0.2)
+        assert here.wire.said == [200, HEARTBEAT]
+        await trio.sleep(30)
+        assert here.wire.said == [200, *[HEARTBEAT] * 3]
+        nursery.cancel_scope.cancel()
+
+
+async def test_beats_only_in_silence(autojump_clock):
+    """Whatever the pump says puts the next beat off."""
+    here = watched()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.watcher.run, nursery)
+        await here.speech.start(200, HEAD)
+        for _ in range(6):
+            here.watcher.touch()
+            await here.speech.write(b"a")
+            await trio.sleep(14)
+        assert HEARTBEAT not in here.wire.said
+        await trio.sleep(2)
+        assert here.wire.said[-1] == HEARTBEAT
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_beat_that_is_stuck_holds_no_clock_up(autojump_clock):
+    """Limits hold while a client takes its time over a heartbeat."""
+    here = watched(attrs.evolve(LIMITS, exchange_s=16, first_byte_s=90), takes_s=60)
+    async with trio.open_nursery() as nursery:
+        assert await here.until_the_end(nursery) == pytest.approx(16, abs=0.05)
+
+
+async def test_the_clients_time_is_no_silence(autojump_clock):
+    """While the pump is held up by the client, and for as long, the provider's clock stands."""
+    here = watched(attrs.evolve(LIMITS, exchange_s=500), takes_s=40)
+    async with trio.open_nursery() as nursery:
+
+        async def pump() -> None:
+            here.watcher.touch()
+            await here.speech.write(b"a")
+
+        nursery.start_soon(pump)
+        assert await here.until_the_end(nursery) == pytest.approx(60, abs=0.05)
+
+
+async def test_it_stops_when_something_else_has_ended_it(autojump_clock):
+    """After a verdict it neither beats nor offers."""
+    here = watched()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(here.watcher.run, nursery)
+        await trio.sleep(5)
+        here.arbiter.offer(Verdict(Ending.COMPLETED))
+        await trio.sleep(200)
+    assert here.wire.said == []
+
+
+async def test_it_wakes_rarely(autojump_clock):
+    """A thousand idle streams must cost nothing: it wakes for what is due, not to look."""
+    here = watched(attrs.evolve(LIMITS, exchange_s=1000, first_byte_s=1000), takes_s=300)
+    wakes = 0
+    overdue = here.watcher._overdue
+
+    def counted(now: float) -> Verdict | None:
+        nonlocal wakes
+        wakes += 1
+        return overdue(now)
+
+    here.watcher._overdue = counted  # type: ignore[method-assign]
+    async with trio.open_nursery() as nursery:
+        await here.until_the_end(nursery)
+        nursery.cancel_scope.cancel()
+    assert wakes <= 2 * 1000 / CLOCKS.heartbeat_s
