@@ -375,3 +375,21 @@ async def test_the_last_words_are_said_under_cancellation(tmp_path, autojump_clo
             await here.app(client.scope, client.receive, send_with_a_step)
         with trio.CancelScope(shield=True):
             assert await check_transcript(here, client) == "shutdown"
+
+
+async def test_what_stood_in_the_socket_at_the_end_is_metered(tmp_path, autojump_clock):
+    """A provider bills what it sent, so what was not read when a client left is counted, and said to be undelivered."""
+    async with world(tmp_path, "sim") as here:
+        here.simulator.set_script(
+            script(chunk(delta("abcd")), Wait(1), chunk(delta("efgh")), Wait(1), chunk(delta("ijklmnop")), Stall())
+        )
+        client = here.client(question("sim"))
+        client.on_write = lambda writes: client.stall() if writes == 1 else None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, client)
+            await trio.sleep(3)  # the second is being written, the third stands in the socket
+            client.leave()
+        receipt = await here.receipt(client.inference_id)
+        assert receipt["ending"] == "client_disconnected"
+        assert receipt["usage"]["output_tokens"] == 4
+        assert receipt["notes"]["undelivered_bytes"] == 8

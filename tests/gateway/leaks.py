@@ -21,4 +21,4 @@ def check_no_leak(here: World, *clients: Client) -> None:
         assert "sk-canary" not in text
         assert "sk-provider" not in text
         assert here.key not in text
-    assert '"event": "defect"' not in here.log.getvalue()
+    assert '"defect"' not in here.log.getvalue()

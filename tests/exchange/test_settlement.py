@@ -1,0 +1,152 @@
+"""From an ending to its numbers: a table."""
+
+import attrs
+import pytest
+
+from ainf.admission import Admission
+from ainf.exchange.attempt import Attempt
+from ainf.exchange.hold import RunningHold
+from ainf.exchange.plan import Plan
+from ainf.exchange.settlement import NOTHING, blind_end, end_of, finish_reason_of, reckon
+from ainf.formats.base import Answer
+from ainf.inference.outcome import Ending, Evidence, Verdict
+from ainf.inference.usage import Usage
+from tests.exchange.test_hold import RATE, admission
+
+IN = 1_000
+ESTIMATE = 10  # tokens of input, by our count
+GOOD = Usage(input_tokens=7, output_tokens=3)
+
+
+@attrs.define
+class FakePlan:
+    admission: Admission
+    finish_reasons: str = "extended"
+    inference_id: str = "inf_1"
+
+
+@attrs.define
+class FakePipe:
+    answer: Answer
+
+
+@attrs.define
+class FakeAttempt:
+    pipe: FakePipe
+    has_head: bool = True
+
+
+def plan(finish_reasons: str = "extended") -> Plan:
+    return FakePlan(admission(), finish_reasons)  # type: ignore[return-value]
+
+
+def attempt(
+    *, head: bool = True, finish: str | None = None, usage: Usage | None = None, raw: str | None = None
+) -> Attempt:
+    answer = Answer(raw_finish_reason=finish, usage=usage, raw_usage=raw or ("{}" if usage else None))
+    return FakeAttempt(FakePipe(answer), head)  # type: ignore[return-value]
+
+
+async def grow(want: int, least: int) -> None:
+    raise AssertionError
+
+
+def hold(*, received: int = 0, delivered: int | None = None, tokens: int = 8) -> RunningHold:
+    terms = admission()
+    running = RunningHold(terms, terms.ask.base_nusd + tokens * RATE, None, grow)  # type: ignore[arg-type]
+    running.received = received
+    running.delivered = received if delivered is None else delivered
+    return running
+
+
+COMPLETED, GONE = Verdict(Ending.COMPLETED), Verdict(Ending.CLIENT_DISCONNECTED)
+CUT, FAILED = Verdict(Ending.SPEND_CAP_EXCEEDED), Verdict(Ending.UPSTREAM_ERROR, "upstream_error")
+METERED = Usage(input_tokens=ESTIMATE, output_tokens=2)
+
+TABLE = [
+    # verdict, attempt, received bytes -> usage, evidence, cost, rejected
+    (GONE, None, 0, NOTHING, Evidence.METERED, 0, False),
+    (FAILED, attempt(head=False), 0, NOTHING, Evidence.METERED, 0, False),
+    (FAILED, attempt(head=False, usage=GOOD, finish="stop"), 8, NOTHING, Evidence.METERED, 0, False),
+    (FAILED, attempt(), 0, Usage(input_tokens=ESTIMATE), Evidence.METERED, ESTIMATE * IN, False),
+    (FAILED, attempt(), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
+    (GONE, attempt(), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
+    (COMPLETED, attempt(finish="stop", usage=GOOD), 8, GOOD, Evidence.REPORTED, 7 * IN + 3 * RATE, False),
+    (GONE, attempt(finish="stop", usage=GOOD), 8, GOOD, Evidence.REPORTED, 7 * IN + 3 * RATE, False),
+    (COMPLETED, attempt(finish="stop"), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
+    # usage in mid-stream is no final bill, but its input count is known
+    (GONE, attempt(usage=GOOD), 8, Usage(input_tokens=7, output_tokens=2), Evidence.METERED, 7 * IN + 2 * RATE, False),
+    # usage that cannot be true
+    (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=7)), 8, METERED, Evidence.METERED,
+     ESTIMATE * IN + 2 * RATE, True),
+    (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=7, output_tokens=10**6)), 8, METERED, Evidence.METERED,
+     ESTIMATE * IN + 2 * RATE, True),
+    (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=10**6, output_tokens=3)), 8, METERED, Evidence.METERED,
+     ESTIMATE * IN + 2 * RATE, True),
+    (COMPLETED, attempt(finish="stop", raw='"x"'), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, True),
+    # cut for money: what came beyond the hold is not charged
+    (CUT, attempt(), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
+    (CUT, attempt(), 400, Usage(input_tokens=ESTIMATE, output_tokens=8), Evidence.METERED, ESTIMATE * IN + 8 * RATE,
+     False),
+    (CUT, attempt(finish="length", usage=GOOD), 8, GOOD, Evidence.REPORTED, 7 * IN + 3 * RATE, False),
+    # anything else is charged for what came, within the hold or not
+    (FAILED, attempt(), 400, Usage(input_tokens=ESTIMATE, output_tokens=100), Evidence.METERED,
+     ESTIMATE * IN + 100 * RATE, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", range(len(TABLE)))
+def test_reckoning(row):
+    """Each ending with each state of the answer has one usage, one evidence, one cost."""
+    verdict, tried, received, usage, evidence, amount, rejected = TABLE[row]
+    reckoning = reckon(plan(), verdict, tried, hold(received=received))
+    assert (reckoning.usage, reckoning.evidence, reckoning.cost_nusd) == (usage, evidence, amount)
+    assert reckoning.usage_rejected is rejected
+
+
+@pytest.mark.parametrize(
+    ("ending", "style", "reason"),
+    [
+        (Ending.COMPLETED, "extended", "odd"),
+        (Ending.SPEND_CAP_EXCEEDED, "extended", "spend_cap_exceeded"),
+        (Ending.SPEND_CAP_EXCEEDED, "loud", "spend_cap_exceeded"),
+        (Ending.SPEND_CAP_EXCEEDED, "strict", "length"),
+        (Ending.CLIENT_DISCONNECTED, "extended", None),
+        *[
+            (ending, "extended", "error")
+            for ending in (Ending.UPSTREAM_ERROR, Ending.DEADLINE_EXCEEDED, Ending.SHUTDOWN, Ending.TERMINATED,
+                           Ending.INTERNAL_ERROR)
+        ],
+    ],
+)  # fmt: skip
+def test_what_the_client_is_told(ending, style, reason):
+    """The provider's reason only where the provider ended; a failure never reads as a stop."""
+    assert finish_reason_of(Verdict(ending), Answer(raw_finish_reason="odd"), style) == reason
+
+
+def test_without_an_answer_there_is_no_reason():
+    """Nothing is invented."""
+    assert finish_reason_of(COMPLETED, None, "extended") is None
+
+
+def test_notes_say_what_an_auditor_should_know():
+    """Rejected usage, a clamp, bytes that were not handed over, frames that could not be read."""
+    odd = attempt(raw="5")
+    odd.pipe.answer.opaque_frames = 2
+    end = end_of(plan(), FAILED, odd, hold(received=9, delivered=4), clamp_tokens=5)
+    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "undelivered_bytes": 5, "opaque_frames": 2}
+    plain = end_of(
+        plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), clamp_tokens=None
+    )
+    assert plain.notes() == {}, "a whole answer is handed over with its end"
+
+
+def test_a_blind_end_takes_the_whole_hold():
+    """Cost unknown, evidence none, no attempt; the client is still told the provider's reason."""
+    end = blind_end(plan(), COMPLETED, attempt(finish="stop"), hold(), clamp_tokens=None)
+    closing = end.closing(5)
+    assert closing.cost_nusd is None
+    assert closing.evidence is Evidence.NONE
+    assert closing.finish_reason == "stop"
+    assert closing.attempts == ()
+    assert end.outcome.billed_nusd == hold().held_nusd
