@@ -46,9 +46,11 @@ class Attempt:
             raise self._refusal(head.status, dict(head.headers), body)
 
     def notice_late_head(self) -> None:
-        """Take a head that stood in the socket when the call was aborted: the provider had taken the request on."""
-        if self.status is None and self.call.head is not None:
-            self._notice_head(self.call.head)
+        """Take a head that was refused, or stood in the socket at an abort: the provider had taken the request on."""
+        if self.status is None:
+            if self.call.head is not None:
+                self._notice_head(self.call.head)
+            self.status = self.call.status
 
     def _notice_head(self, head: UpstreamHead) -> None:
         self.status = head.status

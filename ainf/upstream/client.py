@@ -76,6 +76,7 @@ class UpstreamCall:
 
     Attributes:
         head: the answer's head, once it is read; also one that ``abort`` found in the socket.
+        status: after an end: the answer's status, also where its head was refused; None where none had come.
         connected: whether a connection was had: before that the provider cannot have got any byte.
         reused: whether the connection had served a call before.
         redials: how often (0 or 1) a reused connection turned out to be closed already and was replaced.
@@ -83,7 +84,7 @@ class UpstreamCall:
 
     __slots__ = (
         "_aborted", "_client", "_connection", "_deadline", "_lane", "_placed", "_request_body", "_request_head",
-        "_request_id", "_scope", "_wire", "connected", "head", "redials", "reused",
+        "_request_id", "_scope", "_wire", "connected", "head", "redials", "reused", "status",
     )  # fmt: skip
 
     def __init__(self, client: UpstreamClient, request: UpstreamRequest) -> None:
@@ -100,6 +101,7 @@ class UpstreamCall:
         self._connection: Connection | None = None
         self._aborted = False
         self.head: UpstreamHead | None = None
+        self.status: int | None = None
         self.connected = False
         self.reused = False
         self.redials = 0
@@ -123,7 +125,7 @@ class UpstreamCall:
         """Return all body bytes that one read of the socket brought; ``b""`` at the clean end of the body.
 
         Raises:
-            UpstreamError: ``upstream_error`` (reset), ``upstream_truncated``, ``upstream_protocol``;
+            UpstreamError: ``upstream_truncated`` (also by a reset), ``upstream_protocol``;
                 ``UpstreamAborted``.
         """
         connection = self._connection
@@ -170,6 +172,7 @@ class UpstreamCall:
         if self._connection is not None:
             self._connection.abort()
             self.head = self._connection.head
+            self.status = self._connection.status
         elif self._wire is not None:
             self._wire.close()
         self._leave()

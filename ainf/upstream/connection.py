@@ -30,6 +30,11 @@ class Connection:
         return self._reader.head
 
     @property
+    def status(self) -> int | None:
+        """The status of the answer, also where its head was refused."""
+        return self._reader.status
+
+    @property
     def is_reusable(self) -> bool:
         """Whether the answer was read to its end and another request may follow."""
         return self._reader.reusable and not self._cut_short
@@ -96,7 +101,9 @@ class Connection:
         try:
             data = await self._wire.receive_some(self._limits.read_bytes)
         except trio.BrokenResourceError as exc:
-            raise UpstreamError("upstream_error", "The provider broke the connection.") from exc
+            # A broken body is a truncated one, however it broke off.
+            code = "upstream_error" if self._reader.head is None else "upstream_truncated"
+            raise UpstreamError(code, "The provider broke the connection.") from exc
         if data:
             self._reader.receive(data)
         else:

@@ -58,12 +58,13 @@ class ResponseReader:
         complete: the answer is read to its end.
         reusable: complete, and the connection may carry another request.
         failure: what is wrong with the answer; set once, behind the body bytes that were still good.
+        status: the status line's, also of a head that was refused; informational ones are not kept.
         touched: whether any byte of an answer has come.
     """
 
     __slots__ = (
         "_delimited", "_header_bytes", "_headers", "_idle_bytes", "_limit", "_parser", "_pieces", "complete", "failure",
-        "head", "on_body", "reusable", "touched",
+        "head", "on_body", "reusable", "status", "touched",
     )  # fmt: skip
 
     def __init__(self, *, header_bytes: int) -> None:
@@ -76,6 +77,7 @@ class ResponseReader:
     def begin(self) -> None:
         """Make ready for the next answer."""
         self.head: UpstreamHead | None = None
+        self.status: int | None = None
         self.complete = False
         self.reusable = False
         self.failure: UpstreamError | None = None
@@ -130,6 +132,13 @@ class ResponseReader:
         """Refuse a second answer to one request."""
         if self.complete:
             raise _RefusedError
+
+    def on_status(self, reason: bytes) -> None:
+        """Keep the status before anything behind it can be refused: a 200 tells that the request was taken on."""
+        del reason
+        status = self._parser.get_status_code()
+        if status >= 200:
+            self.status = status
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; nobody looks at those behind the body (trailers)."""

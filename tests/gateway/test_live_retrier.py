@@ -122,13 +122,18 @@ async def retry(here: Live, model: str, *, stream: bool) -> list[Try]:
     return tries
 
 
+# What begins like an answer to the simulator, and is no HTTP to anybody else.
+NO_STATUS_LINE = {"sim-not-http", "sim-bad-status-line", "sim-tls-bytes"}
+
+
 def check_bill(receipt: dict, entry: Entry | None, said: Try) -> None:
     """The bill is what was delivered: nothing before a 200 head, else reported usage, or input and metered output."""
     billed = receipt["settled_nusd"] + receipt["overrun_nusd"]
     usage = receipt["usage"]
-    if entry is None or entry.status != 200 or receipt["attempts"][0]["status"] is None:
+    if entry is None or entry.status != 200 or entry.model in NO_STATUS_LINE:
         assert billed == 0
         return
+    assert receipt["attempts"][0]["status"] == 200
     fresh = usage["input_tokens"] - usage["cached_input_tokens"]
     assert billed == fresh * INPUT_RATE + usage["cached_input_tokens"] * INPUT_RATE // 2 + (
         usage["output_tokens"] * OUTPUT_RATE

@@ -205,7 +205,7 @@ async def test_what_is_transient_and_free_is_retried_and_nothing_else(tmp_path):
         ("sim-error-after-5", "upstream_overloaded"),
         ("sim-error-string-after-5", "upstream_error"),
         ("sim-error-event-after-5", "upstream_overloaded"),
-        ("sim-reset-after-5", "upstream_error"),
+        ("sim-reset-after-5", "upstream_truncated"),
         ("sim-close-after-5", "upstream_truncated"),
         ("sim-eof-after-5", "upstream_truncated"),
         ("sim-cut-chunk-after-5", "upstream_truncated"),

@@ -413,3 +413,24 @@ async def test_a_close_that_crosses_the_request_is_redialled_over_loopback(monke
         assert redials == [0, 1]
         assert connections == 2
         await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", 200),
+        (b"HTTP/1.1 200 OK\r\nx: " + b"y" * 70_000 + b"\r\n\r\n", 200),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: odd\r\n\r\n", 200),
+        (b"220 smtp.test ready\r\n", None),
+    ],
+    ids=["encoded", "two lengths", "huge", "odd coding", "no http"],
+)
+async def test_a_refused_head_keeps_its_status(said, status, nursery):
+    """That a provider took the request on is known, and billed, though its head cannot be taken."""
+    network = MemoryNetwork(nursery, answering(said))
+    client = UpstreamClient(limits=LIMITS, dialer=network)
+    call = client.call(REQUEST)
+    with pytest.raises(UpstreamError) as caught:
+        await call.start()
+    assert (caught.value.code, call.status) == ("upstream_protocol", status)
