@@ -1,66 +1,90 @@
-"""The composition root: what it makes of a configuration, and what it leaves behind."""
+"""The composition root: a gateway that listens, drains and closes, built from a configuration."""
 
-import itertools
+import json
+import re
 from io import StringIO
 
-import pytest
+import trio
 
-from ainf.app import new_id, running_gateway
+from ainf import app as composition
 from ainf.config import load_config
 from ainf.telemetry import Telemetry
-from tests.gateway.live import live
-
-CONFIG = """
-[server]
-bind = ["127.0.0.1:0"]
-[store]
-url = "sqlite:app.db"
-[providers.sim]
-format = "openai"
-base_url = "http://127.0.0.1:9/v1"
-[models.sim]
-provider = "sim"
-max_output_tokens = 100
-price = "free"
-"""
-
-
-def config(tmp_path):
-    path = tmp_path / "ainf.toml"
-    path.write_text(CONFIG)
-    return load_config(path, {})
+from tests.gateway.world import config_text, world
 
 
 def test_ids_sort_by_time():
-    """Ids of one kind are all of one length, differ, and sort in the order in which they were made."""
-    ids = [new_id("inf") for _ in range(1000)]
-    assert len({len(id_) for id_ in ids}) == 1
-    assert len(set(ids)) == 1000
-    stamps = [id_[:18] for id_ in ids]
-    assert all(earlier <= later for earlier, later in itertools.pairwise(stamps))
+    """An id made later sorts behind, and no two are alike."""
+    ids = [composition.new_id("inf") for _ in range(100)]
+    assert len(set(ids)) == 100
+    assert all(re.fullmatch(r"inf_[0-9a-f]{32}", name) for name in ids)
+    assert [name[:16] for name in ids] == sorted(name[:16] for name in ids)
 
 
-async def test_links_bear_the_port_that_was_got(tmp_path):
-    """With port 0 and no public URL, receipts are linked where the gateway really listens."""
-    async with running_gateway(config(tmp_path), Telemetry(StringIO())) as running:
-        assert running.gateway.services.public_url == running.url
-        assert not running.url.endswith(":0")
+def test_the_clock_is_in_microseconds():
+    """Later than 2025, sooner than 2100."""
+    assert 1_735_689_600_000_000 < composition.wall_clock() < 4_102_444_800_000_000
 
 
-async def test_a_fresh_gateway_has_refused_nothing(tmp_path):
-    """The answer that is made ready for too many connections is not counted as one that was given."""
-    telemetry = Telemetry(StringIO())
-    async with running_gateway(config(tmp_path), telemetry):
-        assert b"ainf_rejections_total{" not in telemetry.exposition()
+async def test_every_limit_reaches_its_part(tmp_path, autojump_clock):
+    """What the configuration says is what exchanges, pipes and connections to providers are given."""
+    limits = (
+        "early_head_s = 1\nheartbeat_s = 2\ntail_s = 3\nprelude_bytes = 4\nsse_line_bytes = 5\nsse_event_bytes = 6\n"
+        "answer_bytes = 7\nrunning = 8\nconnect_s = 9\nupstream_header_bytes = 10\nupstream_idle_s = 11\n"
+        "upstream_connections = 12\nerror_body_bytes = 13\nerror_body_s = 14"
+    )
+    more = "bytes_per_token = 3.5\ninput_bytes_per_token_low = 1.5\nimage_tokens = 99\nsilence_s = 77"
+    async with world(tmp_path, "sim", limits=limits, more=more) as here:
+        services = here.gateway.services
+        clocks, pipes = services.clocks, services.pipe_limits
+        assert (clocks.early_head_s, clocks.heartbeat_s, clocks.tail_s, clocks.prelude_bytes) == (1, 2, 3, 4)
+        assert clocks.speak_s > 20, "the write limit ends a write, not the exchange's own limit"
+        assert (pipes.line, pipes.event, pipes.answer) == (5, 6, 7)
+        assert here.gateway.running_limit == 8
+        model = here.gateway.models["sim"]
+        upstream = model.backend.client.limits
+        assert (upstream.connect_s, upstream.header_bytes, upstream.idle_s) == (9, 10, 11)
+        assert (upstream.connections_per_origin, upstream.error_body_bytes, upstream.error_body_s) == (12, 13, 14)
+        assert (model.terms.ratios.mean, model.terms.ratios.low, model.terms.ratios.image_tokens) == (3500, 1500, 99)
+        assert (model.terms.silence_s, model.terms.first_byte_s) == (77, 300)
 
 
-async def test_an_exception_leaves_no_connection_to_a_provider(tmp_path):
-    """However the block around a gateway is left, its pooled connections are closed (a leak is a warning, an error)."""
+async def test_models_of_one_provider_share_its_connections(tmp_path, autojump_clock):
+    """One client, one credential object a provider."""
+    async with world(tmp_path, "sim", "sim-tokens-5") as here:
+        one, other = here.gateway.models.values()
+        assert one.backend is other.backend
 
-    async def break_off() -> None:
-        async with live(tmp_path, "sim") as here:
-            assert (await here.ask("sim")).status == 200
-            raise KeyError
 
-    with pytest.raises((KeyError, BaseExceptionGroup)):
-        await break_off()
+async def test_a_gateway_listens_and_drains(tmp_path):
+    """On a port of its own it answers; told to stop, it ends, and its log says each step."""
+    path = tmp_path / "ainf.toml"
+    text = config_text(("sim",)).replace("[server]", '[server]\nbind = ["127.0.0.1:0"]')
+    path.write_text(text.replace("sqlite:unused.db", f"sqlite:{tmp_path / 'a.db'}"))
+    config = load_config(path, {"SIM_KEY": "sk-canary-provider-secret"})
+    log = StringIO()
+    with trio.fail_after(20):
+        async with composition.running_gateway(config, Telemetry(log)) as running:
+            host, _, port = running.url.removeprefix("http://").rpartition(":")
+            stream = await trio.open_tcp_stream(host, int(port))
+            async with stream:
+                await stream.send_all(b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+                answer = b"".join([data async for data in stream])
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            running.stop.set()
+    events = [json.loads(line)["event"] for line in log.getvalue().splitlines()]
+    assert [event for event in events if event in {"recovered", "listening", "draining", "stopped"}] == [
+        "recovered", "listening", "draining", "stopped",
+    ]  # fmt: skip
+    assert "sk-canary" not in log.getvalue()
+
+
+async def test_a_configuration_without_a_key_sends_none(tmp_path, autojump_clock):
+    """A provider without ``api_key_env`` is called without a credential."""
+    async with world(tmp_path, "sim") as here:
+        model = here.gateway.models["sim"]
+        names = [name for name, _ in model.backend.headers]
+        assert b"authorization" in names
+        path = tmp_path / "bare.toml"
+        path.write_text(config_text(("sim",)).replace('api_key_env = "SIM_KEY"\n', ""))
+        gateway = composition.build_gateway(load_config(path, {}), Telemetry(StringIO()), here.store)
+        assert b"authorization" not in [name for name, _ in gateway.models["sim"].backend.headers]

@@ -98,7 +98,7 @@ class From:
 
     @staticmethod
     async def drain(here: World, client: Client) -> None:
-        here.gateway.inflight.shut_down()
+        here.gateway.inflight.shut_down(2.0)
 
     @staticmethod
     async def operator(here: World, client: Client) -> None:
@@ -207,7 +207,7 @@ CASES = [
     Case("sim-html-200", ("upstream_protocol", True), ("upstream_protocol", True)),
     Case("sim-error-first", ("upstream_overloaded", True), ("upstream_overloaded", True)),
     Case("sim-stall-after-3", ("upstream_timeout", True), ("deadline_exceeded", True), content=True),
-    Case("sim-reset-after-3", ("upstream_error", True), ("upstream_error", True), content=True),
+    Case("sim-reset-after-3", ("upstream_truncated", True), ("upstream_truncated", True), content=True),
     Case("sim-eof-after-3", ("upstream_truncated", True), ("upstream_truncated", True), content=True),
     Case("sim-cut-chunk-after-3", ("upstream_truncated", True), ("upstream_truncated", True), content=True),
     Case("sim-error-after-3", ("upstream_overloaded", True), ("upstream_overloaded", True), content=True),
