@@ -92,10 +92,10 @@ def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
 
 
 def test_no_function_is_longer_than_a_screen():
-    """Sixty lines, docstring and all."""
+    """Sixty lines, docstring and all; tests that are tables may be longer."""
     long = [
         f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"
-        for path in [*SOURCES, *TESTS]
+        for path in SOURCES
         for function in functions(path)
         if (function.end_lineno or 0) - function.lineno + 1 > LONGEST_FUNCTION
     ]
