@@ -70,6 +70,16 @@ def check_rights(rights: KeyRights, path: str, model: str) -> None:
         raise DownstreamError("not_permitted", "This key has no right to this model.", param="model")
 
 
+def invalid_key() -> DownstreamError:
+    """Return the one answer to every key that may not be used, at whatever moment that is found.
+
+    Missing, unknown, revoked or expired, or of a closed account: the answer does not tell which.
+    """
+    return DownstreamError(
+        "invalid_api_key", "The API key is missing or not valid. Send `Authorization: Bearer ainf_...`."
+    )
+
+
 def unknown_model(model: str) -> DownstreamError:
     """Return the refusal of a model that is not configured."""
     shown = model[:SHOWN_NAME]

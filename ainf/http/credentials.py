@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from ainf.admission import invalid_key
 from ainf.inference.errors import DownstreamError
 from ainf.store.base import InferenceStore, KeyRecord
 
@@ -36,13 +37,6 @@ def peer_of(scope: Mapping[str, Any]) -> str:
     """Return the client's address in an ASGI scope, or "" where there is none (in-memory tests)."""
     client = scope.get("client")
     return client[0] if client else ""
-
-
-def invalid_key() -> DownstreamError:
-    """Return the one answer to every key that does not authenticate: it tells nothing of why."""
-    return DownstreamError(
-        "invalid_api_key", "The API key is missing or not valid. Send `Authorization: Bearer ainf_...`."
-    )
 
 
 class FailureLimit:
@@ -92,18 +86,19 @@ class Authenticator:
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> KeyRecord:
         """Return the key of a request.
 
-        The secret is digested before anything looks at it: only its SHA-256 reaches caches and SQL.
+        The secret is digested before anything looks at it: only its SHA-256 reaches caches and SQL. Only failures are
+        ever told to wait: many agents may share an address, and one with a broken key must not shut the others out.
 
         Raises:
             DownstreamError: ``invalid_api_key``, ``ambiguous_credentials``, ``rate_limited``.
             GatewayError: ``store_unavailable``.
         """
-        self._failures.check(peer)
         try:
             record = await self._store.find_key(hashlib.sha256(presented_key(headers)).digest())
             if record is None or not _is_valid(record, self._now()):
                 raise invalid_key()
         except DownstreamError:
+            self._failures.check(peer)
             self._failures.note(peer)
             raise
         return record

@@ -47,7 +47,9 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
         400, _REQUEST, "The provider refused the request as invalid; its reason is in the message."
     ),
     "ambiguous_credentials": ErrorCode(401, _AUTH, "More than one credential was sent; send one."),
-    "invalid_api_key": ErrorCode(401, _AUTH, "The key is missing, unknown, revoked or expired."),
+    "invalid_api_key": ErrorCode(
+        401, _AUTH, "The key is missing, unknown, revoked or expired, or its account is closed."
+    ),
     "not_permitted": ErrorCode(403, "permission_error", "The key has no right to this model or endpoint."),
     "not_found": ErrorCode(404, _REQUEST, "There is nothing at this path or under this id."),
     "model_not_found": ErrorCode(404, _REQUEST, "No such model is configured; GET /v1/models lists them."),

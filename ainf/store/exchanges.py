@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from ainf import audit, ledger
+from ainf.admission import invalid_key
 from ainf.inference.errors import SpendError
 from ainf.inference.money import format_usd
 from ainf.ledger import CapState, EntryKind, HoldAsk
 from ainf.pricing import Price
 from ainf.store import counters
 from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
-from ainf.store.standing import Standing, invalid_key, standing_of
+from ainf.store.standing import Standing, standing_of
 from ainf.store.transaction import Transaction
 
 _ENTRY = "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES (?, ?, ?, ?, ?, ?)"

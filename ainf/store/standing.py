@@ -3,7 +3,7 @@
 import attrs
 import msgspec
 
-from ainf.inference.errors import DownstreamError
+from ainf.admission import invalid_key
 from ainf.ledger import LIFETIME_START, CapState
 from ainf.store.transaction import Row, Transaction
 
@@ -80,11 +80,6 @@ def standing_of(tx: Transaction, key_id: str, at: int) -> Standing:
     rows = tx.execute(owner.query, (LIFETIME_START, key_id, LIFETIME_START, *owner.path))
     valid = all(_is_future(row[0], at) and _is_future(row[1], at) for row in rows)
     return Standing(owner, valid, [_cap(row) for row in rows if row[3] is not None])
-
-
-def invalid_key() -> DownstreamError:
-    """Return the error for a key that may not be used; it does not tell which of the reasons it is."""
-    return DownstreamError("invalid_api_key", "the API key is unknown, revoked or expired")
 
 
 def _is_future(moment: int | None, at: int) -> bool:
