@@ -27,6 +27,7 @@ class KeyRecord:
     """Allowed request paths, or None for all."""
     expires_at: int | None
     revoked_at: int | None
+    """When it was revoked, or an account on its path closed, whichever was first."""
     finish_reasons: str
     """How a cap shows in an ending: "extended", "strict" or "loud"."""
     money_refusal: str

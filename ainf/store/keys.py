@@ -12,12 +12,20 @@ import msgspec
 from ainf.store.base import KeyRecord
 from ainf.store.transaction import Transaction
 
-KEEP_S: Final = 10.0
+KEEP_S: Final = 2.0
+"""As long as the progress tick: what a command revokes ends running exchanges and reading routes alike within it."""
 KEEP_KEYS: Final = 10_000
 
 _FIND = """
-    SELECT k.key_id, k.account_id, a.name, k.models, k.endpoints, k.expires_at, k.revoked_at, k.finish_reasons,
-        k.money_refusal
+    WITH RECURSIVE above (account_id, parent_id, closed_at) AS (
+        SELECT a.account_id, a.parent_id, a.closed_at
+        FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id
+        WHERE k.digest = ?
+        UNION ALL
+        SELECT p.account_id, p.parent_id, p.closed_at FROM above AS c JOIN accounts AS p ON p.account_id = c.parent_id
+    )
+    SELECT (SELECT min(closed_at) FROM above), k.revoked_at, k.key_id, k.account_id, a.name, k.models, k.endpoints,
+        k.expires_at, k.finish_reasons, k.money_refusal
     FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id
     WHERE k.digest = ?
 """
@@ -25,12 +33,13 @@ _NAMES = msgspec.json.Decoder(tuple[str, ...])
 
 
 def find_key(tx: Transaction, digest: bytes) -> KeyRecord | None:
-    """Return the key with this SHA-256 digest (an operation)."""
-    row = tx.one(_FIND, (digest,))
+    """Return the key with this SHA-256 digest (an operation); a closed account on its path counts as a revocation."""
+    row = tx.one(_FIND, (digest, digest))
     if row is None:
         return None
-    key_id, account_id, account_name, models, endpoints, *rest = row
-    return KeyRecord(key_id, account_id, account_name, _names(models), _names(endpoints), *rest)
+    closed_at, revoked_at, key_id, account_id, account_name, models, endpoints, expires_at, *rest = row
+    ended_at = min((moment for moment in (closed_at, revoked_at) if moment is not None), default=None)
+    return KeyRecord(key_id, account_id, account_name, _names(models), _names(endpoints), expires_at, ended_at, *rest)
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
