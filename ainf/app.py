@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from ainf.admission import ModelTerms
-from ainf.config import Config, ModelConfig, ProviderConfig
+from ainf.config import Config, Limits, ModelConfig, ProviderConfig
 from ainf.exchange.inflight import Inflight, keep_progress
 from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
@@ -211,18 +211,45 @@ def build_gateway(
     )
 
 
+def upstream_limits(limits: Limits) -> UpstreamLimits:
+    """Return what a provider may take, as the settings have it."""
+    return UpstreamLimits(
+        connect_s=limits.connect_s,
+        header_bytes=limits.upstream_header_bytes,
+        read_bytes=limits.upstream_read_bytes,
+        receive_buffer_bytes=limits.upstream_receive_buffer_bytes,
+        idle_s=limits.upstream_idle_s,
+        connections_per_origin=limits.upstream_connections,
+        dead_peer_s=limits.upstream_dead_peer_s,
+        error_body_bytes=limits.error_body_bytes,
+        error_body_s=limits.error_body_s,
+    )
+
+
+def server_limits(limits: Limits) -> ServerLimits:
+    """Return what a client may take, as the settings have it."""
+    return ServerLimits(
+        write_s=limits.write_s,
+        header_s=limits.header_s,
+        idle_s=limits.idle_s,
+        body_s=limits.body_s,
+        body_min_bytes_per_s=limits.body_min_bytes_per_s,
+        body_grace_s=limits.body_grace_s,
+        linger_s=limits.close_linger_s,
+        body_bytes=limits.body_bytes,
+        header_bytes=limits.header_bytes,
+        header_lines=limits.header_lines,
+        target_bytes=limits.target_bytes,
+        read_ahead_bytes=limits.read_ahead_bytes,
+        connections=limits.connections,
+        connections_per_peer=limits.connections_per_peer,
+    )
+
+
 def _backend(config: Config, settings: ProviderConfig, dialer: Dialer | None) -> Backend:
     provider = PROVIDERS[settings.format]
-    limits = config.limits
     client = UpstreamClient(
-        limits=UpstreamLimits(
-            connect_s=limits.connect_s,
-            header_bytes=limits.upstream_header_bytes,
-            idle_s=limits.upstream_idle_s,
-            connections_per_origin=limits.upstream_connections,
-            error_body_bytes=limits.error_body_bytes,
-            error_body_s=limits.error_body_s,
-        ),
+        limits=upstream_limits(config.limits),
         ca_file=str(settings.ca_file) if settings.ca_file else None,
         proxy=settings.proxy,
         dialer=dialer,
@@ -279,18 +306,7 @@ def _build_server(config: Config, gateway: Gateway) -> Server:
     return Server(
         surface,
         bind=[str(address) for address in server.bind],
-        limits=ServerLimits(
-            write_s=limits.write_s,
-            header_s=limits.header_s,
-            idle_s=limits.idle_s,
-            body_s=limits.body_s,
-            body_bytes=limits.body_bytes,
-            header_bytes=limits.header_bytes,
-            header_lines=limits.header_lines,
-            target_bytes=limits.target_bytes,
-            connections=limits.connections,
-            connections_per_peer=limits.connections_per_peer,
-        ),
+        limits=server_limits(limits),
         tls=TlsFiles(server.tls_cert, server.tls_key) if server.tls_cert and server.tls_key else None,
         trusted_proxies=[str(network) for network in server.trusted_proxies],
         error_answer=error_answer,

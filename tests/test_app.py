@@ -4,10 +4,12 @@ import json
 import re
 from io import StringIO
 
+import attrs
+import pytest
 import trio
 
 from ainf import app as composition
-from ainf.config import load_config
+from ainf.config import Limits, load_config
 from ainf.telemetry import Telemetry
 from tests.gateway.world import config_text, world
 
@@ -30,7 +32,8 @@ async def test_every_limit_reaches_its_part(tmp_path, autojump_clock):
     limits = (
         "early_head_s = 1\nheartbeat_s = 2\ntail_s = 3\nprelude_bytes = 4\nsse_line_bytes = 5\nsse_event_bytes = 6\n"
         "answer_bytes = 7\nrunning = 8\nconnect_s = 9\nupstream_header_bytes = 10\nupstream_idle_s = 11\n"
-        "upstream_connections = 12\nerror_body_bytes = 13\nerror_body_s = 14"
+        "upstream_connections = 12\nerror_body_bytes = 13\nerror_body_s = 14\nupstream_read_bytes = 1500\n"
+        "upstream_receive_buffer_bytes = 1600\nupstream_dead_peer_s = 17"
     )
     more = "bytes_per_token = 3.5\ninput_bytes_per_token_low = 1.5\nimage_tokens = 99\nsilence_s = 77"
     async with world(tmp_path, "sim", limits=limits, more=more) as here:
@@ -44,8 +47,18 @@ async def test_every_limit_reaches_its_part(tmp_path, autojump_clock):
         upstream = model.backend.client.limits
         assert (upstream.connect_s, upstream.header_bytes, upstream.idle_s) == (9, 10, 11)
         assert (upstream.connections_per_origin, upstream.error_body_bytes, upstream.error_body_s) == (12, 13, 14)
+        assert (upstream.read_bytes, upstream.receive_buffer_bytes, upstream.dead_peer_s) == (1500, 1600, 17)
         assert (model.terms.ratios.mean, model.terms.ratios.low, model.terms.ratios.image_tokens) == (3500, 1500, 99)
         assert (model.terms.silence_s, model.terms.first_byte_s) == (77, 300)
+
+
+@pytest.mark.parametrize("made_of", [composition.server_limits, composition.upstream_limits])
+def test_every_limit_of_server_and_providers_is_a_setting(made_of):
+    """Nothing that they are limited by is out of an operator's reach."""
+    usual = Limits()
+    doubled = Limits(**{field.name: 2 * getattr(usual, field.name) for field in attrs.fields(Limits)})
+    for field in attrs.fields(type(made_of(usual))):
+        assert getattr(made_of(doubled), field.name) == 2 * getattr(made_of(usual), field.name), field.name
 
 
 async def test_models_of_one_provider_share_its_connections(tmp_path, autojump_clock):

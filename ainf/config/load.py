@@ -125,7 +125,7 @@ class _Reader:
         tables = {name: self._table((name,), document.get(name, {})) for name in TABLES}
         server = self._server(tables["server"])
         store = self._store(tables["store"])
-        limits = self._read(Limits, ("limits",), tables["limits"], {})
+        limits = self._limits(tables["limits"])
         providers = {name: self._provider(name, table) for name, table in self._named("providers", tables)}
         models = {
             name: self._model(name, table, limits or Limits(), providers)
@@ -202,6 +202,15 @@ class _Reader:
             return None
         scheme, _, path = store.url.partition(":")
         return attrs.evolve(store, url=f"{scheme}:{self._located(Path(path))}")
+
+    def _limits(self, table: Mapping[str, Any]) -> Limits | None:
+        limits = self._read(Limits, ("limits",), table, {})
+        if limits is not None and limits.sse_event_bytes < limits.sse_line_bytes:
+            if "sse_event_bytes" in table:
+                self.fault(("limits", "sse_event_bytes"), f"must be at least sse_line_bytes ({limits.sse_line_bytes})")
+            else:
+                self.fault(("limits", "sse_line_bytes"), f"must be at most sse_event_bytes ({limits.sse_event_bytes})")
+        return limits
 
     def _provider(self, name: str, table: Mapping[str, Any]) -> ProviderConfig | None:
         at = ("providers", name)

@@ -11,10 +11,15 @@ import attrs
 
 from ainf.config.values import (
     ADDRESSES,
+    BUFFER_BYTES,
     BYTES,
+    BYTES_PER_SECOND,
     BYTES_PER_TOKEN,
     COUNT,
     FLAG,
+    INTERVAL,
+    KIB,
+    MIB,
     NETWORKS,
     PATH,
     PRICE,
@@ -26,6 +31,7 @@ from ainf.config.values import (
     TOKENS,
     URL,
     VARIABLE,
+    WHOLE_SECONDS,
     Address,
     Kind,
     Network,
@@ -34,9 +40,6 @@ from ainf.config.values import (
 )
 from ainf.pricing import PRICE_FIELDS, Price
 from ainf.providers.registry import PROVIDERS
-
-MIB = 1 << 20
-KIB = 1 << 10
 
 
 @attrs.frozen
@@ -127,20 +130,32 @@ class Limits:
         default=10.0, metadata=setting(SECONDS, "After this a waiting streaming client gets the head and heartbeats.")
     )
     heartbeat_s: float = attrs.field(
-        default=15.0, metadata=setting(SECONDS, "Between comments in a stream that is silent.")
+        default=15.0, metadata=setting(INTERVAL, "Between comments in a stream that is silent.")
     )
     progress_s: float = attrs.field(
-        default=2.0, metadata=setting(SECONDS, "Between durable records of the progress of running streams.")
+        default=2.0, metadata=setting(INTERVAL, "Between durable records of the progress of running streams.")
     )
     header_s: float = attrs.field(
         default=10.0, metadata=setting(SECONDS, "Wait for the whole header block of a request.")
     )
     body_s: float = attrs.field(default=60.0, metadata=setting(SECONDS, "Wait for the whole body of a request."))
+    body_grace_s: float = attrs.field(
+        default=10.0, metadata=setting(SECONDS, "After this a body must have come at its lowest rate.")
+    )
+    body_min_bytes_per_s: int = attrs.field(
+        default=512, metadata=setting(BYTES_PER_SECOND, "The lowest rate of a body; slower ones are refused.")
+    )
     idle_s: float = attrs.field(default=15.0, metadata=setting(SECONDS, "An idle client connection is kept this long."))
+    close_linger_s: float = attrs.field(
+        default=1.0, metadata=setting(SECONDS, "A client gets this long to read our last answer and close.")
+    )
     body_bytes: int = attrs.field(default=10 * MIB, metadata=setting(BYTES, "The largest request body."))
     header_bytes: int = attrs.field(default=64 * KIB, metadata=setting(BYTES, "The largest header block of a request."))
     header_lines: int = attrs.field(default=100, metadata=setting(COUNT, "The most header lines of a request."))
     target_bytes: int = attrs.field(default=8 * KIB, metadata=setting(BYTES, "The longest request target."))
+    read_ahead_bytes: int = attrs.field(
+        default=64 * KIB, metadata=setting(BYTES, "What a client may send behind a running request; more is cut off.")
+    )
     connections: int = attrs.field(default=2000, metadata=setting(COUNT, "The most client connections."))
     connections_per_peer: int = attrs.field(
         default=1000, metadata=setting(COUNT, "The most client connections from one address (trusted proxies aside).")
@@ -171,6 +186,16 @@ class Limits:
     )
     upstream_idle_s: float = attrs.field(
         default=30.0, metadata=setting(SECONDS, "An idle connection to a provider is kept this long.")
+    )
+    upstream_read_bytes: int = attrs.field(
+        default=64 * KIB, metadata=setting(BUFFER_BYTES, "The most that one read takes from a provider.")
+    )
+    upstream_receive_buffer_bytes: int = attrs.field(
+        default=64 * KIB,
+        metadata=setting(BUFFER_BYTES, "How far a provider can run ahead of us, and what a cancelled call can lose."),
+    )
+    upstream_dead_peer_s: int = attrs.field(
+        default=30, metadata=setting(WHOLE_SECONDS, "A provider that acknowledges nothing for this long is gone.")
     )
 
 

@@ -21,6 +21,9 @@ from ainf.pricing import FREE, PRICE_FIELDS, Price, parse_price
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 THOUSAND = 1000
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
 
 
 class UnfitError(Exception):
@@ -88,22 +91,19 @@ class Kind:
     """Writes a parsed value as it would stand in the file."""
 
 
-def _seconds(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UnfitError("must be a number of seconds over 0")
-    return float(value)
+def _seconds(least: float, most: float = 1_000_000) -> Callable[[object], float]:
+    def parse(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            raise UnfitError(f"must be a number of seconds from {least:g} to {most:,}")
+        return float(value)
+
+    return parse
 
 
-def _seconds_or_none(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise UnfitError("must be a number of seconds, 0 or more")
-    return float(value)
-
-
-def _whole(unit: str) -> Callable[[object], int]:
+def _whole(unit: str, least: int = 1, most: int = 1_000_000_000) -> Callable[[object], int]:
     def parse(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 53:
-            raise UnfitError(f"must be a whole number of {unit} over 0")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise UnfitError(f"must be a whole number of {unit} from {least:,} to {most:,}")
         return value
 
     return parse
@@ -253,9 +253,21 @@ def _variable(value: object) -> str:
     return value
 
 
-SECONDS = Kind("s", _seconds, lambda value: f"{value:g}")
-SECONDS_OR_NONE = Kind("s", _seconds_or_none, lambda value: f"{value:g}")
-BYTES = Kind("bytes", _whole("bytes"))
+def _plain(value: float) -> str:
+    return f"{value:g}"
+
+
+SECONDS = Kind("s", _seconds(0.01), _plain)
+"""How long something is waited for."""
+SECONDS_OR_NONE = Kind("s", _seconds(0), _plain)
+INTERVAL = Kind("s", _seconds(0.1), _plain)
+"""The time between two rounds of something that goes on for ever: much shorter, and it would do nothing else."""
+WHOLE_SECONDS = Kind("s", _whole("seconds", most=32_767))
+"""What the kernel counts for us; it takes no more."""
+BYTES = Kind("bytes", _whole("bytes", most=GIB))
+BUFFER_BYTES = Kind("bytes", _whole("bytes", least=KIB, most=16 * MIB))
+"""What is set aside for each connection or read, whether it is filled or not."""
+BYTES_PER_SECOND = Kind("bytes per s", _whole("bytes per second", most=GIB))
 TOKENS = Kind("tokens", _whole("tokens"))
 COUNT = Kind("count", _whole("items"))
 BYTES_PER_TOKEN = Kind("bytes per token", _thousandths, lambda value: f"{Decimal(value) / THOUSAND:.1f}")

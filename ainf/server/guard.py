@@ -179,7 +179,7 @@ class GuardedConnection(TCPServer):
         limits = self.settings.limits
         if self.phase is not Phase.BODY:
             self._body_began_at = trio.current_time()
-        allowed = min(limits.body_s, limits.body_grace_s + received_bytes / limits.body_min_rate)
+        allowed = min(limits.body_s, limits.body_grace_s + received_bytes / limits.body_min_bytes_per_s)
         self._wait_for(Phase.BODY, self._body_began_at + allowed - trio.current_time())
 
     def expect_nothing(self) -> None:

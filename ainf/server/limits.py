@@ -4,33 +4,38 @@ from pathlib import Path
 
 import attrs
 
+_positive = attrs.validators.gt(0)
+
 
 @attrs.frozen(kw_only=True)
 class ServerLimits:
-    """Limits of the listening side, per connection unless they say otherwise. Names end in their unit."""
+    """Limits of the listening side, per connection unless they say otherwise. Names end in their unit.
 
-    write_s: float = 20.0
+    There are no defaults: those of the settings (``ainf.config.schema``) are the only ones.
+    """
+
+    write_s: float = attrs.field(validator=_positive)
     """A client that takes no byte of a waiting write for this long is gone. One that reads slowly is not."""
-    header_s: float = 10.0
+    header_s: float = attrs.field(validator=_positive)
     """From the first byte of a request to the end of its head (and for a TLS handshake)."""
-    idle_s: float = 15.0
+    idle_s: float = attrs.field(validator=_positive)
     """A connection on which no request has begun is closed after this long."""
-    body_s: float = 60.0
+    body_s: float = attrs.field(validator=_positive)
     """From the end of the head to the end of the body, however steadily it comes."""
-    body_min_rate: float = 512.0
-    """Bytes per second that a body must average once ``body_grace_s`` have passed."""
-    body_grace_s: float = 10.0
-    linger_s: float = 1.0
+    body_min_bytes_per_s: float = attrs.field(validator=_positive)
+    """What a body must average once ``body_grace_s`` have passed."""
+    body_grace_s: float = attrs.field(validator=_positive)
+    linger_s: float = attrs.field(validator=_positive)
     """How long a connection that we close goes on being read (and dropped), so that a reset does not eat the answer."""
-    body_bytes: int = 10 * 1024 * 1024
-    header_bytes: int = 65536
-    header_lines: int = 100
-    target_bytes: int = 8192
-    read_ahead_bytes: int = 65536
+    body_bytes: int = attrs.field(validator=_positive)
+    header_bytes: int = attrs.field(validator=_positive)
+    header_lines: int = attrs.field(validator=_positive)
+    target_bytes: int = attrs.field(validator=_positive)
+    read_ahead_bytes: int = attrs.field(validator=_positive)
     """What a client may send beyond its running request before it is cut: pipelined requests and stray bytes."""
-    connections: int = 2000
+    connections: int = attrs.field(validator=_positive)
     """Open connections in all."""
-    connections_per_peer: int = 1000
+    connections_per_peer: int = attrs.field(validator=_positive)
     """Open connections per address. Trusted proxies are exempt, for they speak for many; loopback is not."""
 
 

@@ -8,7 +8,10 @@ _positive_s = attrs.validators.gt(0.0)
 
 @attrs.frozen(kw_only=True)
 class UpstreamLimits:
-    """Limits of the connections to one provider; seconds and bytes."""
+    """Limits of the connections to one provider; seconds and bytes.
+
+    The defaults are those of the settings (``ainf.config.schema``); a test compares them.
+    """
 
     connect_s: float = attrs.field(default=10.0, validator=_positive_s)
     """From the wish for a connection to its readiness: a free place, DNS, TCP, proxy and TLS together."""
@@ -18,9 +21,9 @@ class UpstreamLimits:
     """The most that one read takes."""
     receive_buffer_bytes: int = attrs.field(default=65536, validator=_positive)
     """``SO_RCVBUF``: how far a provider can run ahead of us, and so how much a cancelled call can lose."""
-    idle_s: float = attrs.field(default=60.0, validator=_positive_s)
+    idle_s: float = attrs.field(default=30.0, validator=_positive_s)
     """How long an unused connection is kept for the next call."""
-    connections_per_origin: int = attrs.field(default=4096, validator=_positive)
+    connections_per_origin: int = attrs.field(default=1000, validator=_positive)
     """Connections to one origin, used and unused together; a call over it waits within ``connect_s``."""
     dead_peer_s: int = attrs.field(default=30, validator=_positive)
     """When a peer that acknowledges nothing counts as gone (``TCP_USER_TIMEOUT`` and keep-alive probes)."""

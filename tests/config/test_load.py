@@ -138,17 +138,60 @@ def test_every_kind_of_value(tmp_path):
 
 # Each row: what is put in the place of what, the environment, and the whole of the faults.
 FAULTS = [
-    ("write_s = 20", "write_s = 0", "11: limits.write_s: must be a number of seconds over 0"),
-    ("write_s = 20", "write_s = -1.5", "11: limits.write_s: must be a number of seconds over 0"),
-    ("write_s = 20", "write_s = true", "11: limits.write_s: must be a number of seconds over 0"),
-    ("write_s = 20", "write_s = inf", "11: limits.write_s: must be a number of seconds over 0"),
-    ("write_s = 20", "write_s = nan", "11: limits.write_s: must be a number of seconds over 0"),
-    ("write_s = 20", 'write_s = "20"', "11: limits.write_s: must be a number of seconds over 0"),
+    ("write_s = 20", "write_s = 0", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", "write_s = -1.5", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", "write_s = true", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", "write_s = inf", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", "write_s = nan", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", 'write_s = "20"', "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
     ("write_s = 20", "writes_s = 20", "11: limits.writes_s: is unknown; did you mean 'write_s'?"),
-    ("write_s = 20", "body_bytes = 1.5", "11: limits.body_bytes: must be a whole number of bytes over 0"),
-    ("write_s = 20", "body_bytes = false", "11: limits.body_bytes: must be a whole number of bytes over 0"),
-    ("write_s = 20", "running = 0", "11: limits.running: must be a whole number of items over 0"),
-    ("drain_s = 20", "drain_s = -1", "4: server.drain_s: must be a number of seconds, 0 or more"),
+    (
+        "write_s = 20",
+        "body_bytes = 1.5",
+        "11: limits.body_bytes: must be a whole number of bytes from 1 to 1,073,741,824",
+    ),
+    (
+        "write_s = 20",
+        "body_bytes = false",
+        "11: limits.body_bytes: must be a whole number of bytes from 1 to 1,073,741,824",
+    ),
+    ("write_s = 20", "running = 0", "11: limits.running: must be a whole number of items from 1 to 1,000,000,000"),
+    ("write_s = 20", "write_s = 1e9", "11: limits.write_s: must be a number of seconds from 0.01 to 1,000,000"),
+    ("write_s = 20", "progress_s = 0.01", "11: limits.progress_s: must be a number of seconds from 0.1 to 1,000,000"),
+    ("write_s = 20", "heartbeat_s = 1e-9", "11: limits.heartbeat_s: must be a number of seconds from 0.1 to 1,000,000"),
+    ('sqlite:ainf.db"', 'sqlite:ainf.db"\nwait_s = 1e-6', "7: store.wait_s: must be a number of seconds from 0.01 to"),
+    ('provider = "openai"', 'provider = "openai"\nsilence_s = 0', "18: models.gpt-4o-mini.silence_s: must be a number"),
+    (
+        "write_s = 20",
+        "body_bytes = 2_000_000_000",
+        "11: limits.body_bytes: must be a whole number of bytes from 1 to 1,",
+    ),
+    (
+        "write_s = 20",
+        "upstream_read_bytes = 1",
+        "11: limits.upstream_read_bytes: must be a whole number of bytes from 1,024 to 16,777,216",
+    ),
+    (
+        "write_s = 20",
+        "upstream_dead_peer_s = 40_000",
+        "11: limits.upstream_dead_peer_s: must be a whole number of seconds from 1 to 32,767",
+    ),
+    (
+        "write_s = 20",
+        "body_min_bytes_per_s = 0.5",
+        "11: limits.body_min_bytes_per_s: must be a whole number of bytes per",
+    ),
+    (
+        "write_s = 20",
+        "write_s = 20\nsse_line_bytes = 2_000_000",
+        "12: limits.sse_line_bytes: must be at most sse_event_bytes (1048576)",
+    ),
+    (
+        "write_s = 20",
+        "write_s = 20\nsse_line_bytes = 2000\nsse_event_bytes = 1000",
+        "13: limits.sse_event_bytes: must be at least sse_line_bytes (2000)",
+    ),
+    ("drain_s = 20", "drain_s = -1", "4: server.drain_s: must be a number of seconds from 0 to 1,000,000"),
     ("[limits]", "[limit]", "7: limit: is unknown; did you mean 'limits'?"),
     ("[server]", "zzz = 1\n[server]", "1: zzz: is unknown; known are server, store, limits, providers, models"),
     ("[limits]", "[[limits]]", "7: limits: must be a table"),
@@ -229,7 +272,7 @@ def test_all_faults_at_once_in_the_order_of_the_file(tmp_path):
         .replace("[store]", "[storage]")
     )
     assert faults(tmp_path, text, {}) == [
-        "ainf.toml:4: server.drain_s: must be a number of seconds, 0 or more",
+        "ainf.toml:4: server.drain_s: must be a number of seconds from 0 to 1,000,000",
         "ainf.toml:5: storage: is unknown; did you mean 'store'?",
         "ainf.toml:11: limits.writes_s: is unknown; did you mean 'write_s'?",
         "ainf.toml:15: providers.openai.api_key_env: the environment has no OPENAI_API_KEY, or it is empty",

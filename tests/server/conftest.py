@@ -13,7 +13,8 @@ import trio
 
 from ainf.inference.errors import AinfError
 from ainf.server.launcher import Server
-from ainf.server.limits import ServerLimits, TlsFiles
+from ainf.server.limits import TlsFiles
+from tests.server.limits import server_limits
 
 FRAME = b"data: 0123456789\n\n"
 
@@ -276,7 +277,7 @@ async def serve(nursery: trio.Nursery) -> AsyncIterator[Callable[..., Any]]:
         server = Server(
             app,
             bind=["127.0.0.1:0"],
-            limits=ServerLimits(**{"linger_s": 0.1} | limits),
+            limits=server_limits(**{"linger_s": 0.1} | limits),
             tls=tls,
             trusted_proxies=trusted,
             error_answer=error_answer,

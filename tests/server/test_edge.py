@@ -5,9 +5,9 @@ import pytest
 
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.server import edge
-from ainf.server.limits import ServerLimits
+from tests.server.limits import server_limits
 
-LIMITS = ServerLimits(body_bytes=100, header_bytes=2000, header_lines=20, target_bytes=200)
+LIMITS = server_limits(body_bytes=100, header_bytes=2000, header_lines=20, target_bytes=200)
 
 ACCEPTED = {
     "plain": "GET /v1/models HTTP/1.1\r\nHost: a",

@@ -287,7 +287,7 @@ UPLOAD = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
         (b"G", b"E", {"header_s": 0.2}),
         (UPLOAD, b"x", {"body_s": 0.2}),
         (UPLOAD, b"", {"body_s": 0.2}),
-        (UPLOAD, b"x", {"body_grace_s": 0.2, "body_min_rate": 1000.0}),
+        (UPLOAD, b"x", {"body_grace_s": 0.2, "body_min_bytes_per_s": 1000}),
     ],
     ids=["slow head", "slow request line", "slow body", "no body", "body below the rate"],
 )
@@ -305,7 +305,7 @@ async def test_slow_requests(serve, head, piece, limits):
 
 async def test_a_body_above_the_rate(serve):
     """A body that keeps its rate may take longer than the grace."""
-    bench = await serve(body_grace_s=0.3, body_min_rate=1000.0)
+    bench = await serve(body_grace_s=0.3, body_min_bytes_per_s=1000)
     wire = await bench.connect()
     await wire.send(UPLOAD.replace(b"100000", b"3000"))
     for _ in range(20):

@@ -7,14 +7,14 @@ import pytest
 import trio
 
 from ainf.server.launcher import Server
-from ainf.server.limits import ServerLimits
+from tests.server.limits import server_limits
 
 
 def server_on(*bind: str, app=None) -> Server:
     return Server(
         app,
         bind=bind,
-        limits=ServerLimits(),
+        limits=server_limits(),
         tls=None,
         trusted_proxies=(),
         error_answer=lambda _path, _error: b"{}",

@@ -6,8 +6,8 @@ import socket
 import pytest
 import trio
 
-from ainf.server.limits import ServerLimits
 from ainf.server.transport import _SENDS_PER_TURN, SocketTransport
+from tests.server.limits import server_limits
 
 CHUNK = b"x" * 65536
 
@@ -20,7 +20,7 @@ def pair():
         client.connect(listener.getsockname())
         client.setblocking(False)
         accepted, _ = listener.accept()
-        transport = SocketTransport(accepted, ServerLimits(write_s=0.2))
+        transport = SocketTransport(accepted, server_limits(write_s=0.2))
         yield transport, client
         accepted.close()
 
