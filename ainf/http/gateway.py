@@ -107,7 +107,7 @@ def _deadline(headers: Mapping[bytes, bytes], longest_s: float) -> float:
     if not (text.isdigit() and 0 < len(text) <= 9 and int(text)):
         raise DownstreamError(
             "invalid_value",
-            "x-ainf-deadline-ms must be a whole number of milliseconds over 0.",
+            "`x-ainf-deadline-ms` must be a whole number of milliseconds over 0.",
             param="x-ainf-deadline-ms",
         )
     return min(longest_s, int(text) / 1000)
@@ -141,7 +141,7 @@ def _labels(headers: Mapping[bytes, bytes]) -> dict[str, str]:
 def _bad_labels() -> DownstreamError:
     return DownstreamError(
         "invalid_value",
-        f"x-ainf-labels must be at most {_LABELS} pairs `name=value`, comma-separated, each part at most "
+        f"`x-ainf-labels` must be at most {_LABELS} pairs `name=value`, comma-separated, each part at most "
         f"{_LABEL_BYTES} characters long.",
         param="x-ainf-labels",
     )

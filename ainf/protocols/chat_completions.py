@@ -116,7 +116,7 @@ def _output_limit(fields: Mapping[str, Any]) -> int | None:
             raise DownstreamError("invalid_value", f"`{name}` must be from 1 to {_MOST_TOKENS}.", param=name)
         if limit is not None and value != limit:
             names = " and ".join(f"`{field}`" for field in LIMIT_FIELDS)
-            raise DownstreamError("invalid_value", f"{names} disagree; send one.", param=name)
+            raise DownstreamError("invalid_value", f"Send one of {names}: they disagree.", param=name)
         limit = value
     return limit
 

@@ -86,9 +86,11 @@ def create_account(tx: Transaction, *, account_id: str, name: str, parent: str |
         DownstreamError: ``invalid_value``: the name is no name or taken, or the parent is closed; ``not_found``.
     """
     if not _NAME.fullmatch(name):
-        raise DownstreamError("invalid_value", f"{name[:80]!r} is no account name: 1 to 64 characters of a-z 0-9 . _ -")
+        raise DownstreamError(
+            "invalid_value", f"The account name {name[:80]!r} is not 1 to 64 characters of a-z, 0-9, `.`, `_`, `-`."
+        )
     if tx.one("SELECT 1 FROM accounts WHERE name = ?", (name,)) is not None:
-        raise DownstreamError("invalid_value", f"there is an account {name!r} already; names are unique for ever")
+        raise DownstreamError("invalid_value", f"There is an account {name!r} already; names are unique for ever.")
     parent_id, path = _place(tx, parent)
     path_json = msgspec.json.encode([*path, account_id]).decode()
     tx.execute(
@@ -115,7 +117,7 @@ def _open_account(tx: Transaction, name: str) -> tuple[str, str]:
         path,
     )
     if closed:
-        raise DownstreamError("invalid_value", f"the account {closed[0][0]!r} is closed; take another one")
+        raise DownstreamError("invalid_value", f"The account {closed[0][0]!r} is closed; take another one.")
     return account_id, path_json
 
 
@@ -127,7 +129,7 @@ def find_account(tx: Transaction, name: str) -> tuple[str, str]:
     """
     row = tx.one("SELECT account_id, path FROM accounts WHERE name = ?", (name,))
     if row is None:
-        raise DownstreamError("not_found", f"there is no account {name[:80]!r}; `ainf accounts list` shows them")
+        raise DownstreamError("not_found", f"There is no account {name[:80]!r}; `ainf accounts list` shows them.")
     return row[0], row[1]
 
 
@@ -151,7 +153,7 @@ def close_account(tx: Transaction, *, name: str, at: int) -> None:
         "UPDATE accounts SET closed_at = ? WHERE account_id = ? AND closed_at IS NULL RETURNING 1", (at, account_id)
     )
     if not rows:
-        raise DownstreamError("invalid_value", f"the account {name!r} is closed already")
+        raise DownstreamError("invalid_value", f"The account {name!r} is closed already.")
     tx.append_audit("account.closed", at, None, {"account_id": account_id})
 
 
@@ -185,14 +187,16 @@ def create_key(tx: Transaction, *, key_id: str, digest: bytes, account: str, rig
 
 def _check_rights(rights: KeyRights, at: int) -> None:
     if rights.finish_reasons not in FINISH_REASONS:
-        raise DownstreamError("invalid_value", f"finish reasons are one of {', '.join(FINISH_REASONS)}")
+        raise DownstreamError("invalid_value", f"Finish reasons are one of {', '.join(FINISH_REASONS)}.")
     if rights.money_refusal not in MONEY_REFUSALS:
-        raise DownstreamError("invalid_value", f"a money refusal is one of {', '.join(MONEY_REFUSALS)}")
+        raise DownstreamError("invalid_value", f"A money refusal is one of {', '.join(MONEY_REFUSALS)}.")
     if rights.expires_at is not None and rights.expires_at <= at:
-        raise DownstreamError("invalid_value", "the expiry is in the past; give a later time")
+        raise DownstreamError("invalid_value", "The expiry is in the past; give a later time.")
     for path in rights.endpoints or ():
         if not path.startswith("/"):
-            raise DownstreamError("invalid_value", f"{path[:80]!r} is no endpoint; give a path such as /v1/inference")
+            raise DownstreamError(
+                "invalid_value", f"No endpoint is named {path[:80]!r}; give a path such as /v1/inference."
+            )
 
 
 def _json_or_null(names: tuple[str, ...] | None) -> str | None:
@@ -235,7 +239,7 @@ def revoke_key(tx: Transaction, *, key_id: str, at: int) -> None:
         "UPDATE keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL RETURNING 1", (at, key_id)
     )
     if not rows:
-        raise DownstreamError("invalid_value", f"the key {key_id!r} is revoked already")
+        raise DownstreamError("invalid_value", f"The key {key_id!r} is revoked already.")
     tx.append_audit("key.revoked", at, None, {"key_id": key_id})
 
 
@@ -246,4 +250,4 @@ def require_key(tx: Transaction, key_id: str) -> None:
         DownstreamError: ``not_found``.
     """
     if tx.one("SELECT 1 FROM keys WHERE key_id = ?", (key_id,)) is None:
-        raise DownstreamError("not_found", f"there is no key {key_id[:80]!r}; `ainf keys list` shows them")
+        raise DownstreamError("not_found", f"There is no key {key_id[:80]!r}; `ainf keys list` shows them.")

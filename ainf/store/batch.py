@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 def unavailable() -> GatewayError:
     """Return the error of a store that cannot be written now."""
-    return GatewayError("store_unavailable", "the ledger cannot be written at the moment", retry_after_s=1)
+    return GatewayError("store_unavailable", "The ledger cannot be written at the moment.", retry_after_s=1)
 
 
 @attrs.define(eq=False)

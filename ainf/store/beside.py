@@ -48,9 +48,10 @@ def in_words(url: str) -> Iterator[None]:
     try:
         yield
     except OPENING_ERRORS as error:
-        raise BooksError(f"the database {path_of(url)} cannot be used: {error}") from error
+        raise BooksError(f"The database {path_of(url)} cannot be used: {error}.") from error
     except GatewayError as error:
-        raise BooksError(f"the database {path_of(url)} cannot be used: {error.__cause__ or error.message}") from error
+        cause = error.__cause__ or "it does not answer"
+        raise BooksError(f"The database {path_of(url)} cannot be used: {cause}.") from error
 
 
 def path_of(url: str) -> str:
@@ -66,7 +67,7 @@ def read_books(url: str, operation: Callable[[Transaction], T]) -> T:
         AinfError: the operation's refusal.
     """
     if not Path(path_of(url)).exists():
-        raise BooksError(f"there is no database {path_of(url)} yet; `ainf accounts create` or `ainf serve` makes it")
+        raise BooksError(f"There is no database {path_of(url)} yet; `ainf accounts create` or `ainf serve` makes it.")
     with in_words(url):
         engine = SQLiteEngine.open_reader(path_of(url))
         try:
@@ -100,7 +101,7 @@ def state_of(url: str) -> StoreState:
         return StoreState(path, None, newest, _is_locked(path))
     schema = read_books(url, lambda tx: tx.execute("PRAGMA user_version")[0][0])
     if schema > newest:
-        raise BooksError(f"the database {path} has schema {schema}, this ainf knows up to {newest}: use a newer ainf")
+        raise BooksError(f"The database {path} has schema {schema}, this ainf knows up to {newest}: use a newer ainf.")
     return StoreState(path, schema, newest, _is_locked(path))
 
 

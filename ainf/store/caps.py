@@ -139,7 +139,7 @@ def remove_cap(tx: Transaction, *, subject: Subject, at: int) -> None:
         (at, subject.kind, subject.subject_id, LIFETIME),
     )
     if not rows:
-        raise DownstreamError("not_found", f"this {subject.kind} has no {LIFETIME} cap; `ainf caps list` shows them")
+        raise DownstreamError("not_found", f"This {subject.kind} has no {LIFETIME} cap; `ainf caps list` shows them.")
     cap_id = rows[0][0]
     _note_limit(tx, cap_id, None, at)
     tx.append_audit("cap.removed", at, None, {"cap_id": cap_id})

@@ -119,8 +119,8 @@ def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]
 def _refusal(cap: CapState, ask: HoldAsk) -> SpendError:
     return SpendError(
         "spend_cap_exceeded",
-        f"the {cap.window} cap of {cap.whose} ({format_usd(cap.limit_nusd)} USD) has"
-        f" {format_usd(max(0, cap.headroom))} USD left; this request needs at least {format_usd(ask.least_nusd)} USD",
+        f"The {cap.window} cap of {cap.whose} ({format_usd(cap.limit_nusd)} USD) has"
+        f" {format_usd(max(0, cap.headroom))} USD left; this request needs at least {format_usd(ask.least_nusd)} USD.",
     )
 
 

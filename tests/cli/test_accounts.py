@@ -31,11 +31,11 @@ def test_json(commands):
 
 def test_refusals_are_one_line(commands):
     """What cannot be done is said in one line on stderr, with exit status 1."""
-    assert "there is no database" in commands.refused("accounts", "list")
+    assert "There is no database" in commands.refused("accounts", "list")
     commands.run("accounts", "create", "acme")
     assert commands.refused("accounts", "create", "acme") == (
-        "there is an account 'acme' already; names are unique for ever"
+        "There is an account 'acme' already; names are unique for ever."
     )
-    assert commands.refused("accounts", "create", "A b").startswith("'A b' is no account name")
-    assert commands.refused("accounts", "create", "x", "--parent", "y").startswith("there is no account 'y'")
-    assert commands.refused("accounts", "close", "y").startswith("there is no account 'y'")
+    assert commands.refused("accounts", "create", "A b").startswith("The account name 'A b' is not")
+    assert commands.refused("accounts", "create", "x", "--parent", "y").startswith("There is no account 'y'")
+    assert commands.refused("accounts", "close", "y").startswith("There is no account 'y'")

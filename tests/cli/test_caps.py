@@ -29,15 +29,15 @@ def test_set_list_remove(commands):
 @pytest.mark.parametrize(
     ("arguments", "text", "status"),
     [
-        (["set", "--account", "none", "--usd", "1"], "there is no account 'none'", 1),
-        (["set", "--key", "none", "--usd", "1"], "there is no key 'none'", 1),
+        (["set", "--account", "none", "--usd", "1"], "There is no account 'none'", 1),
+        (["set", "--key", "none", "--usd", "1"], "There is no key 'none'", 1),
         (["set", "--usd", "1"], "Give either --account NAME or --key ID.", 2),
         (["set", "--account", "acme", "--key", "k", "--usd", "1"], "Give either --account NAME or --key ID.", 2),
         (["set", "--account", "acme"], "Missing option '--usd'", 2),
         (["set", "--account", "acme", "--usd", "much"], "'much' is not a decimal amount", 2),
         (["set", "--account", "acme", "--usd", "-1"], "is not between 0 and", 2),
         (["set", "--account", "acme", "--usd", "1", "--window", "eon"], "is not", 2),
-        (["remove", "--account", "acme"], "this account has no lifetime cap", 1),
+        (["remove", "--account", "acme"], "This account has no lifetime cap", 1),
     ],
 )
 def test_refusals(commands, arguments, text, status):

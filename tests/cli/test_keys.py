@@ -50,16 +50,16 @@ def test_revoke(commands):
     (key,) = commands.json("keys", "list")
     assert commands.run("keys", "revoke", key["key_id"]) == f"revoked {key['key_id']}\n"
     assert " revoked " in commands.run("keys", "list")
-    assert commands.refused("keys", "revoke", key["key_id"]).endswith("is revoked already")
+    assert commands.refused("keys", "revoke", key["key_id"]).endswith("is revoked already.")
 
 
 @pytest.mark.parametrize(
     ("arguments", "text", "status"),
     [
-        (["--account", "none"], "there is no account 'none'", 1),
+        (["--account", "none"], "There is no account 'none'", 1),
         (["--account", "acme", "--model", "smal"], "no model 'smal' is configured; known are small, gratis", 1),
-        (["--account", "acme", "--endpoint", "v1"], "'v1' is no endpoint", 1),
-        (["--account", "acme", "--expires", "2001-01-01T00:00:00Z"], "the expiry is in the past", 1),
+        (["--account", "acme", "--endpoint", "v1"], "No endpoint is named 'v1'", 1),
+        (["--account", "acme", "--expires", "2001-01-01T00:00:00Z"], "The expiry is in the past", 1),
         (["--account", "acme", "--expires", "soon"], "'soon' is no time such as 2030-12-31", 2),
         (["--account", "acme", "--finish-reasons", "odd"], "is not one of", 2),
         ([], "Missing option '--account'", 2),

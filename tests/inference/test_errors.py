@@ -1,8 +1,15 @@
 """The table of codes, and the errors that carry them."""
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 
+import ainf
 from ainf.inference.errors import CODES, AinfError, DownstreamError, GatewayError, SpendError, UpstreamError
+
+KINDS = {"AinfError", "DownstreamError", "GatewayError", "SpendError", "UpstreamError"}
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -39,3 +46,25 @@ def test_the_clients_faults_are_not_transient():
     """What the request itself is refused for stays so; only time heals: a slow body, too many failures."""
     transient = {code for code, row in CODES.items() if row.status < 500 and row.transient}
     assert transient == {"request_timeout", "rate_limited"}
+
+
+def messages():
+    """Yield every message that is written where an error of the table is raised: its place, first and last words."""
+    for path in sorted(Path(ainf.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) > 1):
+                continue
+            message = node.args[1]
+            if node.func.id in KINDS and isinstance(message, ast.Constant | ast.JoinedStr):
+                pieces = message.values if isinstance(message, ast.JoinedStr) else [message]
+                first, last = (
+                    str(piece.value) if isinstance(piece, ast.Constant) else "" for piece in (pieces[0], pieces[-1])
+                )
+                yield f"{path.name}:{node.lineno}", first, last
+
+
+def test_messages_are_sentences():
+    """Each begins with a capital, or a name between backticks, and ends with a full stop."""
+    found = list(messages())
+    assert len(found) > 50
+    assert [where for where, first, last in found if not re.match("[A-Z`]", first) or not last.endswith(".")] == []

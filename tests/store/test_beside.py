@@ -19,7 +19,7 @@ async def test_write_then_read(tmp_path):
 
 def test_there_is_nothing_to_read(tmp_path):
     """A database that is not there is not made by looking."""
-    with pytest.raises(BooksError, match="there is no database"):
+    with pytest.raises(BooksError, match="There is no database"):
         read_books(f"sqlite:{tmp_path}/ainf.db", lambda tx: tx)
     assert list(tmp_path.iterdir()) == []
 

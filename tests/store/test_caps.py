@@ -88,15 +88,15 @@ def test_a_removed_cap_binds_nothing_and_counts_everything_when_set_again(books)
 
 def test_refusals(books):
     """Unknown subjects and caps that are not there are named."""
-    with pytest.raises(DownstreamError, match="there is no account 'none'"):
+    with pytest.raises(DownstreamError, match="There is no account 'none'"):
         subject_of(books.tx, account="none")
-    with pytest.raises(DownstreamError, match="there is no key 'none'"):
+    with pytest.raises(DownstreamError, match="There is no key 'none'"):
         subject_of(books.tx, key_id="none")
-    with pytest.raises(DownstreamError, match="this account has no lifetime cap"):
+    with pytest.raises(DownstreamError, match="This account has no lifetime cap"):
         books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
     books.cap(1, account="root")
     books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
-    with pytest.raises(DownstreamError, match="this account has no lifetime cap"):
+    with pytest.raises(DownstreamError, match="This account has no lifetime cap"):
         books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=2)
 
 

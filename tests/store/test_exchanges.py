@@ -46,8 +46,8 @@ async def test_a_refusal_names_its_cap_and_writes_nothing(store):
         await store.open_inference(opening(2))
     assert refused.value.code == "spend_cap_exceeded"
     assert refused.value.message == (
-        "the lifetime cap of account org (0.00000006 USD) has 0.00000001 USD left;"
-        " this request needs at least 0.000000015 USD"
+        "The lifetime cap of account org (0.00000006 USD) has 0.00000001 USD left;"
+        " this request needs at least 0.000000015 USD."
     )
     assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM inferences")) == [(1,)]
     assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 50)
