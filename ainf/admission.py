@@ -9,9 +9,6 @@ from ainf.ledger import HoldAsk
 from ainf.metering import MeterRatios, input_bound, input_estimate
 from ainf.pricing import Price, cost
 
-SHOWN_NAME = 64
-"""How much of an unknown model's name an answer repeats."""
-
 
 @attrs.frozen
 class ModelTerms:
@@ -77,14 +74,6 @@ def invalid_key() -> DownstreamError:
     """
     return DownstreamError(
         "invalid_api_key", "The API key is missing or not valid. Send `Authorization: Bearer ainf_...`."
-    )
-
-
-def unknown_model(model: str) -> DownstreamError:
-    """Return the refusal of a model that is not configured."""
-    shown = model[:SHOWN_NAME]
-    return DownstreamError(
-        "model_not_found", f"The model {shown!r} is not configured; GET /v1/models lists those that are.", param="model"
     )
 
 

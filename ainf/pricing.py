@@ -43,13 +43,8 @@ class Price:
         return msgspec.json.encode(fields, order="sorted")
 
     @property
-    def dearest_input(self) -> int:
-        """The most that an input token can cost, per million: what a hold must reckon with."""
-        return max(self.input, self.cached_input)
-
-    @property
     def dearest_output(self) -> int:
-        """The most that an output token can cost, per million."""
+        """The most that an output token can cost, per million: what a hold must reckon with."""
         return max(self.output, self.reasoning)
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 import msgspec
 
-from ainf.admission import KeyRights, ModelTerms, admit, check_rights, unknown_model
+from ainf.admission import KeyRights, ModelTerms, admit, check_rights
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
 from ainf.http.credentials import Authenticator
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ClientProtocol
+from ainf.protocols.checks import unknown_model
 from ainf.providers.base import Target
 from ainf.store.base import KeyRecord
 

@@ -6,6 +6,7 @@ from quart import Response, request
 from ainf.http.credentials import peer_of
 from ainf.http.gateway import Gateway
 from ainf.inference.errors import DownstreamError
+from ainf.protocols.checks import unknown_model
 from ainf.store.base import KeyRecord
 from ainf.telemetry import METRICS_CONTENT_TYPE
 
@@ -35,7 +36,7 @@ class ReadRoutes:
             if model.terms.name == name:
                 owner = model.terms.provider
                 return _json({"id": name, "object": "model", "created": self._created, "owned_by": owner})
-        raise DownstreamError("model_not_found", "There is no such model; GET /v1/models lists those that are.")
+        raise unknown_model(name)
 
     async def receipt(self, inference_id: str) -> Response:
         """Show the receipt of an exchange of the key's own account; any other is as unknown as one that never was."""

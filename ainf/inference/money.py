@@ -9,7 +9,6 @@ from typing import NewType
 
 NanoUSD = NewType("NanoUSD", int)
 
-ZERO = NanoUSD(0)
 NANO_PER_USD = 1_000_000_000
 _NANO = Decimal(NANO_PER_USD)
 # Nine decimals is the unit itself; 1e9 USD is far over any cap and keeps every sum inside SQLite's 64-bit integers.

@@ -45,7 +45,9 @@ def model_name(fields: Mapping[str, Any]) -> str:
 def unknown_model(name: str) -> DownstreamError:
     """Return the refusal of a model that is not configured; its name is cut and escaped."""
     shown = name[:_SHOWN_CHARACTERS].encode("unicode_escape").decode()[:_SHOWN_CHARACTERS]
-    return DownstreamError("model_not_found", f"The model {shown!r} does not exist here.", param="model")
+    return DownstreamError(
+        "model_not_found", f"The model '{shown}' is not configured; GET /v1/models lists those that are.", param="model"
+    )
 
 
 def refuse_nul(value: Any, param: str) -> None:  # noqa: ANN401 - any JSON value

@@ -69,7 +69,7 @@ def check_fields(fields: Mapping[str, Any]) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
-        DownstreamError: ``unsupported_parameter``.
+        DownstreamError: ``unsupported_parameter``; ``missing_field``: a tool does not say what it is.
     """
     for name in sorted(fields.keys() & REFUSED_FIELDS.keys()):
         if fields[name] is not None and fields[name] is not False:
@@ -78,8 +78,11 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         if fields[name] is not None and not ALLOWED_VALUES[name](fields[name]):
             raise _refusal(name, f"with this value {_PRICE}")
     for number, tool in enumerate(fields.get("tools") or ()):
-        if tool.get("type") not in _TOOL_TYPES:
-            raise _refusal(f"tools[{number}].type", f"a tool that the provider runs itself is refused: {_PRICE}")
+        kind, param = tool.get("type"), f"tools[{number}].type"
+        if kind is None:
+            raise DownstreamError("missing_field", f'`{param}` is required: "function" or "custom".', param=param)
+        if kind not in _TOOL_TYPES:
+            raise _refusal(param, f"a tool that the provider runs itself is refused: {_PRICE}")
     for number, message in enumerate(fields["messages"]):
         content = message.get("content")
         if isinstance(content, list):

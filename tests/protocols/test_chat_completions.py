@@ -167,7 +167,7 @@ def test_model_name_in_a_refusal():
     with pytest.raises(DownstreamError) as caught:
         parse(model="a\r\nb\x1b" + "x" * 300)
     assert caught.value.message.isprintable()
-    assert len(caught.value.message) < 120
+    assert len(caught.value.message) < 160
 
 
 def test_error_body():

@@ -29,7 +29,6 @@ def test_refused(name):
         ({"tools": [{"type": "function"}, {"type": "web_search"}]}, "tools[1].type"),
         ({"tools": [{"type": "mcp", "server_url": "http://x"}]}, "tools[0].type"),
         ({"tools": [{"type": ["function"]}]}, "tools[0].type"),
-        ({"tools": [{"google_search": {}}]}, "tools[0].type"),
         ({"messages": [{"content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type"),
         (
             {"messages": [{}, {"content": ["a", {"type": "file", "file": {"file_id": "f"}}]}]},
@@ -46,6 +45,14 @@ def test_refused_values(fields, param):
     with pytest.raises(DownstreamError) as caught:
         check_fields(BASE | fields)
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", param)
+
+
+@pytest.mark.parametrize("tool", [{}, {"type": None}, {"function": {"name": "f"}}, {"google_search": {}}])
+def test_a_tool_without_a_type(tool):
+    """It is told what is missing, not that the gateway refuses its kind."""
+    with pytest.raises(DownstreamError, match=r"`tools\[1\]\.type` is required") as caught:
+        check_fields(BASE | {"tools": [{"type": "function"}, tool]})
+    assert (caught.value.code, caught.value.param) == ("missing_field", "tools[1].type")
 
 
 @pytest.mark.parametrize(

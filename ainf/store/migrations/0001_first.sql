@@ -1,6 +1,6 @@
 -- The first schema. Times are microseconds since 1970 UTC, amounts nano-dollars, JSON is canonical text.
--- Rows of inferences, attempts' plans, entries, settlements, audit_events and prices are never changed once written;
--- what does change (holds, counters, attempts' results, keys' and accounts' ends) has a table or column of its own.
+-- Rows of inferences, attempts, entries, settlements, audit_events and prices are never changed once written, but for
+-- inferences.caps; what does change (holds, counters, limits, keys' and accounts' ends) has a table or column of its own.
 
 CREATE TABLE instances (            -- one life of one process; its number is the epoch, and the fence of its writes
     epoch       INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -71,7 +71,8 @@ CREATE TABLE inferences (
     key_id          TEXT    NOT NULL REFERENCES keys (key_id),
     account_id      TEXT    NOT NULL,
     account_path    TEXT    NOT NULL,           -- as it was at admission
-    caps            TEXT    NOT NULL,           -- JSON array of [cap_id, window_start]: fixed at admission
+    caps            TEXT    NOT NULL,           -- JSON array of [cap_id, window_start]: fixed at admission; a cap that is set while it
+                                                -- runs is added
     protocol        TEXT    NOT NULL,
     path            TEXT    NOT NULL,
     stream          INTEGER NOT NULL,
@@ -94,7 +95,6 @@ CREATE TABLE holds (                -- the open exchanges, and nothing else: a c
     epoch             INTEGER NOT NULL,
     key_id            TEXT    NOT NULL,
     held_nusd         INTEGER NOT NULL,
-    attempt           INTEGER NOT NULL DEFAULT 1,
     -- the last durable progress: what recovery settles at (null: none yet)
     progress_at       INTEGER,
     progress_usage    TEXT,
