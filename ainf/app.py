@@ -13,6 +13,7 @@ import trio
 
 from ainf.admission import ModelTerms
 from ainf.config import Config, Limits, ModelConfig, ProviderConfig
+from ainf.exchange.answers import error_reply
 from ainf.exchange.inflight import Inflight, keep_progress
 from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
@@ -21,7 +22,6 @@ from ainf.http.gateway import Gateway, Model
 from ainf.http.surface import build_surface
 from ainf.inference.errors import AinfError
 from ainf.metering import MeterRatios
-from ainf.protocols.base import ErrorAnswer
 from ainf.protocols.registry import protocol_of_path
 from ainf.providers.base import Target
 from ainf.providers.registry import PROVIDERS
@@ -291,17 +291,9 @@ def _build_server(config: Config, gateway: Gateway) -> Server:
     server, limits = config.server, config.limits
     surface = build_surface(gateway, body_bytes=limits.body_bytes, started_at=wall_clock())
 
-    def error_answer(path: str, error: AinfError) -> bytes:
-        answer = ErrorAnswer(
-            code=error.code,
-            type=error.type,
-            message=error.message,
-            param=error.param,
-            inference_id=None,
-            billed_nusd=0,
-            request_id=gateway.new_request_id(),
-        )
-        return protocol_of_path(path).error_body(answer)
+    def error_answer(path: str, error: AinfError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        reply = error_reply(protocol_of_path(path), error, request_id=gateway.new_request_id())
+        return reply.headers, reply.body
 
     return Server(
         surface,

@@ -6,14 +6,21 @@ takes bare LF and folded lines, lets Transfer-Encoding win over Content-Length, 
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeAlias
 
 import h11
 
 from ainf.inference.errors import AinfError, DownstreamError
 from ainf.server.limits import ServerLimits
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+ErrorAnswer: TypeAlias = Callable[[str, AinfError], tuple[Headers, bytes]]
+"""Takes the path of a request, or what can be known of it, and the error; gives the answer's own headers and JSON body.
+
+The headers say all that a client must know: type and length of the body, an id, whether and when to ask again.
+"""
 
 HEAD_END: Final = b"\r\n\r\n"
 
@@ -94,16 +101,8 @@ def path_of(head: bytes) -> str:
     return parts[1].partition(b"?")[0][:_SHOWN_PATH_BYTES].decode("latin-1")
 
 
-def refusal(error: AinfError, body: bytes, headers: Iterable[tuple[bytes, bytes]] = ()) -> bytes:
-    """A whole response that says no and closes. Nothing was charged, so a transient cause is worth a retry."""
-    lines = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        f"x-should-retry: {'true' if error.transient else 'false'}",
-        "connection: close",
-    ]
-    if error.retry_after_s is not None:
-        lines.append(f"retry-after: {error.retry_after_s}")
-    lines += [f"{name.decode('latin-1')}: {value.decode('latin-1')}" for name, value in headers]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+def refusal(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """A whole response that says no and closes."""
+    lines = [b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [b"%b: %b" % header for header in headers]
+    return b"\r\n".join([*lines, b"connection: close", b"", body])

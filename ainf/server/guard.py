@@ -22,6 +22,7 @@ from hypercorn.typing import AppWrapper, ConnectionState
 
 from ainf.inference.errors import AinfError
 from ainf.server.application import AppTasks, ClientConnection
+from ainf.server.edge import ErrorAnswer
 from ainf.server.forwarded import TrustedProxies
 from ainf.server.limits import ServerLimits
 from ainf.server.protocol import GuardedProtocol
@@ -40,7 +41,7 @@ class ConnectionSettings:
     limits: ServerLimits
     tls: ssl.SSLContext | None
     trusted_proxies: TrustedProxies
-    error_answer: Callable[[str, AinfError], bytes]
+    error_answer: ErrorAnswer
     on_error: Callable[[BaseException], None]
     on_refusal: Callable[[AinfError], None]
 

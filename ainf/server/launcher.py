@@ -36,7 +36,7 @@ class Server:
         limits: what a client may take.
         tls: speak TLS, and nothing else, on all of them.
         trusted_proxies: networks whose ``X-Forwarded-For`` is believed.
-        error_answer: the JSON body for a refusal, in the protocol of the path.
+        error_answer: makes the headers and JSON body of a refusal, in the protocol of the path.
         on_refusal: told of every refusal that the application does not see; must not raise.
         on_connection_error: told of every unexpected exception, from a connection or the application; must not raise.
 
@@ -53,7 +53,7 @@ class Server:
         limits: ServerLimits,
         tls: TlsFiles | None,
         trusted_proxies: Sequence[str],
-        error_answer: Callable[[str, AinfError], bytes],
+        error_answer: edge.ErrorAnswer,
         on_refusal: Callable[[AinfError], None] = lambda _: None,
         on_connection_error: Callable[[BaseException], None],
     ) -> None:
@@ -69,8 +69,6 @@ class Server:
             on_refusal=on_refusal,
             on_error=on_connection_error,
         )
-        self._busy = GatewayError("overloaded", "Too many open connections.", retry_after_s=1)
-        self._busy_answer = b"" if tls else edge.refusal(self._busy, error_answer("", self._busy))
         self._listeners: list[socket.socket] = []
         self._connections: set[GuardedConnection] = set()
         self._per_peer: Counter[str] = Counter()
@@ -165,8 +163,7 @@ class Server:
         crowded = self._per_peer[peer] >= limits.connections_per_peer and peer not in self._settings.trusted_proxies
         transport = SocketTransport(sock, limits)
         if crowded or len(self._connections) >= limits.connections:
-            self._settings.on_refusal(self._busy)
-            transport.refuse(self._busy_answer)
+            self._turn_away(transport)
             return
         assert self._nursery is not None
         transport.set_write_limit(self._write_s)
@@ -174,6 +171,13 @@ class Server:
         self._connections.add(connection)
         self._per_peer[peer] += 1
         self._nursery.start_soon(self._run_connection, connection)
+
+    def _turn_away(self, transport: SocketTransport) -> None:
+        error = GatewayError("overloaded", "Too many open connections.", retry_after_s=1)
+        self._settings.on_refusal(error)
+        # A TLS client can be told nothing before a handshake, which it is not worth now.
+        answer = b"" if self._settings.tls else edge.refusal(error.status, *self._settings.error_answer("", error))
+        transport.refuse(answer)
 
     async def _run_connection(self, connection: GuardedConnection) -> None:
         try:

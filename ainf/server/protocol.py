@@ -131,8 +131,8 @@ class GuardedProtocol(H11Protocol):
         """Answer with ``error`` if no answer has begun, tell the application that its client has gone, and finish."""
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._guard.settings.on_refusal(error)
-            body = self._guard.settings.error_answer(self._path, error)
-            await self.write(edge.refusal(error, body, self.config.response_headers("h11")))
+            headers, body = self._guard.settings.error_answer(self._path, error)
+            await self.write(edge.refusal(error.status, [*self.config.response_headers("h11"), *headers], body))
         await self._close_stream()
         self._guard.finish()
 

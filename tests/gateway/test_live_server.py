@@ -84,9 +84,27 @@ async def test_every_refusal_is_json_with_a_verdict_and_opens_nothing(tmp_path):
                 taken = await client.take()
             assert taken.status == status, name
             assert taken.headers["content-type"] == "application/json", name
-            assert json.loads(taken.body)["error"]["code"] == code, name
+            error = json.loads(taken.body)["error"]
+            assert error["code"] == code, name
             assert taken.headers["x-should-retry"] == "false", name
+            assert taken.headers["x-request-id"] == error["request_id"], name
+            assert "retry-after" not in taken.headers, name
         assert await here.rows("SELECT count(*) FROM inferences") == [(0,)]
+
+
+async def test_what_may_be_asked_again_says_when(tmp_path):
+    """A request that came too slowly and a connection too many: a verdict, a time to wait, and an id of its own."""
+    async with live(tmp_path, limits="header_s = 0.2\nconnections = 1") as here:
+        slow = await here.connect()
+        with trio.fail_after(5):
+            await slow.send(b"GET /healthz HTTP/1.1\r\n")
+            answers = [await (await here.connect()).take() for _ in range(2)]
+            answers.append(await slow.take())
+        assert [answer.status for answer in answers] == [503, 503, 408]
+        for answer in answers:
+            assert (answer.headers["x-should-retry"], answer.headers["retry-after"]) == ("true", "1")
+            assert answer.headers["x-request-id"] == json.loads(answer.body)["error"]["request_id"]
+        assert len({answer.headers["x-request-id"] for answer in answers}) == 3
 
 
 async def test_a_wrong_credential_is_told_nothing_on_any_path(tmp_path):

@@ -1,6 +1,7 @@
 """A small ASGI application with known habits, the real server around it, and a client that writes raw bytes."""
 
 import contextlib
+import itertools
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -19,8 +20,19 @@ from tests.server.limits import server_limits
 FRAME = b"data: 0123456789\n\n"
 
 
-def error_answer(path: str, error: AinfError) -> bytes:
-    return json.dumps({"path": path, "error": {"code": error.code, "type": error.type}}).encode()
+_answers = itertools.count()
+
+
+def error_answer(path: str, error: AinfError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    request_id = f"req_{next(_answers)}"
+    body = json.dumps({"path": path, "error": {"code": error.code, "type": error.type, "request_id": request_id}})
+    headers = {
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "x-request-id": request_id,
+        "x-should-retry": str(error.transient).lower(),
+    }
+    return [(name.encode(), value.encode()) for name, value in headers.items()], body.encode()
 
 
 class Habits:

@@ -17,7 +17,7 @@ def server_on(*bind: str, app=None) -> Server:
         limits=server_limits(),
         tls=None,
         trusted_proxies=(),
-        error_answer=lambda _path, _error: b"{}",
+        error_answer=lambda _path, _error: ([], b"{}"),
         on_connection_error=lambda _error: None,
     )
 
@@ -89,9 +89,12 @@ async def test_cap_per_peer(serve):
         assert (await wire.answer()).status == 200
     third = await bench.connect()
     answer = await third.answer()
-    assert (answer.status, answer.code, answer.headers["retry-after"]) == (503, "overloaded", "1")
+    assert (answer.status, answer.code, answer.headers["connection"]) == (503, "overloaded", "close")
     assert await third.until_closed() == b""
-    assert bench.refusals == ["overloaded"]
+    fourth = await (await bench.connect()).answer()
+    assert fourth.headers["x-request-id"] == fourth.json["error"]["request_id"]
+    assert fourth.headers["x-request-id"] != answer.headers["x-request-id"], "each refusal has an id of its own"
+    assert bench.refusals == ["overloaded", "overloaded"]
     await first.close()
     await trio.sleep(0.05)
     assert (await bench.ask("/hello")).status == 200

@@ -17,6 +17,8 @@ async def refused(bench, raw: bytes, code: str):
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-should-retry"] in {"true", "false"}
+    assert answer.headers["x-request-id"] == answer.json["error"]["request_id"]
+    assert "date" in answer.headers
     assert await wire.until_closed() == b""
     return answer
 
