@@ -36,6 +36,10 @@ from ainf.upstream.wire import Dialer
 
 _DRAINED_WRITE_S = 2.0
 """The write limit of every connection once the drain time is over (design section 13)."""
+_DRAINED_CLOSE_S = 2.0
+"""What a settlement gets then; one that the store has not taken is left to recovery."""
+_DRAINED_WAIT_S = 1.0
+"""The longest that anything waits for the store then."""
 _LAST_WORDS_S = 4.0
 """How long settlements and terminal frames may take after that, before connections are aborted."""
 _GIVE_BACK_BYTES = 4 << 20
@@ -158,7 +162,8 @@ async def _drain_when_told(running: RunningGateway) -> None:
     running.patience.deadline = trio.current_time() + limits.drain_s
     with running.patience:
         await gateway.inflight.wait_empty()
-    gateway.inflight.shut_down()
+    gateway.inflight.shut_down(_DRAINED_CLOSE_S)
+    running.store.hurry(_DRAINED_WAIT_S)
     server.set_write_limit(_DRAINED_WRITE_S)
     with trio.move_on_after(_LAST_WORDS_S):
         await gateway.inflight.wait_empty()

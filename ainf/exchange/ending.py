@@ -33,7 +33,7 @@ async def conclude(exchange: "Exchange") -> None:
     assert verdict is not None
     clocks, telemetry = exchange.services.clocks, exchange.services.telemetry
     settlement = None
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.close_s):
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.close_s) as exchange.closing:
         await _let_go(exchange)
         end = _end(exchange, verdict)
         end, settlement = await _settle(exchange, end)

@@ -45,9 +45,10 @@ class Inflight:
         while self._running:
             await self._empty.wait()
 
-    def shut_down(self) -> None:
-        """Offer every running exchange the end of the process."""
+    def shut_down(self, close_s: float) -> None:
+        """Offer every running exchange the end of the process; each gets ``close_s`` to settle from now."""
         for exchange in self:
+            exchange.hurry(close_s)
             exchange.offer(_SHUTTING_DOWN)
 
     def revoke(self, inference_id: str) -> None:

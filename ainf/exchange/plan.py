@@ -90,8 +90,8 @@ class Plan:
     backend: Backend
     target: Target
     fingerprint: bytes
-    deadline_s: float
-    """The longest that this exchange may run, from now."""
+    deadline_at: float
+    """When it must have ended, by trio's clock; counted from the request's arrival."""
     sdk_retry_count: int | None = None
     labels: Mapping[str, str] = attrs.field(factory=dict)
     inference_shape: bool = False

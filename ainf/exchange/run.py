@@ -51,6 +51,9 @@ class Exchange:
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []
         self.body_ended = False
+        self.close_s = services.clocks.close_s
+        self.closing: trio.CancelScope | None = None
+        """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
         self._provider_ended = False
         self._kept: list[bytes] = []
@@ -62,6 +65,12 @@ class Exchange:
     def offer(self, verdict: Verdict) -> bool:
         """Offer an ending; return whether it won."""
         return self.arbiter.offer(verdict)
+
+    def hurry(self, close_s: float) -> None:
+        """Settle within ``close_s``, or leave it to recovery: the process is to end."""
+        self.close_s = min(self.close_s, close_s)
+        if self.closing is not None:
+            self.closing.deadline = min(self.closing.deadline, trio.current_time() + close_s)
 
     def client_gone(self) -> None:
         """Offer the client's leaving; the connection's watcher calls this."""
@@ -128,7 +137,7 @@ class Exchange:
         self.hold = RunningHold(self.plan.admission, opened.held_nusd, opened.clamp_tokens, self._extend)
         self.own_headers = own_headers(self.plan, services.public_url, opened.clamp_tokens)
         limits = Limits(
-            exchange_s=self.plan.deadline_s,
+            exchange_s=self.plan.deadline_at - trio.current_time(),
             first_byte_s=terms.first_byte_s,
             silence_s=terms.silence_s,
             is_stream=self.plan.request.stream,

@@ -59,9 +59,14 @@ class Gateway:
             raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
 
     def plan(
-        self, key: KeyRecord, request: InferenceRequest, protocol: ClientProtocol, headers: Mapping[bytes, bytes]
+        self,
+        key: KeyRecord,
+        request: InferenceRequest,
+        protocol: ClientProtocol,
+        headers: Mapping[bytes, bytes],
+        arrived_at: float,
     ) -> Plan:
-        """Return the plan of a request that may be opened.
+        """Return the plan of a request that may be opened; ``arrived_at`` is trio's time of its head.
 
         Raises:
             DownstreamError: its model, its fields or its headers cannot be honoured.
@@ -80,7 +85,7 @@ class Gateway:
             backend=model.backend,
             target=model.target,
             fingerprint=fingerprint(key.account_id, request),
-            deadline_s=_deadline(headers, model.terms.exchange_s),
+            deadline_at=arrived_at + _deadline_s(headers, model.terms.exchange_s),
             sdk_retry_count=_retry_count(headers),
             labels=_labels(headers),
         )
@@ -101,7 +106,7 @@ def fingerprint(account_id: str, request: InferenceRequest) -> bytes:
     ).digest()
 
 
-def _deadline(headers: Mapping[bytes, bytes], longest_s: float) -> float:
+def _deadline_s(headers: Mapping[bytes, bytes], longest_s: float) -> float:
     text = headers.get(b"x-ainf-deadline-ms")
     if text is None:
         return longest_s

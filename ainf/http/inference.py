@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import trio
 from quart import Response, request
 
 from ainf.exchange.answers import error_reply
@@ -42,7 +43,7 @@ class InferenceRoute:
         return Response(b"", 200)  # dropped by the seam: the client was answered
 
     async def _infer(self, path: str, seam: Seam, key: KeyRecord, headers: Mapping[bytes, bytes]) -> None:
-        gateway = self._gateway
+        gateway, arrived_at = self._gateway, trio.current_time()
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
             raise DownstreamError("unsupported_media_type", "Send the body as application/json.")
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
@@ -50,7 +51,7 @@ class InferenceRoute:
         gateway.body_bytes += len(body)
         del body  # a long stream must not keep its request in memory
         gateway.check_open()  # again: the body may have been long in coming
-        plan = gateway.plan(key, parsed, self._protocol, headers)
+        plan = gateway.plan(key, parsed, self._protocol, headers, arrived_at)
         if self._inference_shape:
             plan = attrs.evolve(plan, inference_shape=True)
         exchange = Exchange(plan, gateway.services, seam)

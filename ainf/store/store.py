@@ -121,6 +121,10 @@ class Store:
         await self._writer.aclose()
         self._reader.close()
 
+    def hurry(self, wait_s: float) -> None:
+        """Let nobody wait longer than this any more; see ``Writer.hurry``."""
+        self._writer.hurry(wait_s)
+
     # --- any operation ---
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:

@@ -34,6 +34,7 @@ class Writer(ABC):
         self._wait_s = wait_s
         self._on_fatal = on_fatal
         self._owed: list[Job[Any]] = []
+        self._waits: set[trio.CancelScope] = set()
         self.fatal: BaseException | None = None
         """What ended the writer, once something has."""
 
@@ -86,6 +87,13 @@ class Writer(ABC):
         """
         self._enqueue(Job(operation, unattended=True, on_done=on_done))
 
+    def hurry(self, wait_s: float) -> None:
+        """Let nobody wait longer than this any more, also not those who wait already: the process is to end."""
+        self._wait_s = min(self._wait_s, wait_s)
+        latest = trio.current_time() + wait_s
+        for scope in self._waits:
+            scope.deadline = min(scope.deadline, latest)
+
     @abstractmethod
     async def aclose(self) -> None:
         """Commit what is queued, within ``wait_s``, and close the connection. Nothing may be submitted any more."""
@@ -100,8 +108,12 @@ class Writer(ABC):
 
     async def _outcome(self, job: Job[T]) -> T:
         if not job.done:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
-                await self._wait(job)
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s) as scope:
+                self._waits.add(scope)
+                try:
+                    await self._wait(job)
+                finally:
+                    self._waits.discard(scope)
         if not job.done:
             job.given_up = True
             raise unavailable()

@@ -20,6 +20,7 @@ class Running:
     plan: "Running.Plan"
     step: str | None = None
     offered: list[Verdict] = attrs.field(factory=list)
+    hurried: list[float] = attrs.field(factory=list)
     durable: list[str] = attrs.field(factory=list)
 
     @attrs.define
@@ -29,6 +30,9 @@ class Running:
     def offer(self, verdict: Verdict) -> bool:
         self.offered.append(verdict)
         return True
+
+    def hurry(self, close_s: float) -> None:
+        self.hurried.append(close_s)
 
     def progress(self) -> str | None:
         return self.step
@@ -91,8 +95,9 @@ def test_endings_for_all_and_for_one():
     inflight.add(second)
     inflight.revoke("b")
     inflight.revoke("gone")
-    inflight.shut_down()
+    inflight.shut_down(2.0)
     assert [verdict.ending for verdict in first.offered] == [Ending.SHUTDOWN]
+    assert first.hurried == second.hurried == [2.0]
     assert [verdict.code for verdict in second.offered] == ["key_revoked", "shutting_down"]
 
 

@@ -203,7 +203,7 @@ async def test_an_ending_that_comes_before_the_opening_dials_nothing(source, tmp
                 exchange.client_gone()
                 client.leave()
             elif source == "shutdown":
-                here.gateway.inflight.shut_down()
+                here.gateway.inflight.shut_down(2.0)
             else:
                 exchange.offer(Verdict(Ending.TERMINATED, "killed", "An operator ended the request."))
             return await opened(opening)
@@ -353,7 +353,7 @@ async def test_the_first_offer_closes_the_providers_socket_before_it_returns(off
             if offer == "client_gone":
                 exchange.client_gone()
             else:
-                here.gateway.inflight.shut_down()
+                here.gateway.inflight.shut_down(2.0)
             assert here.wires[0].stream._closed
             client.leave()
         await check_ledger(here, admitted=1)

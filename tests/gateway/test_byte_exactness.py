@@ -116,10 +116,10 @@ async def run_streams(tmp_path, count: int, rng: random.Random) -> int:
     return heartbeats
 
 
-def test_relay_is_byte_exact(tmp_path):
+def test_relay_is_byte_exact(tmp_path, count_cases):
     """Every generated stream reaches the client byte for byte, and its heartbeats stand between frames."""
     rng = random.Random(SEED)
     clock = trio.testing.MockClock(autojump_threshold=0)
     heartbeats = trio.run(run_streams, tmp_path, STREAMS, rng, clock=clock)
-    print(f"seed {SEED}: {STREAMS} streams byte for byte, {heartbeats} heartbeats between their frames")
+    count_cases(f"streams relayed byte for byte, {heartbeats:,} heartbeats between frames, AINF_SEED={SEED}", STREAMS)
     assert heartbeats > STREAMS // 50

@@ -370,6 +370,23 @@ async def test_the_clients_own_deadline(value, lasts, tmp_path, autojump_clock):
         assert client.json()["error"]["code"] == "deadline_exceeded" if lasts < 10 else client.chunks()
 
 
+async def test_the_deadline_counts_from_the_arrival(tmp_path, autojump_clock):
+    """What the store takes for the opening is the client's time too."""
+    async with world(tmp_path, "sim-stall-before-head") as here:
+        open_inference = here.store.open_inference
+
+        async def slowly(opening: object) -> object:
+            opened = await open_inference(opening)
+            await trio.sleep(2)
+            return opened
+
+        here.store.open_inference = slowly
+        began = trio.current_time()
+        client = await here.run(here.client(question("sim-stall-before-head"), x_ainf_deadline_ms="3000"))
+        assert 3 <= trio.current_time() - began < 3.1
+        assert client.json()["error"]["code"] == "deadline_exceeded"
+
+
 async def test_a_store_that_is_away_at_the_opening(tmp_path, autojump_clock):
     """503, worth a retry, and nothing was dialled."""
     from ainf.inference.errors import GatewayError

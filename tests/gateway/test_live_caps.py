@@ -92,7 +92,7 @@ class Crowd:
             self.refused.append(taken)
 
 
-async def test_two_hundred_streams_use_a_cap_for_twenty_to_its_end_and_never_pass_it(tmp_path):
+async def test_two_hundred_streams_use_a_cap_for_twenty_to_its_end_and_never_pass_it(tmp_path, tell):
     """The cap holds at every entry, 98 % of it is used, the cut streams say so, and both books agree to the token."""
     more = f"slice_tokens = {SLICE_TOKENS}\nmin_output_tokens = 1"
     crowd = Crowd()
@@ -118,7 +118,7 @@ async def test_two_hundred_streams_use_a_cap_for_twenty_to_its_end_and_never_pas
         explain(sums, receipt, entries[receipt["inference_id"]], taken)
     used = sum(receipt["settled_nusd"] for receipt in receipts)
     cut = sum(receipt["ending"] == "spend_cap_exceeded" for receipt in receipts)
-    print(
+    tell(
         f"{len(receipts)} streams ran, {cut} were cut, {len(crowd.refused)} refused, in {took_s:.1f} s; used"
         f" {100 * used / CAP_NUSD:.2f} % of the cap, at most {100 * highest / CAP_NUSD:.2f} % settled and held; {sums}"
     )

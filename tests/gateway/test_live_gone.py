@@ -49,7 +49,7 @@ async def leave_by_half(client: RawClient) -> None:
 @pytest.mark.parametrize(
     "model", [STALLED, "sim-stall-before-head", "sim-stall-after-head", "sim-tokens-2000-pace-1ms"]
 )
-async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, model, leave):
+async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, model, leave, tell):
     """Closed, reset or half-closed: the provider's connection is closed in the same breath, and all is settled."""
     async with live(tmp_path, model) as here:
         client = await here.start(model)
@@ -66,7 +66,7 @@ async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, mode
             entry = here.entry(receipt["inference_id"])
             await eventually(lambda: entry.client_closed_at is not None)
         seen_at = clock.seen_at[receipt["inference_id"]]
-        print(
+        tell(
             f"gateway {1000 * (seen_at - left_at):.1f} ms, provider {1000 * (entry.client_closed_at - seen_at):.1f} ms"
         )
         assert entry.client_closed_at - seen_at <= AT_ONCE_S
@@ -81,7 +81,7 @@ async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, mode
             assert receipt["settled_nusd"] > 0
 
 
-async def test_a_client_that_takes_no_byte_is_gone_after_the_write_limit_and_its_provider_no_later(tmp_path):
+async def test_a_client_that_takes_no_byte_is_gone_after_the_write_limit_and_its_provider_no_later(tmp_path, tell):
     """A stalled client is settled as gone after ``write_s``, its provider is closed first, and others are unharmed."""
     write_s = 0.5
     async with live(tmp_path, ENDLESS, "sim", limits=f"write_s = {write_s}", simulator=Simulator()) as here:
@@ -96,7 +96,7 @@ async def test_a_client_that_takes_no_byte_is_gone_after_the_write_limit_and_its
         (receipt,) = [r for r in await here.receipts() if r["model"] == ENDLESS]
         entry = here.entry(receipt["inference_id"])
         seen_at = clock.seen_at[receipt["inference_id"]]
-        print(f"gone after {seen_at - started_at:.2f} s for write_s = {write_s}")
+        tell(f"gone after {seen_at - started_at:.2f} s for write_s = {write_s}")
         assert receipt["ending"] in {"client_disconnected", "upstream_error"}
         assert receipt["ending"] == "client_disconnected"
         assert write_s <= seen_at - started_at <= 4 * write_s + 1
@@ -162,7 +162,7 @@ async def test_clients_that_leave_while_others_stream_touch_nothing_else(tmp_pat
         assert sum(entry.client_closed_at is not None for entry in here.simulator.books.entries) == 20
 
 
-async def test_a_drain_lets_streams_go_on_and_ends_the_rest_with_their_frame(tmp_path):
+async def test_a_drain_lets_streams_go_on_and_ends_the_rest_with_their_frame(tmp_path, tell):
     """Told to stop, the gateway takes nothing new, lets streams end within ``drain_s``, and ends the rest in words."""
     short, long = "sim-tokens-40-pace-10ms", "sim-tokens-2000-pace-5ms"
     drain_s = 1.0
@@ -191,7 +191,7 @@ async def test_a_drain_lets_streams_go_on_and_ends_the_rest_with_their_frame(tmp
         endings = {receipt["model"]: receipt["ending"] for receipt in await here.receipts()}
         assert endings == {short: "completed", long: "shutdown", STALLED: "shutdown"}
         assert drain_s <= ended_s <= drain_s + 1
-        print(f"drained in {ended_s:.2f} s for drain_s = {drain_s}")
+        tell(f"drained in {ended_s:.2f} s for drain_s = {drain_s}")
 
 
 async def eventually_refused(here: Live) -> None:
@@ -221,7 +221,7 @@ async def test_a_request_on_a_kept_connection_after_the_word_to_stop_is_told_to_
         await client.take()
 
 
-async def test_a_drain_ends_in_time_though_a_client_takes_nothing(tmp_path):
+async def test_a_drain_ends_in_time_though_a_client_takes_nothing(tmp_path, tell):
     """A client that reads nothing gets two seconds more than ``drain_s``: it cannot hold the gateway up to five."""
     drain_s = 0.3
     with trio.fail_after(drain_s + 8):
@@ -234,6 +234,6 @@ async def test_a_drain_ends_in_time_though_a_client_takes_nothing(tmp_path):
             while here.running.server.open_connections or len(here.running.gateway.inflight):  # noqa: ASYNC110 - sockets
                 await trio.sleep(0.01)
             took_s = trio.current_time() - told_at
-            print(f"stalled client: drained in {took_s:.2f} s for drain_s = {drain_s}")
+            tell(f"stalled client: drained in {took_s:.2f} s for drain_s = {drain_s}")
             assert took_s <= drain_s + 3
             assert [receipt["ending"] for receipt in await here.receipts()] == ["shutdown"]

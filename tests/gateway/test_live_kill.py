@@ -60,7 +60,7 @@ def check_recovered(here: Deployment, left: dict[str, tuple[int, int, int]]) -> 
     assert here.read(verify) == []
 
 
-async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(tmp_path):
+async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(tmp_path, tell):
     """kill -9 in the middle of fifty streams, start again: fifty settlements, fifty events, nothing open."""
     one_slice = "slice_tokens = 4096"  # an extension would make progress durable too
     with trio.fail_after(30):
@@ -82,14 +82,12 @@ async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durab
                 assert 0 <= behind <= 4 * (PROGRESS_S + SLACK_S) / PACE_S, "a crash under-counts by one tick at most"
             started_at = trio.current_time()
             await here.start()
-            print(f"started again in {trio.current_time() - started_at:.2f} s")
+            tell(f"started again in {trio.current_time() - started_at:.2f} s")
             check_recovered(here, left)
             assert here.rows("SELECT count(*) FROM settlements") == [(STREAMS,)]
             for client in clients:
                 assert b"[DONE]" not in client.raw, "an end was made up"
-            print(
-                f"{sum(amount for _, amount, _ in left.values())} nano-dollars of {STREAMS} abandoned streams settled"
-            )
+            tell(f"{sum(amount for _, amount, _ in left.values())} nano-dollars of {STREAMS} abandoned streams settled")
             assert (await here.command("ledger", "verify")).returncode == 0
             assert (await here.command("audit", "verify")).returncode == 0
 
@@ -116,10 +114,10 @@ async def ask_until_killed(here: Deployment, clients: list[RawClient]) -> None:
         return
 
 
-async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path):
+async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path, tell):
     """Killed at random moments: what a client saw end is settled as it ended, all else is abandoned, once."""
     chance = random.Random(SEED)
-    print(f"AINF_SEED={SEED}")
+    tell(f"AINF_SEED={SEED}")
     with trio.fail_after(60 + 10 * MOMENTS):
         async with deployment(tmp_path, SHORT, now=wall_clock, limits=LIMITS) as here:
             for _ in range(MOMENTS):
@@ -135,14 +133,14 @@ async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_pa
                 assert {settled.get(inference_id) for inference_id in ended} <= {"completed"}, "settle, then speak"
                 await here.start()
                 check_recovered(here, left)
-                print(f"killed after {moment:.3f} s: {len(ended)} ended, {len(left)} abandoned")
+                tell(f"killed after {moment:.3f} s: {len(ended)} ended, {len(left)} abandoned")
             asked = [entry["headers"]["x-client-request-id"] for entry in await here.simulated()]
             assert await here.terminate() == 0
             check_law(here.books, asked)
 
 
 @pytest.mark.parametrize("reads", [True, False])
-async def test_sigterm_ends_the_process_in_time(tmp_path, reads):
+async def test_sigterm_ends_the_process_in_time(tmp_path, reads, tell):
     """SIGTERM: streams go on for ``drain_s``, the rest end in words, and the process ends within five seconds more."""
     model = MODEL if reads else "sim-endless-per-frame-200"
     drain_s = 1.0
@@ -162,7 +160,7 @@ async def test_sigterm_ends_the_process_in_time(tmp_path, reads):
                 took_s = trio.current_time() - told_at
                 for client in clients if not reads else ():
                     await client.close()
-            print(
+            tell(
                 f"SIGTERM to exit {took_s:.2f} s for drain_s = {drain_s}, clients {'read' if reads else 'take nothing'}"
             )
             assert status == 0

@@ -159,7 +159,7 @@ def tokens(size: int) -> int:
     return -(-size // 4)
 
 
-async def run_over(tmp_path, *, stream: bool) -> None:
+async def run_over(tmp_path, tell, *, stream: bool) -> None:
     clocks = f"silence_s = {PATIENCE_S}\nfirst_byte_s = {PATIENCE_S}\nexchange_s = {2 * PATIENCE_S}\ntail_s = 0.1\n"
     limits = clocks + "sse_line_bytes = 65536\nprelude_bytes = 16384"
     simulator = Simulator()
@@ -191,7 +191,7 @@ async def run_over(tmp_path, *, stream: bool) -> None:
             wrong.append((model, "has no content"))
     requests = sum(len(tries) for tries in asked.values())
     answered = sum(bool(tries[-1].content) for tries in asked.values())
-    print(f"stream={stream}: {len(asked)} behaviours, {requests} requests, {answered} answers with content")
+    tell(f"stream={stream}: {len(asked)} behaviours, {requests} requests, {answered} answers with content")
     assert not wrong, "\n".join(map(str, wrong))
     assert not receipts, "exchanges that nobody asked for"
 
@@ -205,11 +205,11 @@ def check_try(receipt: dict, entry: Entry | None, said: Try) -> None:
         assert said.taken.headers["x-should-retry"] == "false", "a retry was asked for what is billed"
 
 
-async def test_no_streamed_request_is_answered_with_an_empty_success_and_the_bill_is_what_was_delivered(tmp_path):
+async def test_no_streamed_request_is_answered_with_an_empty_success_and_the_bill_is_what_was_delivered(tmp_path, tell):
     """Over every fault of a provider, streamed."""
-    await run_over(tmp_path, stream=True)
+    await run_over(tmp_path, tell, stream=True)
 
 
-async def test_no_whole_request_is_answered_with_an_empty_success_and_the_bill_is_what_was_delivered(tmp_path):
+async def test_no_whole_request_is_answered_with_an_empty_success_and_the_bill_is_what_was_delivered(tmp_path, tell):
     """Over every fault of a provider, not streamed."""
-    await run_over(tmp_path, stream=False)
+    await run_over(tmp_path, tell, stream=False)

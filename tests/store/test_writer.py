@@ -219,6 +219,29 @@ async def test_a_slow_turn_on_the_loop_runs_out(autojump_clock, bench):
     assert await bench.read_notes() == []
 
 
+async def test_whoever_waits_can_be_hurried(autojump_clock, bench):
+    """At the end of a process nobody waits longer than told, neither who waits already nor who comes later."""
+
+    async def turn():
+        await trio.sleep(60)
+
+    writer = bench.inline(turn=turn)
+    waited = []
+
+    async def call():
+        began = trio.current_time()
+        with pytest.raises(GatewayError, match="store_unavailable"):
+            await writer.submit(note("late"))
+        waited.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(call)
+        await trio.sleep(2)
+        writer.hurry(1)
+        nursery.start_soon(call)
+    assert waited == pytest.approx([3, 1]) or waited == pytest.approx([1, 3])
+
+
 async def test_a_dead_writer_answers_everybody(bench):
     """An input/output error ends it: who waits and who comes later is told, and the process is to be ended, once."""
     writer = bench.thread()
