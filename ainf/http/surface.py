@@ -1,8 +1,12 @@
 """The application: every route, and JSON for whatever goes wrong outside them."""
 
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import TypeAlias
+
 from quart import Response, request
 from quart_trio import QuartTrio
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from ainf.exchange.answers import error_reply
 from ainf.http.gateway import Gateway
@@ -12,6 +16,8 @@ from ainf.http.seam import seam_middleware
 from ainf.inference.errors import AinfError, DownstreamError, GatewayError
 from ainf.protocols.registry import PROTOCOLS, protocol_of_path
 
+_Route: TypeAlias = Callable[..., Awaitable[Response]]
+_PROBE = "/readyz"
 # What Quart and its router refuse by themselves, in our words.
 _HTTP_ERRORS = {
     404: ("not_found", "There is nothing at this path."),
@@ -28,6 +34,7 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
     app.config["RESPONSE_TIMEOUT"] = None  # limits are the exchange's and the server's, not Quart's
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = body_bytes
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its 200 in HTML would speak for us
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     chat = PROTOCOLS["chat_completions"]
@@ -36,21 +43,33 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
         "/v1/chat/completions": InferenceRoute(gateway, chat),
         "/v1/inference": InferenceRoute(gateway, chat, inference_shape=True),
     }
-    gets = {
+    gets: dict[str, _Route] = {
         "/v1/models": reads.models,
         "/v1/models/<path:name>": reads.model,
         "/v1/audit/<inference_id>": reads.receipt,
         "/healthz": reads.healthz,
-        "/readyz": reads.readyz,
+        _PROBE: reads.readyz,
         "/metrics": reads.metrics,
     }
     for path, post in posts.items():
         app.add_url_rule(path, path, post.answer, methods=["POST"])
     for path, get in gets.items():
-        app.add_url_rule(path, path, get, methods=["GET"])  # type: ignore[arg-type]
+        app.add_url_rule(path, path, _with_id(get, gateway), methods=["GET"])
     _answer_errors_in_json(app, gateway)
     app.asgi_app = seam_middleware(app.asgi_app)  # type: ignore[assignment,arg-type,method-assign]
     return app
+
+
+def _with_id(route: _Route, gateway: Gateway) -> _Route:
+    """Give each answer of a route an id, as errors have one by themselves."""
+
+    @wraps(route)
+    async def answer(**parts: str) -> Response:
+        response = await route(**parts)
+        response.headers["x-request-id"] = gateway.new_request_id()
+        return response
+
+    return answer
 
 
 def _answer_errors_in_json(app: QuartTrio, gateway: Gateway) -> None:
@@ -61,12 +80,16 @@ def _answer_errors_in_json(app: QuartTrio, gateway: Gateway) -> None:
         )
 
     async def on_ours(error: AinfError) -> Response:
-        gateway.services.telemetry.rejected(error.code)
+        if request.path != _PROBE:  # who only asks was not refused anything
+            gateway.services.telemetry.rejected(error.code)
         return answer(error)
 
     async def on_http(error: HTTPException) -> Response:
         code, message = _HTTP_ERRORS.get(error.code or 400, ("bad_request", "The request cannot be answered."))
-        return answer(DownstreamError(code, message))
+        response = answer(DownstreamError(code, message))
+        if isinstance(error, MethodNotAllowed):
+            response.headers["allow"] = ", ".join(sorted(error.valid_methods or ()))
+        return response
 
     async def on_defect(error: Exception) -> Response:
         gateway.services.telemetry.defect("http", error)

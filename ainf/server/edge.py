@@ -61,15 +61,15 @@ def check_request(request: h11.Request, limits: ServerLimits) -> None:
     """Check a parsed head.
 
     Raises:
-        DownstreamError: ``uri_too_long``, ``not_found``, ``method_not_allowed``, ``bad_request``,
-            ``unsupported_media_type`` or ``request_too_large``.
+        DownstreamError: ``uri_too_long``, ``not_found``, ``bad_request``, ``unsupported_media_type`` or
+            ``request_too_large``.
     """
     if len(request.target) > limits.target_bytes:
         raise DownstreamError("uri_too_long", f"The request target is over {limits.target_bytes} bytes.")
     if request.http_version not in {b"1.1", b"1.0"}:
         raise DownstreamError("bad_request", "Only HTTP/1.1 is spoken here.")
     if request.method == b"CONNECT":
-        raise DownstreamError("method_not_allowed", "CONNECT is not offered.")
+        raise DownstreamError("bad_request", "CONNECT is for proxies; this is none.")
     if _PATH.fullmatch(request.target.partition(b"?")[0]) is None:
         raise DownstreamError("not_found", "Paths must be written in their plain form.")
     for name, value in request.headers:

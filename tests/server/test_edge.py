@@ -61,7 +61,7 @@ REFUSED = {
     "escaped slash": ("GET /v1%2fx HTTP/1.1\r\nHost: a", "not_found"),
     "parameter": ("GET /v1;x HTTP/1.1\r\nHost: a", "not_found"),
     "backslash": ("GET /v1\\x HTTP/1.1\r\nHost: a", "not_found"),
-    "connect": ("CONNECT a:80 HTTP/1.1\r\nHost: a", "method_not_allowed"),
+    "connect": ("CONNECT a:80 HTTP/1.1\r\nHost: a", "bad_request"),
     "gzip": ("POST / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 1", "unsupported_media_type"),
     "body too large": ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101", "request_too_large"),
     "long target": ("GET /" + "a" * 200 + " HTTP/1.1\r\nHost: a", "uri_too_long"),
