@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from ainf.cli.output import brief, print_json, print_table, record
+from ainf.cli.output import brief, moment, print_json, print_table, record
 from ainf.cli.settings import books_config, config_option, json_option, new_id, read, wall_clock, write
 from ainf.store.admin import close_account, create_account, list_accounts
 
@@ -52,8 +52,13 @@ def list_(*, as_json: bool, config_path: Path) -> None:
 
 @accounts.command()
 @click.argument("name")
+@json_option
 @config_option
-def close(*, name: str, config_path: Path) -> None:
+def close(*, name: str, as_json: bool, config_path: Path) -> None:
     """Close the account NAME: its keys, and those of the accounts below it, no longer authenticate."""
-    write(books_config(config_path), partial(close_account, name=name, at=wall_clock()))
-    click.echo(f"closed {name}")
+    at = wall_clock()
+    write(books_config(config_path), partial(close_account, name=name, at=at))
+    if as_json:
+        print_json({"name": name, "closed_at": moment(at)})
+    else:
+        print_table(["account", "closed"], [[name, brief(at)]])

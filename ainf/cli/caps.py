@@ -9,7 +9,7 @@ from typing import Any, Final
 import attrs
 import click
 
-from ainf.cli.output import print_json, print_table, record
+from ainf.cli.output import brief, moment, print_json, print_table, record
 from ainf.cli.settings import books_config, config_option, json_option, new_id, read, usd, wall_clock, write
 from ainf.inference.money import format_usd
 from ainf.store.caps import LIFETIME, list_caps, remove_cap, set_cap, subject_of
@@ -113,9 +113,13 @@ def list_(*, as_json: bool, config_path: Path) -> None:
 @caps.command()
 @_subject_options
 @_window_option
+@json_option
 @config_option
-def remove(*, whose: _Whose, window: str, config_path: Path) -> None:
+def remove(*, whose: _Whose, window: str, as_json: bool, config_path: Path) -> None:
     """Remove a cap."""
     at = wall_clock()
     write(books_config(config_path), lambda tx: remove_cap(tx, subject=whose.subject(tx), at=at))
-    click.echo(f"removed the {window} cap of {whose}")
+    if as_json:
+        print_json({**attrs.asdict(whose), "window": window, "removed_at": moment(at)})
+    else:
+        print_table(["on", "window", "removed"], [[str(whose), window, brief(at)]])

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ainf.cli.output import brief, print_json, print_table, record
+from ainf.cli.output import brief, moment, print_json, print_table, record
 from ainf.cli.settings import CommandError, books_config, config_option, json_option, read, wall_clock, write
 from ainf.config import Config
 from ainf.store.admin import (
@@ -130,8 +130,13 @@ def _state(key: Key, now: int) -> str:
 
 @keys.command()
 @click.argument("key_id", metavar="ID")
+@json_option
 @config_option
-def revoke(*, key_id: str, config_path: Path) -> None:
+def revoke(*, key_id: str, as_json: bool, config_path: Path) -> None:
     """Revoke the key with this ID (the part between the underscores): its running streams end."""
-    write(books_config(config_path), partial(revoke_key, key_id=key_id, at=wall_clock()))
-    click.echo(f"revoked {key_id}")
+    at = wall_clock()
+    write(books_config(config_path), partial(revoke_key, key_id=key_id, at=at))
+    if as_json:
+        print_json({"key_id": key_id, "revoked_at": moment(at)})
+    else:
+        print_table(["id", "revoked"], [[key_id, brief(at)]])

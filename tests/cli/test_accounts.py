@@ -8,7 +8,7 @@ def test_create_list_close(commands):
     made = commands.run("accounts", "create", "acme")
     assert re.fullmatch(r"account  parent  id\nacme     -       acc_[0-9a-f]{32}\n", made)
     commands.run("accounts", "create", "team", "--parent", "acme")
-    assert commands.run("accounts", "close", "team") == "closed team\n"
+    assert re.fullmatch(r"account  closed\nteam     \d{4}-\S+Z\n", commands.run("accounts", "close", "team"))
     listed = commands.run("accounts", "list").splitlines()
     assert re.fullmatch(r"account  parent  id +created +closed", listed[0])
     assert re.fullmatch(r"acme     -       acc_\w{32}  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  -", listed[1])
@@ -27,6 +27,13 @@ def test_json(commands):
     assert made == commands.json("accounts", "list")[0]
     assert (made["name"], made["parent"], made["closed_at"]) == ("acme", None, None)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", made["created_at"])
+
+
+def test_closing_in_json(commands):
+    """The time is the one that the list shows."""
+    commands.run("accounts", "create", "acme")
+    closed = commands.json("accounts", "close", "acme")
+    assert closed == {"name": "acme", "closed_at": commands.json("accounts", "list")[0]["closed_at"]}
 
 
 def test_refusals_are_one_line(commands):

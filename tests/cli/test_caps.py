@@ -1,5 +1,7 @@
 """``ainf caps``."""
 
+import re
+
 import pytest
 
 
@@ -22,8 +24,13 @@ def test_set_list_remove(commands):
         f"key {key_id}  lifetime     0.25          0       0    0.25\n"
     )
     assert commands.json("caps", "list")[0]["limit_nusd"] == 2_000_000_000
-    assert commands.run("caps", "remove", "--account", "acme") == "removed the lifetime cap of account acme\n"
+    told = commands.run("caps", "remove", "--account", "acme")
+    assert re.fullmatch(r"on            window    removed\naccount acme  lifetime  \d{4}-\S+Z\n", told)
     assert [cap["name"] for cap in commands.json("caps", "list")] == [key_id]
+    removed = commands.json("caps", "remove", "--key", key_id)
+    assert re.fullmatch(r"\d{4}-\S+Z", removed.pop("removed_at"))
+    assert removed == {"account": None, "key_id": key_id, "window": "lifetime"}
+    assert commands.json("caps", "list") == []
 
 
 @pytest.mark.parametrize(

@@ -45,11 +45,16 @@ def test_rights(commands):
 
 
 def test_revoke(commands):
-    """A revoked key is listed as such."""
-    commands.run("keys", "create", "--account", "acme")
-    (key,) = commands.json("keys", "list")
-    assert commands.run("keys", "revoke", key["key_id"]) == f"revoked {key['key_id']}\n"
+    """A revoked key is listed as such, since when it was told to be."""
+    for _ in range(2):
+        commands.run("keys", "create", "--account", "acme")
+    key, other = commands.json("keys", "list")
+    told = commands.run("keys", "revoke", key["key_id"])
+    assert re.fullmatch(rf"id +revoked\n{key['key_id']}  \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", told)
     assert " revoked " in commands.run("keys", "list")
+    revoked = commands.json("keys", "revoke", other["key_id"])
+    (listed,) = [each for each in commands.json("keys", "list") if each["key_id"] == other["key_id"]]
+    assert revoked == {"key_id": other["key_id"], "revoked_at": listed["revoked_at"]}
     assert commands.refused("keys", "revoke", key["key_id"]).endswith("is revoked already.")
 
 
