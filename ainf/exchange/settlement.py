@@ -1,6 +1,6 @@
 """From an ending to its numbers: what was used, how well that is founded, what it costs. Pure arithmetic, one place.
 
-Rules (design section 9): a provider that ended by its own evidence is settled at its reported usage, if that can be
+The rules: a provider that ended by its own evidence is settled at its reported usage, if that can be
 true; everything else at our count of what it sent, once it had taken the request on with a 200 head; before that at
 zero. A stream that ran out of money is settled inside its hold.
 """
@@ -59,6 +59,7 @@ def _believes(usage: Usage, plan: Plan, hold: RunningHold) -> bool:
     return is_believable(
         usage,
         input_tokens=plan.admission.input_tokens_bound,
+        attachments=plan.admission.attachment_count,
         output_tokens=max(metered.output_tokens, plan.admission.own_limit_tokens),
     )
 
@@ -105,6 +106,7 @@ class End:
             evidence=outcome.evidence,
             cost_nusd=self.cost_nusd,
             output_bytes=self.hold.delivered,
+            received_bytes=self.hold.received,
             attempts=line,
             notes=self.notes(),
         )
@@ -116,9 +118,6 @@ class End:
             notes["usage_rejected"] = True
         if self.clamp_tokens is not None:
             notes["clamp_tokens"] = self.clamp_tokens
-        undelivered = self.hold.received - self.hold.delivered
-        if undelivered and self.outcome.ending is not Ending.COMPLETED:
-            notes["undelivered_bytes"] = undelivered
         if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
             notes["opaque_frames"] = opaque
         return notes

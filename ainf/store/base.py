@@ -152,6 +152,8 @@ class Closing:
     """None where it cannot be computed: then the whole hold is settled."""
     output_bytes: int
     """Visible output bytes that were handed to the client before the terminal frame."""
+    received_bytes: int
+    """Visible output bytes that came from the provider, the whole of an answer that is handed over with its end too."""
     attempts: tuple[AttemptResult, ...]
     notes: Mapping[str, Any] = attrs.field(factory=dict)
     """What an auditor should know besides: usage that was not believed, broken frames, a clamp, ..."""

@@ -35,7 +35,8 @@ _OPEN = """
 _FROM_EVENT: Final = (
     "inference_id", "account", "account_id", "key_id", "protocol", "path", "stream", "requested_model", "model",
     "provider", "ending", "error_code", "finish_reason", "evidence", "usage", "held_nusd", "settled_nusd",
-    "released_nusd", "overrun_nusd", "output_bytes", "price_version", "clamp_tokens", "labels", "notes",
+    "released_nusd", "overrun_nusd", "output_bytes", "received_bytes", "price_version", "clamp_tokens", "labels",
+    "notes",
 )  # fmt: skip
 _FROM_ATTEMPT: Final = (
     "model", "upstream_model", "provider", "status", "error_code", "evidence", "usage", "cost_nusd", "price_version",

@@ -55,6 +55,7 @@ def abandon(tx: Transaction, inference_id: str, at: int) -> Settlement | None:
         evidence=Evidence.METERED,
         cost_nusd=amount,
         output_bytes=output_bytes,
+        received_bytes=output_bytes,  # at least: what was read and not handed over went with the process
         attempts=(_attempt(attempt, opened_at, progress_at or opened_at, usage, amount),),
         notes={"progress_at": progress_at},
     )

@@ -38,8 +38,8 @@ _SETTLED = """
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
         cached_input_tokens, output_tokens, reasoning_tokens, held_nusd, settled_nusd, overrun_nusd, output_bytes,
-        notes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        received_bytes, notes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _ATTEMPT = """
@@ -171,6 +171,7 @@ def _insert_settlement(tx: Transaction, closing: Closing, held: int, division: D
             division.settled_nusd,
             division.overrun_nusd,
             closing.output_bytes,
+            closing.received_bytes,
             audit.canonical(closing.notes),
         ),
     )
@@ -218,6 +219,7 @@ def _closing_body(closing: Closing) -> dict[str, Any]:
         "evidence": closing.evidence,
         "cost_nusd": closing.cost_nusd,
         "output_bytes": closing.output_bytes,
+        "received_bytes": closing.received_bytes,
         "attempts": closing.attempts,
         "notes": closing.notes,
     }

@@ -234,6 +234,7 @@ def _close_at_zero(tx: Transaction, opened: Opened, opening: Opening) -> None:
         evidence=Evidence.METERED,
         cost_nusd=0,
         output_bytes=0,
+        received_bytes=0,
         attempts=(),
         notes={"opened_late": True, "held_nusd": opened.held_nusd},
     )

@@ -211,13 +211,13 @@ def _wrong_prices(tx: Transaction) -> Iterator[Mapping[str, Any]]:
 
 _SAID: Final = (
     "settled_at", "ending", "error_code", "finish_reason", "evidence", "held_nusd", "settled_nusd", "overrun_nusd",
-    "output_bytes", "key_id", "account_id",
+    "output_bytes", "received_bytes", "key_id", "account_id",
 )  # fmt: skip
 _TOKENS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
 _SETTLEMENTS = """
     SELECT s.inference_id, e.body, s.input_tokens, s.cached_input_tokens, s.output_tokens, s.reasoning_tokens,
         s.settled_at, s.ending, s.error_code, s.finish_reason, s.evidence, s.held_nusd, s.settled_nusd, s.overrun_nusd,
-        s.output_bytes, i.key_id, i.account_id
+        s.output_bytes, s.received_bytes, i.key_id, i.account_id
     FROM settlements AS s
     JOIN inferences AS i ON i.inference_id = s.inference_id
     JOIN audit_events AS e ON e.inference_id = s.inference_id AND e.kind = 'inference.closed'

@@ -25,7 +25,7 @@ def admission(*, limit: int = 100, slice_tokens: int = 8, price: str = "2") -> A
     )  # fmt: skip
     request = InferenceRequest(
         protocol="chat_completions", path="/", model="m", stream=True, include_usage=False, max_output_tokens=None,
-        input_bytes=40, image_count=0, has_tools=False, fields={},
+        input_bytes=40, bound_bytes=40, attachment_count=0, has_tools=False, fields={},
     )  # fmt: skip
     return admit(request, terms)
 

@@ -392,4 +392,4 @@ async def test_what_stood_in_the_socket_at_the_end_is_metered(tmp_path, autojump
         receipt = await here.receipt(client.inference_id)
         assert receipt["ending"] == "client_disconnected"
         assert receipt["usage"]["output_tokens"] == 4
-        assert receipt["notes"]["undelivered_bytes"] == 8
+        assert receipt["received_bytes"] - receipt["output_bytes"] == 8

@@ -130,11 +130,13 @@ def test_without_an_answer_there_is_no_reason():
 
 
 def test_notes_say_what_an_auditor_should_know():
-    """Rejected usage, a clamp, bytes that were not handed over, frames that could not be read."""
+    """Rejected usage, a clamp, frames that could not be read; what came and what was handed over are columns."""
     odd = attempt(raw="5")
     odd.pipe.answer.opaque_frames = 2
     end = end_of(plan(), FAILED, odd, hold(received=9, delivered=4), clamp_tokens=5)
-    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "undelivered_bytes": 5, "opaque_frames": 2}
+    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2}
+    closing = attrs.evolve(end, attempt=None).closing(1)
+    assert (closing.received_bytes, closing.output_bytes) == (9, 4)
     plain = end_of(
         plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), clamp_tokens=None
     )

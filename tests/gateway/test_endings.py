@@ -413,4 +413,4 @@ async def test_a_reset_tells_what_came_before_it(tmp_path, autojump_clock):
     assert client.text() == "abcdefgh"
     assert receipt["output_bytes"] == 8
     assert receipt["usage"]["output_tokens"] == 2
-    assert "undelivered_bytes" not in receipt["notes"]
+    assert receipt["received_bytes"] == receipt["output_bytes"]

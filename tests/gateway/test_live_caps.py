@@ -35,7 +35,7 @@ class Sums:
 def explain(sums: Sums, receipt: dict, entry: Entry, taken: Answer) -> None:
     """Add one stream, after checking that its two books differ by nothing that is not accounted for."""
     written = text_bytes(bytes(entry.written)) // TOKEN_BYTES
-    received_bytes = receipt["output_bytes"] + receipt["notes"].get("undelivered_bytes", 0)
+    received_bytes = receipt["received_bytes"]
     assert received_bytes % TOKEN_BYTES == 0
     received, delivered = received_bytes // TOKEN_BYTES, receipt["output_bytes"] // TOKEN_BYTES
     settled = receipt["usage"]["output_tokens"]

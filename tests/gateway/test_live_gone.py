@@ -72,7 +72,7 @@ async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, mode
         assert entry.client_closed_at - seen_at <= AT_ONCE_S
         assert receipt["ending"] == "client_disconnected"
         assert receipt["finish_reason"] is None
-        received = receipt["output_bytes"] + receipt["notes"].get("undelivered_bytes", 0)
+        received = receipt["received_bytes"]
         assert receipt["usage"]["output_tokens"] == -(-received // 4)
         assert received <= entry.text_bytes
         if model == "sim-stall-before-head":

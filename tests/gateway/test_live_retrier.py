@@ -148,7 +148,7 @@ def check_bill(receipt: dict, entry: Entry | None, said: Try) -> None:
         # What nobody can read is counted by its bytes.
         assert usage["output_tokens"] >= tokens(content)
     elif receipt["stream"]:
-        received = receipt["output_bytes"] + receipt["notes"].get("undelivered_bytes", 0)
+        received = receipt["received_bytes"]
         assert usage["output_tokens"] == tokens(received if said.failed else content)
         assert content <= received <= entry.text_bytes
     else:

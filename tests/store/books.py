@@ -135,6 +135,7 @@ class Books:
             "evidence": Evidence.REPORTED,
             "cost_nusd": COST,
             "output_bytes": 200,
+            "received_bytes": 200,
             "attempts": (attempt,),
             "notes": {"broken_frames": 1},
         }

@@ -93,6 +93,7 @@ def closing(number: int = 1, **changes: Any) -> Closing:
             evidence=Evidence.REPORTED,
             cost_nusd=COST,
             output_bytes=80,
+            received_bytes=90,
             attempts=(attempt,),
         ),
         **changes,

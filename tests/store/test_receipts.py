@@ -47,6 +47,7 @@ def test_a_settled_receipt(books):
         "released_nusd": settlement.held_nusd - COST,
         "overrun_nusd": 0,
         "output_bytes": 200,
+        "received_bytes": 200,
         "price_version": PRICE.version,
         "clamp_tokens": None,
         "labels": {"run": "r1"},

@@ -151,7 +151,8 @@ CREATE TABLE settlements (
     held_nusd         INTEGER NOT NULL,
     settled_nusd      INTEGER NOT NULL CHECK (settled_nusd BETWEEN 0 AND held_nusd),
     overrun_nusd      INTEGER NOT NULL CHECK (overrun_nusd >= 0),
-    output_bytes      INTEGER NOT NULL,
+    output_bytes      INTEGER NOT NULL,         -- visible, handed over before the terminal frame
+    received_bytes    INTEGER NOT NULL,         -- visible, had from the provider
     notes             TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
