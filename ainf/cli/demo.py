@@ -8,7 +8,6 @@ import json
 import secrets
 import signal
 import tempfile
-from collections.abc import AsyncIterator
 from io import StringIO
 from pathlib import Path
 from typing import Any, Final
@@ -26,7 +25,7 @@ from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
-from ainf.upstream.client import UpstreamCall, UpstreamClient
+from ainf.upstream.client import UpstreamClient
 from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.request import UpstreamRequest
 
@@ -63,13 +62,27 @@ price = {{ input = "0.15", cached_input = "0.075", output = "2.00" }}
 """
 
 
-@attrs.frozen
+@attrs.define
 class _Stream:
-    """What a client saw of one stream."""
+    """What a client has seen of one stream."""
 
     inference_id: str
-    finish_reason: str | None
-    text: str
+    finish_reason: str | None = None
+    text: str = ""
+    frames: int = 0
+
+    def take(self, payloads: list[bytes]) -> str:
+        """Take the frames of one read; return their text."""
+        read = ""
+        for payload in payloads:
+            if payload == b"[DONE]":
+                continue
+            self.frames += 1
+            for choice in json.loads(payload)["choices"]:
+                read += choice["delta"].get("content") or ""
+                self.finish_reason = choice["finish_reason"] or self.finish_reason
+        self.text += read
+        return read
 
 
 @click.command()
@@ -201,36 +214,22 @@ async def _stream(
     """Ask for one stream and read it, to its end or until it is time to leave."""
     body = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Tell me about streams."}]}
     headers = ((b"authorization", b"Bearer " + key.encode()), (b"content-type", b"application/json"))
-    request = UpstreamRequest(f"{url}/v1/chat/completions", headers, json.dumps(body).encode())
-    call = client.call(request)
-    text, finish_reason, frames = "", None, 0
+    call = client.call(UpstreamRequest(f"{url}/v1/chat/completions", headers, json.dumps(body).encode()))
+    reader = EventStreamReader(max_line_bytes=1 << 20, max_event_bytes=1 << 20)
     try:
         head = await call.start()
         if head.status != 200:
             raise click.ClickException((await call.read_error_body()).decode())
-        async for chunk in _chunks(call):
-            frames += 1
-            for choice in chunk["choices"]:
-                piece = choice["delta"].get("content") or ""
-                text += piece
-                finish_reason = choice["finish_reason"] or finish_reason
-                if show:
-                    click.echo(piece, nl=False)
-            if frames == leave_after:
-                break
+        seen = _Stream(head.get(b"x-ainf-inference-id").decode())
+        while (leave_after is None or seen.frames < leave_after) and (data := await call.receive()):
+            piece = seen.take(reader.receive(data).payloads)
+            if show:
+                click.echo(piece, nl=False)
     finally:
         call.abort()
     if show:
-        click.echo(f"\n   finish_reason {finish_reason!r}")
-    return _Stream(head.get(b"x-ainf-inference-id").decode(), finish_reason, text)
-
-
-async def _chunks(call: UpstreamCall) -> AsyncIterator[dict[str, Any]]:
-    reader = EventStreamReader(max_line_bytes=1 << 20, max_event_bytes=1 << 20)
-    while data := await call.receive():
-        for payload in reader.receive(data).payloads:
-            if payload != b"[DONE]":
-                yield json.loads(payload)
+        click.echo(f"\n   finish_reason {seen.finish_reason!r}")
+    return seen
 
 
 def _show_how_to_ask(url: str, key: str) -> None:
