@@ -51,6 +51,7 @@ class Admission:
     ask: HoldAsk
     input_tokens_bound: int
     input_tokens_estimate: int
+    attachment_count: int
     own_limit_tokens: int
     """The most output that the client (or else the model) allows."""
 
@@ -99,7 +100,7 @@ def admit(request: InferenceRequest, terms: ModelTerms) -> Admission:
             param="stream",
         )
     own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
-    bound = input_bound(request.input_bytes, request.image_count, terms.ratios)
+    bound = input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
     is_sliced = request.stream and not terms.hidden_reasoning
     ask = HoldAsk(
         base_nusd=_dearest_input_cost(bound, terms.price),
@@ -108,8 +109,8 @@ def admit(request: InferenceRequest, terms: ModelTerms) -> Admission:
         worst_tokens=own_limit,
         min_tokens=terms.min_output_tokens,
     )
-    estimate = input_estimate(request.input_bytes, request.image_count, terms.ratios)
-    return Admission(terms, ask, bound, estimate, own_limit)
+    estimate = input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
+    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
 
 
 def _dearest_input_cost(tokens: int, price: Price) -> int:

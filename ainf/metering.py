@@ -7,10 +7,16 @@ import attrs
 
 from ainf.inference.usage import Usage
 
-# Usage is believed only up to this many times what could have been sent or produced (design section 7).
+# Usage is believed only up to this many times what could have been sent or produced.
 BELIEVED_TIMES = 10
 # Output that a model may produce beside what its limit says (stop tokens, tool-call framing).
 SLACK_TOKENS = 64
+
+
+# What one attachment may add to that: however few bytes it has here, it may fill a context window (a video by its URL
+# can have a million tokens). Images stay far below: by OpenAI's vision pricing one costs gpt-4o-mini 2,833 tokens and
+# 5,667 for each of at most 8 tiles, 48,169 in all.
+ATTACHMENT_TOKENS = 1_000_000
 
 
 @attrs.frozen
@@ -22,7 +28,7 @@ class MeterRatios:
     low: int = attrs.field(validator=attrs.validators.gt(0))
     """The low quantile, for bounds: hardly any input has fewer bytes per token."""
     image_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    """The most that one image can cost in tokens."""
+    """The most that one image, or another attachment, is reckoned to cost in tokens."""
 
 
 def tokens_of(size: int, ratio: int) -> int:
@@ -35,23 +41,23 @@ def bytes_of(tokens: int, ratio: int) -> int:
     return tokens * ratio // 1000
 
 
-def input_bound(size: int, images: int, ratios: MeterRatios) -> int:
-    """Return the most input tokens that a request of ``size`` bytes and ``images`` images is reckoned with."""
-    return tokens_of(size, ratios.low) + images * ratios.image_tokens
+def input_bound(size: int, attachments: int, ratios: MeterRatios) -> int:
+    """Return the most input tokens that ``size`` bytes and so many attachments are reckoned with."""
+    return tokens_of(size, ratios.low) + attachments * ratios.image_tokens
 
 
-def input_estimate(size: int, images: int, ratios: MeterRatios) -> int:
-    """Return the input tokens that such a request is taken for when the provider reports none."""
-    return tokens_of(size, ratios.mean) + images * ratios.image_tokens
+def input_estimate(size: int, attachments: int, ratios: MeterRatios) -> int:
+    """Return the input tokens that ``size`` bytes and so many attachments are taken for when nobody reports them."""
+    return tokens_of(size, ratios.mean) + attachments * ratios.image_tokens
 
 
-def is_believable(usage: Usage, *, input_tokens: int, output_tokens: int) -> bool:
-    """Whether reported usage can be true of a request with these bounds (design section 7).
+def is_believable(usage: Usage, *, input_tokens: int, attachments: int, output_tokens: int) -> bool:
+    """Whether reported usage can be true of a request with these bounds of its tokens and so many attachments.
 
-    All zeros after text is how some providers say "not counted", and is not believed where output was seen.
+    True usage must never be thrown away, so the ceilings are high: they are to catch what is broken, not what is dear.
     """
     return (
         usage.is_consistent()
-        and usage.input_tokens <= BELIEVED_TIMES * (input_tokens + SLACK_TOKENS)
+        and usage.input_tokens <= BELIEVED_TIMES * (input_tokens + SLACK_TOKENS) + attachments * ATTACHMENT_TOKENS
         and usage.output_tokens <= BELIEVED_TIMES * (output_tokens + SLACK_TOKENS)
     )

@@ -58,6 +58,9 @@ class Telemetry:
         self._overrun = self._counter("overrun_nusd", "Nano-dollars billed beyond holds: alarm.", ("model", "provider"))
         self._unsettled = self._counter("unsettled", "Closes the store refused; recovery settles them: alarm.", ())
         self._unevidenced = self._counter("unevidenced", "Settlements that took a whole hold blindly: alarm.", ())
+        self._usage_rejected = self._counter(
+            "usage_rejected", "Usage that a provider reported and that cannot be true: alarm.", ("model", "provider")
+        )
         self._rejections = self._counter("rejections", "Requests that were not admitted.", ("code",))
         self._upstream = self._counter("upstream_errors", "Providers' failures.", ("provider", "code"))
         self._recovered = self._counter("recovered", "Exchanges of dead processes closed at start.", ())
@@ -98,6 +101,8 @@ class Telemetry:
             children.overrun.inc(record.overrun_nusd)
             if record.evidence == "none":
                 self._unevidenced.inc()
+        if record.notes.get("usage_rejected"):
+            self._usage_rejected.labels(record.model, record.provider).inc()
         if record.ending == "upstream_error":
             self._upstream.labels(record.provider, record.code or "unknown").inc()
         self.log.info("exchange", **attrs.asdict(record))

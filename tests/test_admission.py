@@ -19,7 +19,7 @@ TERMS = ModelTerms(
 )  # fmt: skip
 REQUEST = InferenceRequest(
     protocol="chat_completions", path="/v1/chat/completions", model="m", stream=True, include_usage=False,
-    max_output_tokens=None, input_bytes=1000, image_count=0, has_tools=False, fields={},
+    max_output_tokens=None, input_bytes=1000, bound_bytes=1000, attachment_count=0, has_tools=False, fields={},
 )  # fmt: skip
 
 
@@ -48,11 +48,18 @@ def test_what_is_held_of_the_output(request_changes, terms_changes, first, worst
 @given(st.integers(0, 1 << 24), st.integers(0, 50), st.integers(0, 100))
 def test_the_hold_pays_for_any_input_within_its_bound(size, images, cached_percent):
     """However much of the input was cached, its cost is inside what is held for it, with the request's fee."""
-    admission = admit(attrs.evolve(REQUEST, input_bytes=size, image_count=images), TERMS)
+    admission = admit(attrs.evolve(REQUEST, input_bytes=size, bound_bytes=size, attachment_count=images), TERMS)
     tokens = admission.input_tokens_bound
     usage = Usage(input_tokens=tokens, cached_input_tokens=tokens * cached_percent // 100)
     assert cost(TERMS.price, usage) <= admission.ask.base_nusd
     assert admission.input_tokens_estimate <= tokens
+
+
+def test_the_bound_is_of_all_that_may_be_read_and_the_estimate_of_what_is_known_to_be():
+    """The one is what is held and what reported usage is measured by, the other what is charged when none comes."""
+    admission = admit(attrs.evolve(REQUEST, input_bytes=400, bound_bytes=1000, attachment_count=2), TERMS)
+    assert (admission.input_tokens_bound, admission.input_tokens_estimate) == (500 + 3200, 100 + 3200)
+    assert admission.attachment_count == 2
 
 
 def test_a_cache_that_is_dearer_is_what_is_held():

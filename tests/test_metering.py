@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from ainf.inference.usage import Usage
 from ainf.metering import (
+    ATTACHMENT_TOKENS,
     BELIEVED_TIMES,
     SLACK_TOKENS,
     MeterRatios,
@@ -73,4 +74,20 @@ MOST_IN, MOST_OUT = BELIEVED_TIMES * (100 + SLACK_TOKENS), BELIEVED_TIMES * (50 
 )
 def test_usage_is_believed_within_ten_times_its_bounds(usage, is_true):
     """Beyond that, or in contradiction with itself, it counts as absent."""
-    assert is_believable(usage, input_tokens=100, output_tokens=50) is is_true
+    assert is_believable(usage, input_tokens=100, attachments=0, output_tokens=50) is is_true
+
+
+@pytest.mark.parametrize(
+    ("tokens", "attachments", "is_true"),
+    [
+        (48_169, 0, False),
+        (48_169, 1, True),  # the dearest image of gpt-4o-mini
+        (ATTACHMENT_TOKENS, 1, True),
+        (20 * 48_169, 20, True),
+        (10**9, 1, False),
+    ],
+)
+def test_what_an_attachment_may_cost_is_believed(tokens, attachments, is_true):
+    """A few bytes of URL may stand for very many tokens, but not for any number of them."""
+    usage = Usage(input_tokens=tokens, output_tokens=5)
+    assert is_believable(usage, input_tokens=60, attachments=attachments, output_tokens=50) is is_true

@@ -57,6 +57,14 @@ def test_what_needs_a_look_has_an_alarm_of_its_own(changes, metric):
     assert samples(telemetry)[metric, ()] == 1
 
 
+def test_rejected_usage_is_an_alarm():
+    """What a provider reported and nobody believed is counted by model and provider; a plain end is not."""
+    telemetry = Telemetry(StringIO())
+    telemetry.exchange_ended(RECORD)
+    telemetry.exchange_ended(attrs.evolve(RECORD, notes={"usage_rejected": True}))
+    assert samples(telemetry)["ainf_usage_rejected_total", (("model", "m"), ("provider", "p"))] == 1
+
+
 def test_providers_failures_are_counted_by_code():
     """An upstream error counts for its provider and code; other endings do not."""
     telemetry = Telemetry(StringIO())

@@ -1,8 +1,8 @@
 """From an ending to its numbers: what was used, how well that is founded, what it costs. Pure arithmetic, one place.
 
-The rules: a provider that ended by its own evidence is settled at its reported usage, if that can be
-true; everything else at our count of what it sent, once it had taken the request on with a 200 head; before that at
-zero. A stream that ran out of money is settled inside its hold.
+The rules: a provider that ended by its own evidence is settled at its reported usage, if that can be true; everything
+else at our count of what it sent, once it had taken the request on with a 200 head; before that at zero. A stream
+that ran out of money is settled inside its hold.
 """
 
 import attrs

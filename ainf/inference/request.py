@@ -23,8 +23,11 @@ class InferenceRequest:
     max_output_tokens: int | None
     """The client's own limit, if it set one."""
     input_bytes: int
-    """Bytes of everything that the model reads, base64 payloads left out."""
-    image_count: int
+    """Bytes of what the model is known to read as text: what an input that nobody reports is taken for."""
+    bound_bytes: int
+    """Bytes of everything that the model may read as text, known to us or not: the body less base64 payloads."""
+    attachment_count: int
+    """Images, audio, video and files, by URL or in the body."""
     has_tools: bool
     fields: Mapping[str, Any] = attrs.field(repr=False)
     """Never shown in logs or errors: it is the client's content."""

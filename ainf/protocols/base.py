@@ -32,7 +32,7 @@ class ClientProtocol(Protocol):
     """Its wire format: "chat", ..."""
 
     def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
-        """Check a decoded body and say what it asks.
+        """Check a decoded body, which came as ``body_bytes`` of JSON, and say what it asks.
 
         Raises:
             DownstreamError: a field is wrong, missing or cannot be honoured; ``param`` names it.

@@ -5,7 +5,7 @@ along untouched. Null counts as absent, as the reference has it for optional fie
 """
 
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ainf.inference.errors import DownstreamError
 from ainf.inference.money import format_usd
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ErrorAnswer
+from ainf.protocols.chat_input import measure_messages
 from ainf.protocols.checks import model_name, optional, refuse_nul
 
 LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
@@ -23,7 +24,7 @@ LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
 
 _MOST_TOKENS = (1 << 31) - 1
 _INPUT_FIELDS = ("tools", "functions", "response_format", "tool_choice", "function_call", "prediction")
-"""What the model reads beside the messages."""
+"""What the model is known to read beside the messages."""
 
 
 class ChatCompletions:
@@ -35,7 +36,7 @@ class ChatCompletions:
     def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
         """Check a decoded body. See ``ClientProtocol.parse``."""
         model = model_name(fields)
-        input_bytes, image_count = _measure_messages(_messages(fields))
+        measured = measure_messages(_messages(fields))
         stream = bool(optional(fields, "stream", bool))
         options = optional(fields, "stream_options", dict) or {}
         include_usage = bool(optional(options, "include_usage", bool, within="stream_options"))
@@ -48,6 +49,7 @@ class ChatCompletions:
         refuse_nul(optional(fields, "user", str), "user")
         refuse_nul(optional(fields, "metadata", dict), "metadata")
         beside = {name: fields[name] for name in _INPUT_FIELDS if fields.get(name) is not None}
+        input_bytes = measured.text_bytes + (len(msgspec.json.encode(beside)) if beside else 0)
         return InferenceRequest(
             protocol=self.name,
             path=path,
@@ -55,8 +57,10 @@ class ChatCompletions:
             stream=stream,
             include_usage=stream and include_usage,
             max_output_tokens=_output_limit(fields),
-            input_bytes=input_bytes + (len(msgspec.json.encode(beside)) if beside else 0),
-            image_count=image_count,
+            input_bytes=input_bytes,
+            # Our JSON of a number may be longer than the client's.
+            bound_bytes=max(input_bytes, body_bytes - measured.payload_bytes),
+            attachment_count=measured.attachments,
             has_tools=bool(tools),
             fields=fields,
         )
@@ -119,47 +123,6 @@ def _output_limit(fields: Mapping[str, Any]) -> int | None:
             raise DownstreamError("invalid_value", f"Send one of {names}: they disagree.", param=name)
         limit = value
     return limit
-
-
-def _measure_messages(messages: list[dict[str, Any]]) -> tuple[int, int]:
-    """Return the bytes that the model reads, and the images. A message counts as the JSON text of it, without payloads.
-
-    JSON's own characters stand for what a chat template adds to each message.
-    """
-    size, images = 0, 0
-    for number, message in enumerate(messages):
-        content = message.get("content")
-        if not isinstance(content, list):
-            if content is not None and not isinstance(content, str):
-                _refuse_content(number)
-            size += len(msgspec.json.encode(message))
-            continue
-        size += len(msgspec.json.encode({**message, "content": None}))
-        for part in content:
-            if not isinstance(part, dict | str):
-                _refuse_content(number)
-            part_size, is_image = _measure_part(part)
-            size += part_size
-            images += is_image
-    return size, images
-
-
-def _refuse_content(number: int) -> NoReturn:
-    param = f"messages[{number}].content"
-    raise DownstreamError("invalid_type", f"`{param}` must be a string or a list of parts.", param=param)
-
-
-def _measure_part(part: dict[str, Any] | str) -> tuple[int, bool]:
-    """Return the bytes of a part that the model reads as text, and whether the part is an image."""
-    if isinstance(part, str):
-        return len(part.encode()), False
-    match part:
-        case {"type": "image_url"}:
-            return 0, True
-        case {"type": "input_audio"}:
-            return 0, False
-        case _:
-            return len(msgspec.json.encode(part)), False
 
 
 def _text_of(document: Mapping[str, Any]) -> str | None:

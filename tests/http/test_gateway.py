@@ -11,7 +11,7 @@ from tests.gateway.world import question, world
 def request(**fields) -> InferenceRequest:
     return InferenceRequest(
         protocol="chat_completions", path="/", model="sim", stream=False, include_usage=False, max_output_tokens=None,
-        input_bytes=1, image_count=0, has_tools=False, fields=fields,
+        input_bytes=1, bound_bytes=1, attachment_count=0, has_tools=False, fields=fields,
     )  # fmt: skip
 
 

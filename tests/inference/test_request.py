@@ -6,7 +6,8 @@ from ainf.inference.request import InferenceRequest
 def request() -> InferenceRequest:
     return InferenceRequest(
         protocol="chat_completions", path="/v1/chat/completions", model="m", stream=True, include_usage=False,
-        max_output_tokens=None, input_bytes=10, image_count=0, has_tools=False, fields={"messages": ["my secret"]},
+        max_output_tokens=None, input_bytes=10, bound_bytes=10, attachment_count=0, has_tools=False,
+        fields={"messages": ["my secret"]},
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def test_plain():
     request = parse(temperature=0.5, x_unknown={"a": [1, None]})
     assert (request.protocol, request.path, request.model) == ("chat_completions", "/v1/chat/completions", "m")
     assert (request.stream, request.include_usage, request.has_tools) == (False, False, False)
-    assert (request.max_output_tokens, request.image_count) == (None, 0)
+    assert (request.max_output_tokens, request.attachment_count) == (None, 0)
     assert request.fields == BASE | {"temperature": 0.5, "x_unknown": {"a": [1, None]}}
 
 
@@ -148,12 +148,27 @@ def test_input_bytes():
     assert parse(user="u" * 500, x="y" * 500).input_bytes == plain
     parts = [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": PNG}}, "bare"]
     request = parse(messages=[{"role": "user", "content": parts * 2}])
-    assert request.image_count == 2
+    assert request.attachment_count == 2
     assert plain < request.input_bytes < 200
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": "x" * 300}}]}
     assert parse(messages=[call]).input_bytes > 300
     schema = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"d": "x" * 400}}}
     assert parse(response_format=schema).input_bytes > plain + 400
+
+
+def test_bound_bytes():
+    """The bound counts all that came, known to be read or not, less base64 payloads; it is never below the estimate."""
+    for fields in ({}, {"user": "u" * 500}, {"documents": [{"text": "x" * 5_000}]}, {"x": "é" * 100}):
+        body = json.dumps(BASE | fields).encode()
+        assert parse(**fields).bound_bytes == len(body)
+    picture = {"type": "image_url", "image_url": {"url": PNG}}
+    body = json.dumps(BASE | {"messages": [{"role": "user", "content": [picture] * 3}]}).encode()
+    payload = len(PNG.partition(",")[2])
+    request = CHAT.parse(load_json(body), path="/", body_bytes=len(body))
+    assert (request.attachment_count, request.bound_bytes) == (3, len(body) - 3 * payload)
+    short = b'{"model":"m","messages":[{"content":"a"}],"tools":[{"x":[' + b",".join([b"1e15"] * 100) + b"]}]}"
+    request = CHAT.parse(load_json(short), path="/", body_bytes=len(short))
+    assert request.bound_bytes == request.input_bytes > len(short)
 
 
 def test_audio_payload_left_out():

@@ -27,7 +27,8 @@ def request_of(**fields):
         include_usage=False,
         max_output_tokens=fields.get("max_tokens"),
         input_bytes=1,
-        image_count=0,
+        bound_bytes=1,
+        attachment_count=0,
         has_tools=False,
         fields=fields,
     )
