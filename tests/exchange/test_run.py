@@ -393,3 +393,22 @@ async def test_what_stood_in_the_socket_at_the_end_is_metered(tmp_path, autojump
         assert receipt["ending"] == "client_disconnected"
         assert receipt["usage"]["output_tokens"] == 4
         assert receipt["received_bytes"] - receipt["output_bytes"] == 8
+
+
+async def test_what_could_not_be_written_was_not_delivered(tmp_path, autojump_clock):
+    """A write that fails (a defect) ends the exchange; the receipt counts what was handed over before it."""
+    async with world(tmp_path, "sim-tokens-50-pace-20ms") as here:
+        client = here.client(question("sim-tokens-50-pace-20ms"))
+        send = client.send
+
+        async def broken(message):
+            if len(client.writes) == 4 and message.get("more_body"):
+                raise RuntimeError("a bug")
+            await send(message)
+
+        await here.app(client.scope, client.receive, broken)
+        receipt = await here.receipt(client.inference_id)
+        assert receipt["ending"] == "internal_error"
+        assert receipt["output_bytes"] == len(client.text().encode()) > 0
+        assert receipt["notes"]["undelivered_bytes"] > 0
+        await check_ledger(here, admitted=1)

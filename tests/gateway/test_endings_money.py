@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 
+from ainf.exchange.run import Exchange
 from ainf.inference.errors import GatewayError
 from ainf.simulator import Stall, Wait, chunk, head
 from ainf.simulator.steps import Script
@@ -15,18 +16,26 @@ from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World, question, world
 
 SLICES = "slice_tokens = 8\nmin_output_tokens = 4"
-OUTPUT, INPUT = 2_000, 1_000  # nano-dollars a token
+OUTPUT = 2_000  # nano-dollars a token
 
 
 def spent(receipt: dict[str, Any]) -> int:
     return receipt["settled_nusd"] + receipt["overrun_nusd"]
 
 
-async def base_of(here: World) -> int:
-    """The hold for the input alone, as a request without any cap shows it."""
-    client = await here.ask(max_tokens=4)
-    receipt = await here.receipt(client.inference_id)
-    return receipt["held_nusd"] - 4 * OUTPUT
+async def base_of(here: World, model: str = "sim", **fields: Any) -> int:
+    """What is held for the input of a question, which is asked once for that."""
+    seen: list[int] = []
+    add = here.gateway.inflight.add
+
+    def look(exchange: Exchange) -> None:
+        seen.append(exchange.plan.admission.ask.base_nusd)
+        add(exchange)
+
+    here.gateway.inflight.add = look  # type: ignore[method-assign]
+    await here.ask(model, **fields)
+    here.gateway.inflight.add = add  # type: ignore[method-assign]
+    return seen[0]
 
 
 async def headroom(here: World, nusd: int) -> None:
@@ -42,7 +51,7 @@ MODES = {"extended": "spend_cap_exceeded", "strict": "length", "loud": "spend_ca
 async def test_a_clamp_that_is_reached(mode, stream, tmp_path, autojump_clock):
     """The output is clamped to the headroom; an answer that reaches it says so in the client's way, as reported."""
     async with world(tmp_path, "sim", more=f'{SLICES}\nfinish_reasons = "{mode}"') as here:
-        await headroom(here, await base_of(here) + 10 * OUTPUT)
+        await headroom(here, await base_of(here, stream=stream) + 10 * OUTPUT)
         client = await here.ask(stream=stream)
         receipt = await here.receipt(client.inference_id)
         assert client.status == 200
@@ -63,7 +72,7 @@ async def test_a_clamp_that_is_reached(mode, stream, tmp_path, autojump_clock):
 async def test_a_clamp_that_is_not_reached_is_a_plain_end(tmp_path, autojump_clock):
     """An answer that stops by itself below its clamp completes."""
     async with world(tmp_path, "sim", "sim-tokens-5", more=SLICES) as here:
-        await headroom(here, await base_of(here) + 10 * OUTPUT)
+        await headroom(here, await base_of(here, "sim-tokens-5") + 10 * OUTPUT)
         client = await here.ask("sim-tokens-5")
         assert client.headers["x-ainf-max-tokens"] == "10"
         assert await check_transcript(here, client) == "completed"
@@ -74,7 +83,7 @@ async def test_a_clamp_that_is_not_reached_is_a_plain_end(tmp_path, autojump_clo
 async def test_a_refusal_of_money(stream, refusal, tmp_path, autojump_clock):
     """Below ``min_output_tokens`` nothing is dialled; the answer is never worth a retry, whichever its status."""
     async with world(tmp_path, "sim", more=f'{SLICES}\nmoney_refusal = "{refusal}"') as here:
-        await headroom(here, await base_of(here) + 4 * OUTPUT - 1)
+        await headroom(here, await base_of(here, stream=stream) + 4 * OUTPUT - 1)
         dialled = len(here.simulator.books.entries)
         client = await here.ask(stream=stream)
         assert client.status == int(refusal)
@@ -89,11 +98,12 @@ async def test_a_refusal_of_money(stream, refusal, tmp_path, autojump_clock):
 async def test_a_key_says_how_money_is_refused(tmp_path, autojump_clock):
     """``money_refusal`` and ``finish_reasons`` are the key's where the model says nothing."""
     async with world(tmp_path, "sim", more=SLICES) as here:
+        base = await base_of(here)
         await headroom(here, 1)
         here.key = await here.new_key("agents", key_id="k0000429", money_refusal="429", finish_reasons="strict")
         client = await here.ask()
         assert client.status == 429
-        await headroom(here, 25 * INPUT + 10 * OUTPUT)
+        await headroom(here, base + 10 * OUTPUT)
         client = await here.ask()
         assert (await here.receipt(client.inference_id))["finish_reason"] == "length"
 
@@ -102,7 +112,7 @@ async def test_a_stream_that_ignores_its_clamp_is_cut_inside_its_hold(tmp_path, 
     """A provider that runs on past the clamp is closed at once; what passed the hold is neither shown nor charged."""
     model = "sim-tokens-400-unlimited-pace-5ms"
     async with world(tmp_path, "sim", model, more=SLICES) as here:
-        base = await base_of(here)
+        base = await base_of(here, model)
         await headroom(here, base + 20 * OUTPUT)
         client = await here.ask(model)
         receipt = await here.receipt(client.inference_id)
@@ -213,10 +223,11 @@ async def test_no_hold_grows_beyond_one_and_a_half_times_the_limit(tmp_path, aut
     """A provider that runs past 1.5 times the client's own limit is out of bounds, not out of money."""
     model = "sim-endless-pace-1ms"
     async with world(tmp_path, model, more="slice_tokens = 64") as here:
+        base = await base_of(here, model, max_tokens=200)
         client = await here.ask(model, max_tokens=200)
         receipt = await here.receipt(client.inference_id)
         assert (receipt["ending"], receipt["error_code"]) == ("upstream_error", "upstream_protocol")
-        assert receipt["held_nusd"] <= 25 * INPUT + (300 + 64) * OUTPUT
+        assert receipt["held_nusd"] <= base + (300 + 64) * OUTPUT
         assert receipt["usage"]["output_tokens"] >= 300
         assert len(client.text()) // 4 <= 364
         await check_transcript(here, client)
