@@ -104,7 +104,8 @@ def read_answer(body: bytes, answer: Answer) -> tuple[HeadedView | None, int]:
     """
     if not body or body.isspace():
         raise no_answer()
-    view, size = read_frame(body)
+    frame = read_frame(body)
+    view = frame.view
     if view is None:
         raise truncated() if _is_cut(body) else not_chat()
     note_head(answer, view)
@@ -117,11 +118,9 @@ def read_answer(body: bytes, answer: Answer) -> tuple[HeadedView | None, int]:
     reason = finish_reason_of(view)
     if reason is None:
         raise truncated()
-    if size is None:
-        answer.opaque_frames += 1
-        size = len(body)
+    answer.opaque_frames += frame.is_opaque
     note_finish(answer, reason)
-    return view, size
+    return view, frame.output_bytes
 
 
 def _is_cut(body: bytes) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+import attrs
+
 from ainf.formats.base import Answer
 from ainf.formats.chat_errors import in_band_error
 from ainf.formats.chat_usage import note_usage
@@ -28,12 +30,28 @@ _HEAD_CHARACTERS = 256
 _REASON_CHARACTERS = 64
 
 
-def read_frame(payload: bytes) -> tuple[HeadedView | None, int | None]:
-    """Return what one payload says and its visible bytes; None for the latter where the payload is opaque."""
+@attrs.frozen
+class Frame:
+    """One payload, as far as it can be read."""
+
+    view: HeadedView | None
+    """None where it is no JSON object at all."""
+    output_bytes: int
+    """Visible output. An opaque payload counts with what can be read of it; where that is nothing, with all its bytes,
+    since there may be output in a shape that we do not know."""
+    is_opaque: bool
+    """It is no typed view."""
+
+
+def read_frame(payload: bytes) -> Frame:
+    """Return what one payload says."""
     view = decode_view(payload)
     if view is not None:
-        return view, view_bytes(view)
-    return decode_loosely(payload), None
+        return Frame(view, view_bytes(view), is_opaque=False)
+    loose = decode_loosely(payload)
+    # A byte that is no UTF-8 reads as three, so the payload's own size is the limit.
+    readable = min(view_bytes(loose), len(payload)) if loose is not None else 0
+    return Frame(loose, readable or len(payload), is_opaque=True)
 
 
 def note_finish(answer: Answer, reason: str) -> None:

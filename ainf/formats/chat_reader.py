@@ -188,7 +188,7 @@ class ChatStreamReader:
     def _take(self, payload: bytes, events: list[StreamEvent], *, is_error: bool) -> None:
         if self._is_over:
             return
-        view, _ = read_frame(payload)
+        view = read_frame(payload).view
         if view is None:
             self._skip_broken()
             return

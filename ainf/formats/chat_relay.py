@@ -7,6 +7,7 @@ import attrs
 
 from ainf.formats.base import Answer, EndingStyle, Piece, PipeLimits, Reading
 from ainf.formats.chat_observe import (
+    Frame,
     error_in,
     no_answer,
     note_finish,
@@ -159,16 +160,15 @@ class ChatRelay:
         if payload == DONE:
             self._take_done(event)
             return 0, False
-        view, size = read_frame(payload)
+        frame = read_frame(payload)
         if self._over:
-            self._take_behind(view, size, event)
+            self._take_behind(frame, event)
             return 0, False
-        if size is None:
-            self.answer.opaque_frames += 1
-            size = len(payload)
-        if view is None and not is_error:
+        self.answer.opaque_frames += frame.is_opaque
+        size = frame.output_bytes
+        if frame.view is None and not is_error:
             return size, True
-        view = view or HeadedView()
+        view = frame.view or HeadedView()
         note_head(self.answer, view)
         note_view_usage(self.answer, view)
         self.answer.error = error_in(view, is_named=is_error)
@@ -194,9 +194,10 @@ class ChatRelay:
             self._over = True
             self.answer.error = truncated()
 
-    def _take_behind(self, view: HeadedView | None, size: int | None, event: bytes) -> None:
+    def _take_behind(self, frame: Frame, event: bytes) -> None:
         """Take an event behind the finish chunk: usage and remarks join the group, more output does not."""
-        if not self._group.is_open or view is None or size != 0 or error_in(view) or finish_reason_of(view):
+        view = frame.view
+        if not self._group.is_open or view is None or frame.output_bytes or error_in(view) or finish_reason_of(view):
             return
         note_view_usage(self.answer, view)
         is_usage = is_usage_only(view)
@@ -210,8 +211,7 @@ def split_chat_stream(reading: Reading, output_bytes: int) -> tuple[Piece, Readi
     batch = EventStreamReader(max_line_bytes=size, max_event_bytes=size).receive(reading.data)
     passed, cut = 0, 0
     for payload, end in zip(batch.payloads, batch.ends, strict=True):
-        visible = read_frame(payload)[1]
-        visible = len(payload) if visible is None else visible
+        visible = read_frame(payload).output_bytes
         if passed + visible > output_bytes:
             break
         passed, cut = passed + visible, end

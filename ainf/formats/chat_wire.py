@@ -5,7 +5,7 @@ compatible providers that carry output or usage (``reasoning_content`` of DeepSe
 and newer vLLM, ``x_groq.usage`` of Groq, ``choices[0].usage`` of Moonshot, ``{"object": "error"}`` of vLLM).
 
 Decoding is tolerant in two steps. A view is decoded by type (one decode for all payloads of a read); what does not fit
-is *opaque*: it counts with all its bytes, and only the evidence in it (finish reason, usage, error) is looked for.
+is *opaque*: it is read loosely, for the output that can be made out and for evidence (finish reason, usage, error).
 """
 
 import json

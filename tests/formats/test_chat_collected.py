@@ -93,6 +93,14 @@ def test_cap(mode, reason):
         assert (error["code"], error["billed"], error["type"]) == ("spend_cap_exceeded", "0.0015", "insufficient_quota")
 
 
+def test_invalid_text_counts_by_what_can_be_read():
+    """An answer with invalid UTF-8 is handed on as it came, and counts with its text."""
+    pipe = collected()
+    body = answer_of({"role": "assistant", "content": "abcX"}).replace(b"X", b"\xff")
+    assert feed(pipe, body)[-1].output_bytes == 3 + len("\ufffd".encode())
+    assert (pipe.answer.opaque_frames, pipe.close(COMPLETED, style())) == (1, body)
+
+
 def test_odd_message_counts_with_all_its_bytes():
     """A message of unknown shape is handed on and counts with all its bytes."""
     pipe, body = collected(), answer_of({"role": "assistant", "content": [{"type": "text", "text": "a"}]})

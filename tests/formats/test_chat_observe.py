@@ -55,4 +55,4 @@ def test_errors():
     assert error_in(HeadedView(), is_named=True).code == "upstream_error"
     assert error_in(HeadedView(object="error")).code == "upstream_error"
     assert error_in(HeadedView(error={"code": 429})).code == "upstream_overloaded"
-    assert error_in(read_frame(b'{"choices":[{"finish_reason":"error"}]}')[0]).code == "upstream_error"
+    assert error_in(read_frame(b'{"choices":[{"finish_reason":"error"}]}').view).code == "upstream_error"

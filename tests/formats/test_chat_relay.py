@@ -284,12 +284,34 @@ def test_falsy_error_is_none(error):
     assert relay().receive(chunk({"content": "a"}, error=error)).output_bytes == 1
 
 
-def test_opaque_frames():
-    """A frame that cannot be decoded is relayed and counts with all its bytes; evidence in it is found all the same."""
+@pytest.mark.parametrize(
+    ("broken", "visible"),
+    [
+        (b'{"choices":[{"delta":{"content":"Gr\xfc\xdfe"}}]}', 3 + 2 * 3),  # two letters of Latin 1, as U+FFFD
+        (b'{"choices":[{"delta":{"content":"abc","reasoning":7}}]}', 3),
+        (b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}', 4),
+        (b'{"choices":[{"delta":{"content":"' + b"\xff" * 99 + b'"}}]}', None),  # never more than its bytes
+        (b'{"choices":[{"delta":{"content":[{"text":"abc"}]}}]}', None),
+        (b'{"choices":[{"delta":{"content":"abc', None),
+        (b"\xff\xfe\xfd", None),
+    ],
+)
+def test_opaque_frames(broken, visible):
+    """A frame that cannot be decoded is relayed; it counts with what can be read of it, else with all its bytes."""
     pipe = relay()
-    broken = b'{"choices":[{"delta":{"content":"\xff"}}]}'
-    reading = pipe.receive(text("ab") + b"data: " + broken + b"\n\n" + text("c"))
-    assert reading.output_bytes == 3 + len(broken)
+    visible = len(broken) if visible is None else visible
+    odd = b"data: " + broken + b"\n\n"
+    reading = pipe.receive(text("ab") + odd + text("c"))
+    assert (reading.data, reading.output_bytes) == (text("ab") + odd + text("c"), 3 + visible)
+    assert pipe.answer.opaque_frames == 1
+    piece, rest = pipe.split(reading, 2 + visible)
+    assert (piece.data, piece.output_bytes, rest.output_bytes) == (text("ab") + odd, 2 + visible, 1)
+
+
+def test_evidence_in_opaque_frames():
+    """A finish reason and usage are found in a frame that cannot be decoded."""
+    pipe = relay()
+    pipe.receive(text("ab") + b'data: {"choices":[{"delta":{"content":"\xff"}}]}\n\n')
     pipe.receive(chunk({"content": 7}, "stop", usage=WIRE_USAGE))
     assert (pipe.answer.raw_finish_reason, pipe.answer.opaque_frames) == ("stop", 2)
     assert pipe.answer.usage == Usage(input_tokens=5, output_tokens=3)
