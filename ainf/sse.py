@@ -1,8 +1,8 @@
 """Server-sent events: the stream reader and the frame writer. Pure: bytes in, results out.
 
 Source of the wire format: WHATWG HTML, section 9.2 (server-sent events). Two deliberate differences: an event that a
-clean end of the stream leaves without its blank line counts (design: evidence of an end), and every byte is kept, since
-a relay hands on comments, ``id:``, ``retry:`` and line ends as they came.
+clean end of the stream leaves without its blank line counts, since it may hold the evidence of an end, and every byte
+is kept, since a relay hands on comments, ``id:``, ``retry:`` and line ends as they came.
 
 Words: a *line* ends with LF, CRLF or CR, and nothing else (U+2028 and U+0085 are text); an *event* is everything up to
 and with the next blank line; its *payload* is its ``data`` lines joined by LF, if it has any.

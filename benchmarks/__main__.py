@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: the figures of design section 14 beside their targets."""
+"""``python -m benchmarks``: the cost of requests, streams and frames beside their targets."""
 
 import argparse
 import time

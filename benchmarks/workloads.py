@@ -1,4 +1,4 @@
-"""What is asked of the gateway (design, section 14), and what is measured while it answers."""
+"""What is asked of the gateway, and what is measured while it answers."""
 
 import random
 import time

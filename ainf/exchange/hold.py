@@ -17,7 +17,7 @@ from ainf.metering import SLACK_TOKENS, bytes_of, tokens_of
 from ainf.pricing import cost, tokens_cost, tokens_within
 from ainf.store.base import Extended
 
-# The meter errs; beyond this much of the cost of the allowed output the provider is out of bounds (design section 9).
+# The meter errs; beyond this much of the cost of the allowed output the provider is out of bounds.
 _BOUND_TIMES_NUMERATOR, _BOUND_TIMES_DENOMINATOR = 3, 2
 _UNLIMITED = 1 << 62
 

@@ -1,6 +1,6 @@
 """The frames and fields of the chat format that we make ourselves: finish, usage, error, end marker.
 
-Source: OpenAI's API reference, "chat completion chunk object". Beyond it, by design section 6: the finish reasons
+Source: OpenAI's API reference, "chat completion chunk object". Beyond it, of our own: the finish reasons
 ``spend_cap_exceeded`` and ``error``, and an ``error`` object at the top level of a chunk, which the OpenAI SDKs raise.
 """
 

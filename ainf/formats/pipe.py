@@ -107,7 +107,7 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class SniffingPipe:
-    """The pipe that reads an answer's first byte before it believes its kind (design section 7).
+    """The pipe that reads an answer's first byte before it believes its kind.
 
     A provider may answer JSON where a stream was asked for, and a stream where JSON was; what is neither is refused.
 

@@ -2,7 +2,7 @@
 
 A stream is ``MessageStart``, then blocks (``BlockStart``, ``BlockDelta`` ..., ``BlockEnd``; several may be open at
 once, told apart by index), ``UsageUpdate`` anywhere, and one ``MessageEnd``. Only translation makes these objects; a
-relay between equal formats passes bytes (design: the hot path).
+relay between equal formats passes bytes.
 """
 
 from enum import StrEnum

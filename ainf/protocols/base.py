@@ -27,7 +27,7 @@ class ClientProtocol(Protocol):
     """One protocol that clients speak."""
 
     name: str
-    """As in design section 6: "chat_completions", later "messages" and "responses"."""
+    """As settings, records and metrics have it: "chat_completions"."""
     format: str
     """Its wire format: "chat", ..."""
 

@@ -120,7 +120,7 @@ def test_transcript():
     ],
 )  # fmt: skip
 def test_tool_calls(frames, found):
-    """Pieces of tool calls are joined by index, else by id, however odd the index (threats row 112)."""
+    """Pieces of tool calls are joined by index, else by id, however odd the index."""
     assert calls_of(stream(b"".join(frames) + chunk({}, "tool_calls"))) == found
 
 
@@ -137,7 +137,7 @@ def test_many_tool_calls():
 
 
 def test_broken_frames():
-    """A broken frame is skipped and counted; the eighth in a row ends the stream (threats row 85)."""
+    """A broken frame is skipped and counted; the eighth in a row ends the stream."""
     broken = b"data: {oops\n\n"
     reader = ChatStreamReader(limits=LIMITS)
     events = read(reader, text("a") + broken * 7 + text("b") + broken * 7 + FINISH)
@@ -157,7 +157,7 @@ def test_broken_frames():
     ],
 )
 def test_broken_text(payload, found):
-    """Invalid UTF-8 and lone surrogates become U+FFFD, pairs are joined (threats rows 81 and 83)."""
+    """Invalid UTF-8 and lone surrogates become U+FFFD, pairs are joined."""
     events = stream(b"data: " + payload + b"\n\n" + FINISH)
     assert [event.text for event in events if isinstance(event, BlockDelta)] == [found]
 

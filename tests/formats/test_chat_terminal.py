@@ -1,4 +1,4 @@
-"""The table of design section 6, chat column: every ending, in every mode, with and without the provider's end."""
+"""What a chat client is told of every ending, in every mode, with and without the provider's end."""
 
 import attrs
 import pytest

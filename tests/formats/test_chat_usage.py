@@ -28,7 +28,7 @@ def test_read(extra, usage):
 @pytest.mark.parametrize("wrong", [-1, 1.0, 1.5, True, "5", None, [5], {"a": 5}, 1 << 64, 10**10, float("inf")])
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
 def test_wrong_numbers(name, wrong):
-    """A number that is no count of tokens makes the whole object not believed (threats row 88)."""
+    """A number that is no count of tokens makes the whole object not believed."""
     assert read_usage(WIRE_USAGE | {name: wrong}) is None
 
 
@@ -39,7 +39,7 @@ def test_wrong_numbers(name, wrong):
      WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": -1}}],
 )  # fmt: skip
 def test_inconsistent(document):
-    """A part over its whole, or no object at all, is not believed (threats row 92)."""
+    """A part over its whole, or no object at all, is not believed."""
     assert read_usage(document) is None
 
 

@@ -55,7 +55,7 @@ def nested(levels):
     ],
 )
 def test_refused(body, code):
-    """Every row of bad JSON is refused by its own code, without an excerpt of the body (threats rows 1 to 8 and 12)."""
+    """Every kind of bad JSON is refused by its own code, without an excerpt of the body."""
     with pytest.raises(DownstreamError) as caught:
         load_json(body)
     assert caught.value.code == code

@@ -1,7 +1,4 @@
-"""Bad requests, row by row of the list of threats: what each gets, and that nothing internal leaks.
-
-Rows that need sockets or several processes are shown elsewhere. The row's number stands beside each case.
-"""
+"""Bad requests: what each gets, and that nothing internal leaks. Those that need sockets have files of their own."""
 
 import json
 import time
@@ -35,41 +32,41 @@ def with_value(name: str, value: str) -> bytes:
 
 
 BODIES = {
-    "1 truncated": (body()[:-1], 400, "invalid_json"),
-    "1 trailing garbage": (body() + b"x", 400, "invalid_json"),
-    "1 empty": (b"", 400, "invalid_json"),
-    "1 single quotes": (b"{'model': 'sim'}", 400, "invalid_json"),
-    "3 NaN": (with_value("temperature", "NaN"), 400, "invalid_json"),
-    "3 Infinity": (with_value("temperature", "-Infinity"), 400, "invalid_json"),
-    "4 1e400": (with_value("temperature", "1e400"), 400, "number_out_of_range"),
-    "4 1e999999999": (with_value("temperature", "1e999999999"), 400, "number_out_of_range"),
-    "5 65 bits": (with_value("seed", "36893488147419103232"), 400, "number_out_of_range"),
-    "5 10,000 digits": (with_value("seed", "9" * 10_000), 400, "number_out_of_range"),
-    "6 deep lists": (with_value("x", "[" * 101 + "]" * 101), 400, "too_deep"),
-    "6 deeper than any stack": (with_value("x", "[" * 200_000 + "]" * 200_000), 400, "too_deep"),
-    "6 deep objects": (with_value("x", '{"a":' * 101 + "1" + "}" * 101), 400, "too_deep"),
-    "7 lone surrogate": (with_value("user", '"\\ud800"'), 400, "invalid_unicode"),
-    "7 lone low surrogate in a key": (body()[:-1] + b', "\\udc00": 1}', 400, "invalid_unicode"),
-    "8 invalid UTF-8": (body()[:-1] + b', "user": "\xff"}', 400, "invalid_encoding"),
-    "8 overlong": (body()[:-1] + b', "user": "\xc0\xaf"}', 400, "invalid_encoding"),
-    "8 surrogate bytes": (body()[:-1] + b', "user": "\xed\xa0\x80"}', 400, "invalid_encoding"),
-    "8 UTF-16": (body().decode().encode("utf-16"), 400, "invalid_encoding"),
-    "8 UTF-32": (body().decode().encode("utf-32-le"), 400, "invalid_encoding"),
-    "8 BOM": (b"\xef\xbb\xbf" + body(), 400, "invalid_encoding"),
-    "9 NUL in model": (json.dumps(question("si\0m")).encode(), 400, "invalid_unicode"),
-    "9 NUL in user": (body(user="a\0"), 400, "invalid_unicode"),
-    "9 NUL in metadata": (body(metadata={"a": {"b": ["\0"]}}), 400, "invalid_unicode"),
-    "12 a list": (b"[]", 400, "invalid_json"),
-    "12 a string": (b'"x"', 400, "invalid_json"),
-    "12 null": (b"null", 400, "invalid_json"),
-    "13 200k objects": (b'{"messages": [' + b",".join([b"{}"] * 200_000) + b"]}", 400, "missing_field"),
-    "42 empty model": (json.dumps(question("")).encode(), 404, "model_not_found"),
-    "42 long model": (json.dumps(question("m" * (1 << 20))).encode(), 404, "model_not_found"),
-    "42 homoglyph": (json.dumps(question("s\u0456m")).encode(), 404, "model_not_found"),
-    "42 spaces": (json.dumps(question(" sim ")).encode(), 404, "model_not_found"),
-    "43 line breaks": (json.dumps(question('sim\r\n{"event":"exchange"}\x1b[31m')).encode(), 404, "model_not_found"),
-    "44 paths": (json.dumps(question("../sim?x#y@z:1")).encode(), 404, "model_not_found"),
-    "39 SQL": (json.dumps(question("' OR '1'='1")).encode(), 404, "model_not_found"),
+    "truncated": (body()[:-1], 400, "invalid_json"),
+    "trailing garbage": (body() + b"x", 400, "invalid_json"),
+    "empty": (b"", 400, "invalid_json"),
+    "single quotes": (b"{'model': 'sim'}", 400, "invalid_json"),
+    "NaN": (with_value("temperature", "NaN"), 400, "invalid_json"),
+    "Infinity": (with_value("temperature", "-Infinity"), 400, "invalid_json"),
+    "1e400": (with_value("temperature", "1e400"), 400, "number_out_of_range"),
+    "1e999999999": (with_value("temperature", "1e999999999"), 400, "number_out_of_range"),
+    "65 bits": (with_value("seed", "36893488147419103232"), 400, "number_out_of_range"),
+    "10,000 digits": (with_value("seed", "9" * 10_000), 400, "number_out_of_range"),
+    "deep lists": (with_value("x", "[" * 101 + "]" * 101), 400, "too_deep"),
+    "deeper than any stack": (with_value("x", "[" * 200_000 + "]" * 200_000), 400, "too_deep"),
+    "deep objects": (with_value("x", '{"a":' * 101 + "1" + "}" * 101), 400, "too_deep"),
+    "lone surrogate": (with_value("user", '"\\ud800"'), 400, "invalid_unicode"),
+    "lone low surrogate in a key": (body()[:-1] + b', "\\udc00": 1}', 400, "invalid_unicode"),
+    "invalid UTF-8": (body()[:-1] + b', "user": "\xff"}', 400, "invalid_encoding"),
+    "overlong": (body()[:-1] + b', "user": "\xc0\xaf"}', 400, "invalid_encoding"),
+    "surrogate bytes": (body()[:-1] + b', "user": "\xed\xa0\x80"}', 400, "invalid_encoding"),
+    "UTF-16": (body().decode().encode("utf-16"), 400, "invalid_encoding"),
+    "UTF-32": (body().decode().encode("utf-32-le"), 400, "invalid_encoding"),
+    "BOM": (b"\xef\xbb\xbf" + body(), 400, "invalid_encoding"),
+    "NUL in model": (json.dumps(question("si\0m")).encode(), 400, "invalid_unicode"),
+    "NUL in user": (body(user="a\0"), 400, "invalid_unicode"),
+    "NUL in metadata": (body(metadata={"a": {"b": ["\0"]}}), 400, "invalid_unicode"),
+    "a list": (b"[]", 400, "invalid_json"),
+    "a string": (b'"x"', 400, "invalid_json"),
+    "null": (b"null", 400, "invalid_json"),
+    "200k objects": (b'{"messages": [' + b",".join([b"{}"] * 200_000) + b"]}", 400, "missing_field"),
+    "empty model": (json.dumps(question("")).encode(), 404, "model_not_found"),
+    "long model": (json.dumps(question("m" * (1 << 20))).encode(), 404, "model_not_found"),
+    "homoglyph": (json.dumps(question("s\u0456m")).encode(), 404, "model_not_found"),
+    "spaces": (json.dumps(question(" sim ")).encode(), 404, "model_not_found"),
+    "line breaks": (json.dumps(question('sim\r\n{"event":"exchange"}\x1b[31m')).encode(), 404, "model_not_found"),
+    "paths": (json.dumps(question("../sim?x#y@z:1")).encode(), 404, "model_not_found"),
+    "SQL": (json.dumps(question("' OR '1'='1")).encode(), 404, "model_not_found"),
 }
 
 
@@ -88,41 +85,41 @@ async def test_bodies(case, tmp_path, autojump_clock):
 
 
 FIELDS = {
-    "10 stream as text": ({"stream": "true"}, "invalid_type", "stream"),
-    "10 stream as number": ({"stream": 1}, "invalid_type", "stream"),
-    "10 model as number": ({"model": 5}, "invalid_type", "model"),
-    "10 messages as object": ({"messages": {}}, "invalid_type", "messages"),
-    "10 message as text": ({"messages": ["hi"]}, "invalid_type", "messages[0]"),
-    "10 content as number": ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages[0].content"),
-    "10 tools as object": ({"tools": {}}, "invalid_type", "tools"),
-    "10 options as list": ({"stream_options": []}, "invalid_type", "stream_options"),
-    "10 include_usage as text": (
+    "stream as text": ({"stream": "true"}, "invalid_type", "stream"),
+    "stream as number": ({"stream": 1}, "invalid_type", "stream"),
+    "model as number": ({"model": 5}, "invalid_type", "model"),
+    "messages as object": ({"messages": {}}, "invalid_type", "messages"),
+    "message as text": ({"messages": ["hi"]}, "invalid_type", "messages[0]"),
+    "content as number": ({"messages": [{"role": "user", "content": 5}]}, "invalid_type", "messages[0].content"),
+    "tools as object": ({"tools": {}}, "invalid_type", "tools"),
+    "options as list": ({"stream_options": []}, "invalid_type", "stream_options"),
+    "include_usage as text": (
         {"stream_options": {"include_usage": "yes"}}, "invalid_type", "stream_options.include_usage",
     ),
-    "10 no messages": ({"messages": None}, "missing_field", "messages"),
-    "10 empty messages": ({"messages": []}, "invalid_value", "messages"),
-    "11 service_tier": ({"service_tier": "priority"}, "unsupported_parameter", "service_tier"),
-    "11 audio": ({"audio": {"voice": "x"}}, "unsupported_parameter", "audio"),
-    "11 web_search_options": ({"web_search_options": {}}, "unsupported_parameter", "web_search_options"),
-    "11 server tool": ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
+    "no messages": ({"messages": None}, "missing_field", "messages"),
+    "empty messages": ({"messages": []}, "invalid_value", "messages"),
+    "service_tier": ({"service_tier": "priority"}, "unsupported_parameter", "service_tier"),
+    "audio": ({"audio": {"voice": "x"}}, "unsupported_parameter", "audio"),
+    "web_search_options": ({"web_search_options": {}}, "unsupported_parameter", "web_search_options"),
+    "server tool": ({"tools": [{"type": "web_search"}]}, "unsupported_parameter", "tools[0].type"),
     **{
-        f"45 {name}": ({name: value}, "unsupported_parameter", name)
+        f"{name} of the client's": ({name: value}, "unsupported_parameter", name)
         for name, value in {
             "base_url": "http://169.254.169.254", "api_base": "http://evil", "api_key": "sk-x",
             "extra_headers": {"host": "evil"}, "provider": {"order": ["x"]}, "proxy": "http://evil",
         }.items()
     },
     **{
-        f"49 max_tokens {value!r}": ({"max_tokens": value}, code, "max_tokens")
+        f"max_tokens {value!r}": ({"max_tokens": value}, code, "max_tokens")
         for value, code in [
             (-1, "invalid_value"), (0, "invalid_value"), (1 << 62, "invalid_value"), (1.5, "invalid_type"),
             ("64", "invalid_type"), (True, "invalid_type"),
         ]
     },
-    "50 limits disagree": ({"max_tokens": 5, "max_completion_tokens": 6}, "invalid_value", "max_tokens"),
-    "51 n": ({"n": 2}, "unsupported_parameter", "n"),
-    "51 n zero": ({"n": 0}, "unsupported_parameter", "n"),
-    "51 n as bool": ({"n": True}, "invalid_type", "n"),
+    "limits disagree": ({"max_tokens": 5, "max_completion_tokens": 6}, "invalid_value", "max_tokens"),
+    "n of two": ({"n": 2}, "unsupported_parameter", "n"),
+    "n zero": ({"n": 0}, "unsupported_parameter", "n"),
+    "n as bool": ({"n": True}, "invalid_type", "n"),
 }  # fmt: skip
 
 
@@ -138,7 +135,7 @@ async def test_fields(case, tmp_path, autojump_clock):
         await check_ledger(here, admitted=0)
 
 
-async def test_2_duplicate_keys(tmp_path, autojump_clock):
+async def test_duplicate_keys(tmp_path, autojump_clock):
     """Of a key that is sent twice, also through escapes, only one value reaches the provider."""
     async with world(tmp_path, "sim") as here:
         data = body()[:-1] + b', "user": "first", "us\\u0065r": "second", "max_tokens": 9, "max_tokens": 5}'
@@ -148,7 +145,7 @@ async def test_2_duplicate_keys(tmp_path, autojump_clock):
         assert here.simulator.books.entries[-1].max_tokens == 5
 
 
-async def test_11_unknown_fields_are_forwarded_untouched(tmp_path, autojump_clock):
+async def test_unknown_fields_are_forwarded_untouched(tmp_path, autojump_clock):
     """The same format carries what we do not interpret; 46: addresses in it are never fetched; 48: no schema is run."""
     fields = {
         "x_new": {"deep": [1, 2.5, None, "\u2028"]},
@@ -165,7 +162,7 @@ async def test_11_unknown_fields_are_forwarded_untouched(tmp_path, autojump_cloc
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data; boundary=" + "x" * 5000, "application/jsonx"])
-async def test_17_content_types(kind, tmp_path, autojump_clock):
+async def test_content_types(kind, tmp_path, autojump_clock):
     """What is not application/json is not parsed."""
     async with world(tmp_path, "sim") as here:
         client = await here.run(here.client(b"{", content_type=kind))
@@ -188,7 +185,7 @@ KEYS = {
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/audit/inf_x"])
 @pytest.mark.parametrize("case", KEYS)
-async def test_34_37_39_no_key_no_difference(case, path, tmp_path, autojump_clock):
+async def test_no_key_no_difference(case, path, tmp_path, autojump_clock):
     """Whatever is wrong with a credential, the answer is the same 401, and the key is not repeated."""
     async with world(tmp_path, "sim") as here:
         headers = {n: v.replace("KEY", here.key).replace("PREFIX", here.key[:-1]) for n, v in KEYS[case].items()}
@@ -206,7 +203,7 @@ async def test_34_37_39_no_key_no_difference(case, path, tmp_path, autojump_cloc
         check_no_leak(here, client)
 
 
-async def test_38_two_credentials_that_differ(tmp_path, autojump_clock):
+async def test_two_credentials_that_differ(tmp_path, autojump_clock):
     """Two credentials are refused when they differ, and taken when they are one."""
     async with world(tmp_path, "sim") as here:
         client = await here.run(here.client(body(), x_api_key="ainf_other"))
@@ -215,7 +212,7 @@ async def test_38_two_credentials_that_differ(tmp_path, autojump_clock):
         assert client.status == 200
 
 
-async def test_35_key_probing(tmp_path, autojump_clock):
+async def test_key_probing(tmp_path, autojump_clock):
     """Failures of an address beyond the limit are told to wait until the next minute; its valid keys never are."""
     async with world(tmp_path, "sim", limits="auth_failures_per_minute = 5") as here:
         await trio.sleep(61 - trio.current_time() % 60)
@@ -230,7 +227,7 @@ async def test_35_key_probing(tmp_path, autojump_clock):
 
 
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
-async def test_40_rights(header, tmp_path, autojump_clock):
+async def test_rights(header, tmp_path, autojump_clock):
     """A key without the right to a model or path is refused the same way through every header."""
     async with world(tmp_path, "sim", "sim-tokens-5") as here:
         narrow = await here.new_key("agents", models=("sim-tokens-5",), endpoints=("/v1/chat/completions",))
@@ -244,7 +241,7 @@ async def test_40_rights(header, tmp_path, autojump_clock):
         assert [model["id"] for model in models.json()["data"]] == ["sim-tokens-5"]
 
 
-async def test_60_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
+async def test_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
     """A receipt of another account is answered like one that never was."""
     async with world(tmp_path, "sim") as here:
         client = await here.ask()
@@ -258,7 +255,7 @@ async def test_60_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/V1/models", "/v1/models;x", "/", "/admin"])
-async def test_30_odd_paths(path, tmp_path, autojump_clock):
+async def test_odd_paths(path, tmp_path, autojump_clock):
     """There is one spelling of each path."""
     async with world(tmp_path, "sim") as here:
         client = await here.get(path)
@@ -272,14 +269,14 @@ async def test_wrong_methods(tmp_path, autojump_clock):
         check_refused(client, 405, "method_not_allowed")
 
 
-async def test_53_a_model_that_does_not_stream(tmp_path, autojump_clock):
+async def test_a_model_that_does_not_stream(tmp_path, autojump_clock):
     """501 by name, never silent JSON."""
     async with world(tmp_path, "sim", more='streaming = "reject"') as here:
         check_refused(await here.ask(), 501, "streaming_not_supported", param="stream")
         assert (await here.ask(stream=False)).status == 200
 
 
-async def test_55_parallel_requests_against_a_cap(tmp_path, autojump_clock):
+async def test_parallel_requests_against_a_cap(tmp_path, autojump_clock):
     """Of a hundred at once exactly those that fit are admitted."""
     async with world(tmp_path, "sim-tokens-8", more="min_output_tokens = 8") as here:
         first = await here.ask("sim-tokens-8", stream=False, max_tokens=8)

@@ -76,7 +76,7 @@ def test_plain():
     ],
 )
 def test_refused(fields, code, param):
-    """A field of the wrong type or value is refused by its name (threats rows 9, 10, 42, 51)."""
+    """A field of the wrong type or value is refused by its name."""
     assert refusal(**fields) == (code, param)
 
 
@@ -88,12 +88,12 @@ def test_refused(fields, code, param):
      ([], "invalid_type")],
 )  # fmt: skip
 def test_bad_limits(name, value, code):
-    """An output limit is a whole number from 1 to 2^31-1 (threats row 49)."""
+    """An output limit is a whole number from 1 to 2^31-1."""
     assert refusal(**{name: value}) == (code, name)
 
 
 def test_limits():
-    """Either name gives the limit; both must agree (threats row 50)."""
+    """Either name gives the limit; both must agree."""
     assert parse(max_tokens=5).max_output_tokens == 5
     assert parse(max_completion_tokens=6, max_tokens=None).max_output_tokens == 6
     assert parse(max_completion_tokens=7, max_tokens=7).max_output_tokens == 7
@@ -178,7 +178,7 @@ def test_audio_payload_left_out():
 
 
 def test_model_name_in_a_refusal():
-    """A refused model name is cut and escaped, so that no log line can be forged with it (threats rows 42 and 43)."""
+    """A refused model name is cut and escaped, so that no log line can be forged with it."""
     with pytest.raises(DownstreamError) as caught:
         parse(model="a\r\nb\x1b" + "x" * 300)
     assert caught.value.message.isprintable()

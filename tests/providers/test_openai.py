@@ -47,7 +47,7 @@ def test_fields_as_they_came():
 
 @pytest.mark.parametrize("options", [..., None, {"include_usage": False}, {"include_obfuscation": False}])
 def test_usage_is_always_asked_for(options):
-    """A stream asks for usage whatever the client said, and keeps its other options (threats row 54)."""
+    """A stream asks for usage whatever the client said, and keeps its other options."""
     fields = {} if options is ... else {"stream_options": options}
     sent = written(stream=True, **fields)["stream_options"]
     assert sent["include_usage"] is True
@@ -124,7 +124,7 @@ def error_of(status, error=None, headers=None, body=None):
     ],
 )
 def test_read_error(status, error, code, answered, transient):
-    """A refusal is ours to explain: blame, status and whether a retry can help (threats rows 113 to 116)."""
+    """A refusal is ours to explain: blame, status and whether a retry can help."""
     found = error_of(status, error)
     assert (found.code, found.status, found.transient) == (code, answered, transient)
     assert "sk-live" not in found.message
@@ -182,5 +182,5 @@ def test_vllm_shape():
      (b"9" * 5000, None), (b"+5", None), (b"0x10", None)],
 )  # fmt: skip
 def test_retry_after(value, seconds):
-    """The provider's wait is bounded to 1 to 60 seconds, and garbage is no wait (threats row 115)."""
+    """The provider's wait is bounded to 1 to 60 seconds, and garbage is no wait."""
     assert error_of(429, headers={b"retry-after": value}).retry_after_s == seconds
