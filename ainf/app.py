@@ -119,7 +119,7 @@ async def running_gateway(
                     running.stop.set()
                 background.cancel_scope.cancel()
         finally:
-            await _close_clients(gateway)
+            await _close_clients(gateway)  # noqa: ASYNC102 - it shields itself, within a second
         telemetry.log.info("stopped")
 
 
@@ -328,7 +328,7 @@ async def _serve(config: Config) -> None:
         async with trio.open_nursery() as nursery:
             async with running_gateway(config, Telemetry()) as running:
                 _spare_collector()
-                nursery.start_soon(_obey, signals, running)
+                nursery.start_soon(_obey, signals, running)  # noqa: ASYNC111 - signals count while it drains too
                 await running.stop.wait()
             nursery.cancel_scope.cancel()
 

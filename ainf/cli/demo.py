@@ -16,7 +16,7 @@ import attrs
 import click
 import trio
 
-from ainf.app import RunningGateway, new_id, running_gateway, wall_clock
+from ainf.app import RunningGateway, new_id, running_gateway, upstream_limits, wall_clock
 from ainf.cli.output import print_table
 from ainf.config import load_config
 from ainf.inference.money import format_usd, parse_usd
@@ -26,7 +26,6 @@ from ainf.store import admin, caps
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
-from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.request import UpstreamRequest
 
 _MODEL: Final = "sim-tokens-80-pace-10ms"
@@ -142,7 +141,7 @@ async def _set_cap(running: RunningGateway, usd: str) -> None:
 
 async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None:
     """Run the three streams, then lay their receipts beside what the provider billed."""
-    client = UpstreamClient(limits=UpstreamLimits())
+    client = UpstreamClient(limits=upstream_limits(running.config.limits))
     try:
         click.secho("1. A stream that ends by itself", bold=True)
         whole = await _stream(client, running.url, key, "demo", show=True)
