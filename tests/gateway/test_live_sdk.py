@@ -263,7 +263,7 @@ async def test_a_cap_in_a_stream_shows_as_the_key_has_it(tmp_path, mode):
         chunks.extend(client.chat.completions.create(model=CAPPED, messages=ASKED, stream=True))
 
     async with live(tmp_path, CAPPED) as here:
-        await here.set_cap(300_000)
+        await here.set_cap(600_000)
         key = await here.new_key("agents", finish_reasons=mode)
         before = await requests_seen(here)
         if mode == "loud":
@@ -277,7 +277,7 @@ async def test_a_cap_in_a_stream_shows_as_the_key_has_it(tmp_path, mode):
             assert reasons == [{"extended": "spend_cap_exceeded", "strict": "length"}[mode]]
         (receipt,) = await here.receipts()
         assert receipt["ending"] == "spend_cap_exceeded"
-        assert 0.9 * 300_000 <= receipt["settled_nusd"] <= 300_000
+        assert 0.9 * 600_000 <= receipt["settled_nusd"] <= 600_000
 
 
 class Weather(BaseModel):
@@ -342,7 +342,7 @@ HELPERS = {
 async def test_the_helpers_of_the_sdk_never_take_a_cap_for_a_whole_answer(tmp_path, mode):
     """The parse and stream helpers raise, or show a reason that is no ``stop``: none returns a cut text as parsed."""
     async with live(tmp_path) as here:
-        await here.set_cap(300_000)
+        await here.set_cap(1_000_000)
         key = await here.new_key("agents", finish_reasons=mode)
         for deed in (create, parse, stream_typed, stream_plain):
             here.simulator.set_script(Script(cut_json(stream=deed in {stream_typed, stream_plain})))
