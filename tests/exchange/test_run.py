@@ -412,3 +412,12 @@ async def test_what_could_not_be_written_was_not_delivered(tmp_path, autojump_cl
         assert receipt["output_bytes"] == len(client.text().encode()) > 0
         assert receipt["received_bytes"] == receipt["output_bytes"] + 4
         await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_connection_that_was_read_to_its_end_is_used_again(stream, tmp_path, autojump_clock):
+    """One connection to the provider serves one exchange after the other."""
+    async with world(tmp_path, "sim") as here:
+        for _ in range(3):
+            assert (await here.ask(stream=stream)).status == 200
+        assert len(here.wires) == 1

@@ -143,6 +143,13 @@ def test_notes_say_what_an_auditor_should_know():
     assert plain.notes() == {}, "a whole answer is handed over with its end"
 
 
+def test_a_cut_costs_no_more_than_its_hold():
+    """Cut for money, also an input that the provider says was larger than its bound is charged inside the hold."""
+    larger = attempt(usage=Usage(input_tokens=100, output_tokens=1))
+    assert reckon(plan(), CUT, larger, hold(received=8)).cost_nusd == hold().held_nusd
+    assert reckon(plan(), FAILED, larger, hold(received=8)).cost_nusd == 100 * IN + 2 * RATE
+
+
 def test_a_blind_end_takes_the_whole_hold():
     """Cost unknown, evidence none, no attempt; the client is still told the provider's reason."""
     end = blind_end(plan(), COMPLETED, attempt(finish="stop"), hold(), clamp_tokens=None)
