@@ -35,7 +35,7 @@ from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.wire import Dialer
 
 _DRAINED_WRITE_S = 2.0
-"""The write limit of every connection once the drain time is over (design section 13)."""
+"""The write limit of every connection once the drain time is over."""
 _DRAINED_CLOSE_S = 2.0
 """What a settlement gets then; one that the store has not taken is left to recovery."""
 _DRAINED_WAIT_S = 1.0
@@ -153,7 +153,7 @@ def _name_by_bound_port(running: RunningGateway) -> None:
 
 
 async def _drain_when_told(running: RunningGateway) -> None:
-    """Drain (design section 13): stop admitting, let streams go on, end the rest with their frame, then abort."""
+    """Drain: stop admitting, let streams go on, end the rest with their frame, then abort."""
     await running.stop.wait()
     gateway, server, limits = running.gateway, running.server, running.config.server
     gateway.draining = True

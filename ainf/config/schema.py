@@ -258,7 +258,7 @@ class ModelConfig:
     )
     """Thousandths of a byte."""
     image_tokens: int = attrs.field(
-        default=1600, metadata=setting(TOKENS, "The most input tokens that one image can cost, for the hold.")
+        default=1600, metadata=setting(TOKENS, "Input tokens that an image or other attachment is reckoned with.")
     )
     slice_tokens: int = attrs.field(
         default=1024, metadata=setting(TOKENS, "How much output of a visible stream is held at a time.")

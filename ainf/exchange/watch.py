@@ -1,6 +1,6 @@
 """The watcher of an exchange's clocks: it may beat, start the head early, or offer an ending. It decides nothing else.
 
-Clocks (design section 8): the whole exchange; the first meaningful event of a stream; silence between meaningful events
+Clocks: the whole exchange; the first meaningful event of a stream; silence between meaningful events
 (comments, pings and empty deltas do not count). Silence is the provider's only while we are waiting for it: the time in
 which a slow client holds us up is the write limit's business.
 """
