@@ -6,7 +6,7 @@ from pathlib import Path
 
 import benchmarks
 from benchmarks.profiling import profile
-from benchmarks.report import header, line, write_json, yardstick_ms
+from benchmarks.report import header, line, syscall_us, write_json, yardstick_ms
 from benchmarks.workloads import FULL, QUICK, WORKLOADS, Cost
 
 
@@ -20,7 +20,7 @@ def main() -> None:
         profile(workload, effort.repeats)
         return
     began, yardsticks = time.monotonic(), [yardstick_ms()]
-    rows = []
+    rows, kernel = [], [syscall_us()]
     print(header(), flush=True)
     for name in arguments.workloads or WORKLOADS:
         for row in WORKLOADS[name].rows(effort):
@@ -28,7 +28,10 @@ def main() -> None:
             print(line(row), flush=True)
     yardsticks.append(yardstick_ms())
     print(f"\nEvery request above is settled and audited once, and nothing is open. {time.monotonic() - began:.0f} s.")
-    print(f"Yardstick of the machine: {yardsticks[0]:.1f} ms before, {yardsticks[1]:.1f} ms after.")
+    print(
+        f"Yardsticks of the machine: {yardsticks[0]:.1f} ms of Python before, {yardsticks[1]:.1f} ms after;"
+        f" {kernel[0]:.1f} us a byte through the kernel before, {syscall_us():.1f} us after."
+    )
     if arguments.json:
         write_json(arguments.json, rows, yardsticks)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -74,6 +75,21 @@ def _fixed_work_s() -> float:
         name = str(number % 1000)
         counts[name] = counts.get(name, 0) + 1
     return time.process_time() - began
+
+
+def syscall_us() -> float:
+    """Return the CPU time of one byte sent and received over a socket pair (best of five): the kernel's share."""
+    one, other = socket.socketpair()
+    with one, other:
+        return 1e6 * min(_exchange_s(one, other) for _ in range(5))
+
+
+def _exchange_s(one: socket.socket, other: socket.socket, times: int = 5_000) -> float:
+    began = time.process_time()
+    for _ in range(times):
+        one.send(b"x")
+        other.recv(1)
+    return (time.process_time() - began) / times
 
 
 def write_json(path: Path, rows: Iterable[Row], yardsticks_ms: Sequence[float]) -> None:

@@ -30,6 +30,9 @@ _CONFIG: Final = """\
 bind = ["{host}:{port}"]
 drain_s = 1
 
+[limits]
+idle_s = 300  # connections of one load wait while another runs
+
 [store]
 url = "sqlite:bench.db"
 

@@ -51,7 +51,17 @@ def closing(number):
         "stop", USAGE, Evidence.REPORTED, 180_000,
     )  # fmt: skip
     return Closing(
-        f"{number:032x}", number + 9, Ending.COMPLETED, None, "stop", USAGE, Evidence.REPORTED, 180_000, 800, (attempt,)
+        f"{number:032x}",
+        number + 9,
+        Ending.COMPLETED,
+        None,
+        "stop",
+        USAGE,
+        Evidence.REPORTED,
+        180_000,
+        800,
+        900,
+        (attempt,),
     )
 
 

@@ -141,15 +141,16 @@ class FirstByte:
             for load in (one, direct_one, full):
                 _succeeded(load.run(100))
             before = rig.books()
-            idle = [(one.run(count), direct_one.run(count)) for _ in range(effort.repeats)]
-            saturated = [full.run(2 * count) for _ in range(effort.repeats)]
+            idle = [(_succeeded(one.run(count)), _succeeded(direct_one.run(count))) for _ in range(effort.repeats)]
+            saturated = [_succeeded(full.run(2 * count)) for _ in range(effort.repeats)]
             rate = median([tally.answers / tally.wall_s for tally in saturated])
             _succeeded(many.run(64, [0.0] * 64))
             _succeeded(direct.run(64, [0.0] * 64))
             loaded = []
             for seed in range(effort.repeats):
                 arrivals = _arrivals(2 * count, rate * _LOAD, seed)
-                loaded.append((many.run(2 * count, arrivals), direct.run(2 * count, arrivals)))
+                through_us = _succeeded(many.run(2 * count, arrivals))
+                loaded.append((through_us, _succeeded(direct.run(2 * count, arrivals))))
             through = sum(tally.answers for tally in saturated) + sum(pair[0].answers for pair in idle + loaded) + 64
             rig.books().check_since(before, requests=through, ending="completed")
             yield from self._added(f"{self.name} idle", idle, self.target, "one by one")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.report import Row, header, line, median, quantile, write_json, yardstick_ms
+from benchmarks.report import Row, header, line, median, quantile, syscall_us, write_json, yardstick_ms
 
 
 @pytest.mark.parametrize(("values", "middle"), [([3.0], 3.0), ([9.0, 1.0, 2.0], 2.0), ([4.0, 1.0, 2.0, 9.0], 3.0)])
@@ -46,6 +46,11 @@ def test_the_figures_can_be_kept(tmp_path):
     assert document["rows"] == [
         {"name": "A", "unit": "us", "values": [2.0, 1.0, 3.0], "target": 4.0, "note": "", "median": 2.0, "ratio": 0.5}
     ]
+
+
+def test_a_byte_through_the_kernel_takes_some_microseconds():
+    """A yardstick of the kernel: system calls may get slower while Python does not."""
+    assert 0.1 < syscall_us() < 1000
 
 
 def test_the_yardstick_is_some_milliseconds_of_work():
