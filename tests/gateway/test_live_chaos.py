@@ -1,0 +1,330 @@
+"""The law on the real thing: real processes, clients of every manner, an operator at work, and sudden ends."""
+
+import json
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from ainf.app import wall_clock
+from ainf.inference.outcome import Ending
+from tests.gateway.crowd import MODELS, Asker, Guest, Visit
+from tests.gateway.law import FAILURES
+from tests.gateway.leaks import SECRETS
+from tests.gateway.live import PROVIDER_KEY, check_law
+from tests.gateway.process import Deployment, deployment
+from tests.gateway.test_live_retrier import content_of
+from tests.gateway.world import Client
+
+FULL = os.environ.get("AINF_LAW") == "full"
+SEED = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+LIVES, LONGEST_LIFE_S = (12, 4.0) if FULL else (2, 0.8)
+CLIENTS = 16
+WRITE_S, DRAIN_S, EXCHANGE_S = 0.6, 0.4, 2.5
+LIMITS = f"""
+first_byte_s = 0.8
+silence_s = 0.8
+exchange_s = {EXCHANGE_S}
+tail_s = 0.1
+write_s = {WRITE_S}
+early_head_s = 0.2
+heartbeat_s = 0.1
+progress_s = 0.1
+header_s = 1
+body_s = 1
+idle_s = 1
+sse_line_bytes = 65536
+prelude_bytes = 16384
+auth_failures_per_minute = 1000000
+running = 12
+"""
+MORE = "slice_tokens = 32\nmin_output_tokens = 1"
+
+CLOSINGS = "SELECT body FROM audit_events WHERE kind = 'inference.closed'"
+
+SUDDEN = ("kill", "kill", "terminate then kill")
+ENDS = (*SUDDEN, "terminate", "terminate twice") if FULL else SUDDEN
+
+NUSD_PER_USD = 10**9
+
+
+@attrs.define
+class Operator:
+    """Works beside the gateway, with the commands, all the time."""
+
+    here: Deployment
+    chance: random.Random
+    keys: dict[str, str]
+    """Account by key; the first key is never touched."""
+    made: list[str] = attrs.field(factory=list)
+    """Every key that there ever was, but the first."""
+    commands: Counter[str] = attrs.field(factory=Counter)
+
+    def key(self) -> str:
+        return self.chance.choice(list(self.keys))
+
+    async def run(self) -> None:
+        while True:
+            deed = self.chance.choice((self.set_cap, self.set_cap, self.new_key, self.revoke, self.close, self.look))
+            await deed()
+
+    async def command(self, *arguments: str) -> Any:
+        """Run a command, which must succeed."""
+        self.commands[" ".join(arguments[:2])] += 1
+        done = await self.here.command(*arguments)
+        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+        assert not done.stderr, done.stderr
+        return json.loads(done.stdout) if "--json" in arguments else None
+
+    async def set_cap(self) -> None:
+        """A cap that is used up, or that leaves a little, or much, or none at all."""
+        spent = self.here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")[0][0]
+        room = self.chance.choice((None, -(10**6), 10**5, 3 * 10**6, 10**9))
+        if room is not None:
+            usd = f"{max(0, spent + room) / NUSD_PER_USD:.9f}"
+            await self.command("caps", "set", "--account", "agents", "--usd", usd)
+        if room is None or room < 10**9:
+            await trio.sleep(self.chance.uniform(0, 0.3))
+            await self.command("caps", "set", "--account", "agents", "--usd", "1000")
+            await self.command("caps", "remove", "--account", "agents")
+
+    async def new_key(self) -> None:
+        """A key, of the account or of a new one below it."""
+        account = "agents"
+        if self.chance.random() < 0.5:
+            account = f"team-{self.commands.total()}"
+            await self.command("accounts", "create", account, "--parent", "agents")
+        if self.chance.random() < 0.5:
+            await self.command("caps", "set", "--account", account, "--usd", "0.0005")
+        style = self.chance.choice(("extended", "strict", "loud"))
+        made = await self.command("keys", "create", "--account", account, "--finish-reasons", style, "--json")
+        self.keys[made["key"]] = account
+        self.made.append(made["key"])
+
+    async def revoke(self) -> None:
+        if len(self.keys) > 1:
+            key = self.chance.choice(list(self.keys)[1:])
+            await self.command("keys", "revoke", key.split("_")[1])
+            del self.keys[key]
+
+    async def close(self) -> None:
+        """Close an account below the first."""
+        teams = sorted({account for account in self.keys.values() if account != "agents"})
+        if teams:
+            team = self.chance.choice(teams)
+            await self.command("accounts", "close", team)
+            self.keys = {key: account for key, account in self.keys.items() if account != team}
+
+    async def look(self) -> None:
+        """The books are sound at every moment, also while they are written."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.command, "ledger", "verify")
+            nursery.start_soon(self.command, "audit", "verify")
+
+
+@attrs.define
+class Chaos:
+    """Everything that happens to one deployment."""
+
+    here: Deployment
+    operator: Operator
+    chance: random.Random
+    visits: list[Visit] = attrs.field(factory=list)
+    ends: dict[int, str] = attrs.field(factory=dict)
+    """How each life of the gateway ended."""
+
+    async def guests(self, number: int) -> None:
+        """Visit again and again, also when nobody is there."""
+        chance = random.Random(f"{SEED}-{number}")
+        asker = Asker(chance, self.operator.key)
+        while True:
+            life = self.here.starts
+            try:
+                client = await self.here.connect()
+            except OSError:
+                await trio.sleep(0.05)
+                continue
+            visit = Visit(len(self.visits), life)
+            self.visits.append(visit)
+            await Guest(client, visit, asker, WRITE_S).run()
+            self.here.clients.remove(client)
+
+    async def live_and_die(self, *, last: bool) -> None:
+        """Let the gateway live for some time, end it, check the books, and start it again unless that was the last."""
+        await trio.sleep(self.chance.uniform(0.3, 1) * LONGEST_LIFE_S)
+        gateway = self.here.gateway
+        assert gateway is not None
+        assert gateway.child.returncode is None, f"the gateway ended by itself: {gateway.output.read_text()[-2000:]}"
+        end = "terminate" if last else self.chance.choice(ENDS)
+        self.ends[self.here.starts] = end
+        if end == "kill":
+            await self.here.kill()
+        elif end in {"terminate", "terminate twice"}:
+            if end == "terminate twice":
+                self.here.interrupt()
+                await trio.sleep(self.chance.uniform(0, DRAIN_S / 2))
+            with trio.fail_after(DRAIN_S + 5):
+                status = await self.here.terminate()
+            # A second signal may come when all is done and nobody listens for it any more.
+            assert status == 0 or (end == "terminate twice" and status == -signal.SIGTERM)
+        else:
+            self.here.interrupt()
+            await trio.sleep(self.chance.uniform(0, DRAIN_S))
+            await gateway.end(signal.SIGKILL)
+        await self.operator.look()
+        if FULL and not last and self.chance.random() < 0.5:
+            await self.die_young()
+        if not last:
+            await self.here.start()
+
+    async def die_young(self) -> None:
+        """Kill a gateway that starts: before it listens, while it settles what was left, or just after."""
+
+        async def kill(child: trio.Process) -> None:
+            child.kill()
+
+        command = [sys.executable, "-m", "ainf", "serve", "--config", str(self.here.config)]
+        environment = {**os.environ, "SIM_KEY": PROVIDER_KEY}
+        with (self.here.folder / "gateway-young.log").open("ab") as log, trio.move_on_after(self.chance.uniform(0, 2)):
+            await trio.run_process(command, env=environment, stdout=log, stderr=log, deliver_cancel=kill, check=False)
+        await self.operator.look()
+
+
+def check_visit(visit: Visit, of_request: dict[str, dict[str, Any]], end: str) -> None:
+    """Check what one client got against the receipts of what it asked; they are taken out."""
+    may_be_cut = visit.left or "kill" in end
+    answers = visit.answers
+    assert len(answers) <= max(1, visit.sent)
+    for number in range(1, max(len(answers), visit.sent) + 1):
+        receipt = of_request.pop(f"{visit.number}-{number}", None)
+        if number > len(answers):
+            assert receipt is None or may_be_cut, f"admitted, and never answered: {receipt}"
+            continue
+        answer = answers[number - 1]
+        assert answer.headers.get("x-ainf-inference-id") == (receipt and receipt["inference_id"])
+        assert answer.ended or may_be_cut, f"cut off: {receipt}"
+        if answer.ended and receipt is not None:
+            check_end(answer, receipt)
+        elif answer.ended and answer.status >= 400:
+            assert answer.status not in {500, 501}
+            assert answer.json()["error"]["billed"] == "0"
+            assert answer.headers["x-should-retry"] in {"true", "false"}
+
+
+def check_end(answer: Client, receipt: dict[str, Any]) -> None:
+    """Check that an answer that is whole ends in one way, as its receipt says, and as a success only with evidence."""
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        reason, errors = end_of_stream(answer, receipt)
+    else:
+        document = answer.json()
+        reason = document["choices"][0]["finish_reason"] if "choices" in document else "error"
+        errors = [document["error"]] if "error" in document else []
+    billed = receipt["settled_nusd"] + receipt["overrun_nusd"]
+    assert not (errors and billed and answer.headers.get("x-should-retry") == "true")
+    assert not (errors and billed and errors[0].get("retryable"))
+    ending = Ending(receipt["ending"])
+    if ending in FAILURES:
+        assert (reason, [error["code"] for error in errors]) == ("error", [receipt["error_code"]])
+    elif ending is Ending.SPEND_CAP_EXCEEDED:
+        assert reason in {receipt["finish_reason"], "error"}
+        assert {error["code"] for error in errors} <= {"spend_cap_exceeded"}
+    else:
+        assert ending is Ending.COMPLETED, f"no answer ends so: {receipt}"
+        assert (reason, errors) == (receipt["finish_reason"], [])
+        assert receipt["attempts"][-1]["raw_finish_reason"], "a success without evidence"
+
+
+def end_of_stream(answer: Client, receipt: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
+    """Check that a stream has one end and holds what its receipt says; return the finish reason and the errors."""
+    payloads, chunks = answer.payloads(), answer.chunks()
+    assert payloads.count(b"[DONE]") == 1
+    assert payloads[-1] == b"[DONE]"
+    if "opaque_frames" not in receipt["notes"]:
+        assert sum(map(visible, chunks)) == receipt["output_bytes"]
+    (reason,) = answer.finish_reasons()
+    return reason, [chunk["error"] for chunk in chunks if chunk.get("error")]
+
+
+def visible(chunk: dict[str, Any]) -> int:
+    """The visible bytes in a chunk."""
+    deltas = [choice["delta"] for choice in chunk.get("choices") or ()]
+    names = [call["function"].get("name") or "" for delta in deltas for call in delta.get("tool_calls") or ()]
+    return sum(len(text.encode()) for text in (*map(content_of, deltas), *names))
+
+
+async def provider_entries(here: Deployment) -> dict[str, dict[str, Any]]:
+    """What the provider was asked, by inference id, once nothing runs there any more."""
+    with trio.fail_after(5):
+        while any(entry["ended_at"] is None for entry in await here.simulated()):  # noqa: ASYNC110 - another process
+            await trio.sleep(0.05)
+    return {entry["headers"]["x-client-request-id"]: entry for entry in await here.simulated()}
+
+
+async def check_everything(chaos: Chaos, tell: Callable[[str], None]) -> None:
+    here = chaos.here
+    entries = await provider_entries(here)
+    check_law(here.books, list(entries))
+    receipts = [json.loads(body) for (body,) in here.rows(CLOSINGS)]
+    completed = [receipt["inference_id"] for receipt in receipts if receipt["ending"] == Ending.COMPLETED]
+    assert all(entries[inference_id]["finish_sent"] for inference_id in completed), "a success without evidence"
+    of_request = {receipt["labels"]["request"]: receipt for receipt in receipts}
+    assert len(of_request) == len(receipts), "a request was admitted twice"
+    tell(
+        f"{here.starts} lives {dict(Counter(chaos.ends.values()))}, {len(chaos.visits)} connections,"
+        f" {sum(visit.sent for visit in chaos.visits)} requests, {chaos.operator.commands.total()} commands,"
+        f" {len(receipts)} admitted {dict(Counter(receipt['ending'] for receipt in receipts))}"
+    )
+    wrong = []
+    for visit in chaos.visits:
+        end, raw = chaos.ends[visit.life], bytes(visit.raw)
+        try:
+            check_visit(visit, of_request, end)
+        except (AssertionError, LookupError, ValueError, TypeError) as error:
+            wrong.append(f"{error!r}\n{attrs.evolve(visit, raw=raw[-300:])} of {len(raw)} bytes; then: {end}")
+    assert not wrong, f"{len(wrong)} wrong\n" + "\n\n".join(wrong[:10])
+    assert not of_request, "exchanges that nobody asked for"
+
+
+def check_secrets(chaos: Chaos) -> None:
+    """No secret of the provider's or a client's is in any log, answer or table; no log tells of a defect."""
+    folder = chaos.here.folder
+    for path in sorted(folder.glob("gateway-*.log")):
+        said = path.read_text()
+        assert '"defect"' not in said, [line for line in said.splitlines() if '"defect"' in line][:3]
+        assert "Traceback" not in said, said[-3000:]
+        assert "sk-canary" not in said
+        assert "sk-provider" not in said
+        assert not any(key in said for key in (chaos.here.key, *chaos.operator.made))
+    for path in sorted(folder.glob("ainf.db*")):
+        kept = path.read_bytes()
+        assert PROVIDER_KEY.encode() not in kept
+        assert chaos.here.key.encode() not in kept
+    for visit in chaos.visits:
+        assert not [secret for secret in SECRETS if secret.encode() in visit.raw]
+
+
+@pytest.mark.law
+async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts_do(tmp_path, tell):
+    """After any life and any end of it the books are sound, and what every client saw agrees with its receipt."""
+    chance = random.Random(SEED)
+    tell(f"AINF_SEED={SEED}")
+    with trio.fail_after(60 + LIVES * 30):
+        server = f"drain_s = {DRAIN_S}"
+        async with deployment(tmp_path, *MODELS, now=wall_clock, more=MORE, limits=LIMITS, server=server) as here:
+            chaos = Chaos(here, Operator(here, chance, {here.key: "agents"}), chance)
+            async with trio.open_nursery() as nursery:
+                for number in range(CLIENTS):
+                    nursery.start_soon(chaos.guests, number)
+                nursery.start_soon(chaos.operator.run)
+                for number in range(LIVES):
+                    await chaos.live_and_die(last=number == LIVES - 1)
+                nursery.cancel_scope.cancel()
+            await check_everything(chaos, tell)
+            check_secrets(chaos)
