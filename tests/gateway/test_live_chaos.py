@@ -1,4 +1,7 @@
-"""The law on the real thing: real processes, clients of every manner, an operator at work, and sudden ends."""
+"""The law on the real thing: real processes, clients of every manner, an operator at work, and sudden ends.
+
+``AINF_SEED`` repeats what is drawn: deeds, models, commands, ends. When the kernel runs whom is not drawn.
+"""
 
 import json
 import os
