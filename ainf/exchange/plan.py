@@ -20,8 +20,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Downstream(Protocol):
     """One client's answer, spoken in order: ``start``, ``write`` ..., ``finish``.
 
-    A call hands its bytes over whole or aborts the connection within the server's write limit; cancellation does not
-    interrupt it. Speaking to a client that is gone is no error: nothing happens. That it has gone is told to the
+    A call hands its bytes over whole or aborts the connection within the server's write limit. Cancellation does not
+    interrupt it: a call that raises ``Cancelled`` has handed nothing over. Speaking to a client that is gone is no error: nothing happens. That it has gone is told to the
     exchange by whoever watches the connection.
     """
 

@@ -51,8 +51,7 @@ class Speech:
         if self._beating is not None:
             await self._beating.wait()
         if not self.started:
-            self.started = True  # before the await: whoever asks next must not start it again
-            await self._downstream.start(status, headers)
+            await self._give_head(status, headers)
 
     async def beat(self, head: Headers) -> None:
         """Say that we are still there, with the head before it where none was given yet."""
@@ -61,13 +60,20 @@ class Speech:
         self._beating = trio.Event()
         try:
             if not self.started:
-                self.started = True
-                await self._downstream.start(200, head)
+                await self._give_head(200, head)
             await self._downstream.write(HEARTBEAT)
         finally:
             self.last_said = trio.current_time()
             self._beating.set()
             self._beating = None
+
+    async def _give_head(self, status: int, headers: Headers) -> None:
+        self.started = True  # before the await: whoever asks next must not start it again
+        try:
+            await self._downstream.start(status, headers)
+        except trio.Cancelled:
+            self.started = False  # it was not handed over: the end comes with a head of its own
+            raise
 
     async def finish(self, data: bytes) -> None:
         """Give the terminal frame, once, and end the answer."""

@@ -19,6 +19,7 @@ class Wire:
     busy: bool = False
 
     async def _take(self, what: object) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         assert not self.busy, "two speakers at once"
         self.busy = True
         with trio.CancelScope(shield=True):
@@ -132,3 +133,18 @@ async def test_a_cancelled_beat_leaves_the_way_free(autojump_clock):
         await speech.beat(HEAD)
     await speech.write(b"a")
     assert wire.said[-1] == b"a"
+
+
+@pytest.mark.parametrize("first", ["beat", "start"])
+async def test_a_head_that_was_cancelled_before_it_was_given_can_still_be_given(first, autojump_clock):
+    """Cancelled at the very moment of the head, nothing was started: the end has its own status."""
+    wire = Wire()
+    speech = Speech(wire)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await (speech.beat(HEAD) if first == "beat" else speech.start(200, HEAD))
+    assert not speech.started
+    assert not speech.is_busy
+    await speech.start(504, HEAD)
+    await speech.finish(b"z")
+    assert wire.said == [504, (b"z", "end")]

@@ -162,6 +162,7 @@ async def enumerate_steps(kind: Kind, source: str, tmp_path: Path, counts: Count
             answered = steps.acted
             at += STRIDE
         await check_ledger(here)
+        assert [line for line in here.log.getvalue().splitlines() if '"defect"' in line] == []
 
 
 @pytest.mark.parametrize("source", SOURCES)

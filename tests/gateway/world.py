@@ -84,8 +84,8 @@ class SimulatedWire:
 class Client:
     """One client: its request, and everything it sees of the answer.
 
-    ``send`` behaves as the server's: it hands bytes over whole, holds while the client is stalled (until the write
-    limit ends the connection), and says nothing to a client that is gone.
+    ``send`` behaves as the server's: it hands bytes over whole or, where it is cancelled before, not at all; it holds
+    while the client is stalled (until the write limit ends the connection), and says nothing to a client that is gone.
     """
 
     def __init__(self, path: str, body: bytes, headers: dict[str, str], method: str = "POST", write_s: float = 20.0):
@@ -138,6 +138,7 @@ class Client:
         return {"type": "http.disconnect"}
 
     async def send(self, message: dict[str, Any]) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         with trio.CancelScope(shield=True):
             await trio.lowlevel.checkpoint()
             with trio.move_on_after(self._write_s) as patience:
