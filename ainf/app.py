@@ -287,9 +287,14 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         silence_s=model.silence_s,
         exchange_s=model.exchange_s,
     )
-    return Model(
-        terms, backend, Target(model.provider, model.upstream_model, settings.base_url, settings.max_tokens_field)
+    target = Target(
+        provider=model.provider,
+        upstream_model=model.upstream_model,
+        base_url=settings.base_url,
+        max_tokens_field=settings.max_tokens_field,
+        max_output_tokens=model.max_output_tokens,
     )
+    return Model(terms, backend, target)
 
 
 def _build_server(config: Config, gateway: Gateway) -> Server:

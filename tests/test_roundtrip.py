@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer, EndingStyle, PipeLimits
-from ainf.formats.chat_reader import ChatAnswerReader, ChatStreamReader
-from ainf.formats.chat_writer import ChatAnswerWriter, ChatStreamWriter
+from ainf.formats.chat.reader import ChatAnswerReader, ChatStreamReader
+from ainf.formats.chat.writer import ChatAnswerWriter, ChatStreamWriter
 from ainf.inference.events import (
     BlockDelta,
     BlockEnd,

@@ -25,7 +25,13 @@ class Attempt:
         self.error_code: str | None = None
         self._provider_request_id: str | None = None
         wire = plan.backend.provider.write_request(plan.request, plan.target, max_output_tokens)
-        request = UpstreamRequest(wire.url, plan.backend.headers, wire.body, request_id=plan.inference_id)
+        request = UpstreamRequest(
+            wire.url,
+            # One object for all requests of a backend: its bytes are kept by it.
+            plan.backend.headers + wire.headers if wire.headers else plan.backend.headers,
+            wire.body,
+            request_id=plan.inference_id,
+        )
         self.call: UpstreamCall = plan.backend.client.call(request)
 
     @property

@@ -161,8 +161,7 @@ def _terminal(exchange: "Exchange", outcome: Outcome) -> bytes:
     )
     if exchange.attempt is not None:
         return exchange.attempt.pipe.close(outcome, style)
-    pipe = plan.protocol.open_pipe(plan.request, plan.backend.provider.format, exchange.services.pipe_limits)
-    return pipe.close(outcome, style)
+    return plan.open_pipe(exchange.services.pipe_limits).close(outcome, style)
 
 
 def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> ExchangeRecord:

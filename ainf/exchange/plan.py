@@ -6,7 +6,7 @@ from typing import Protocol
 import attrs
 
 from ainf.admission import Admission
-from ainf.formats.base import PipeLimits
+from ainf.formats.base import Listener, Pipe, PipeLimits
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ClientProtocol
 from ainf.providers.base import Provider, Target
@@ -21,8 +21,8 @@ class Downstream(Protocol):
     """One client's answer, spoken in order: ``start``, ``write`` ..., ``finish``.
 
     A call hands its bytes over whole or aborts the connection within the server's write limit. Cancellation does not
-    interrupt it: a call that raises ``Cancelled`` has handed nothing over. Speaking to a client that is gone is no error: nothing happens. That it has gone is told to the
-    exchange by whoever watches the connection.
+    interrupt it: a call that raises ``Cancelled`` has handed nothing over. Speaking to a client that is gone is no
+    error: nothing happens. That it has gone is told to the exchange by whoever watches the connection.
     """
 
     async def start(self, status: int, headers: Headers) -> None:
@@ -89,6 +89,9 @@ class Plan:
     admission: Admission
     backend: Backend
     target: Target
+    provider_format: str
+    """The wire format in which the provider does what is asked."""
+    listener: Listener
     fingerprint: bytes
     deadline_at: float
     """When it must have ended, by trio's clock; counted from the request's arrival."""
@@ -96,6 +99,10 @@ class Plan:
     labels: Mapping[str, str] = attrs.field(factory=dict)
     inference_shape: bool = False
     """Whether a whole answer also carries ``content``, ``cost`` and ``audit_url`` (POST /v1/inference)."""
+
+    def open_pipe(self, limits: PipeLimits) -> Pipe:
+        """Return a new pipe from the provider to the client."""
+        return self.protocol.open_pipe(self.listener, self.provider_format, limits)
 
     @property
     def finish_reasons(self) -> str:

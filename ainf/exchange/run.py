@@ -147,9 +147,7 @@ class Exchange:
 
     async def _pump(self) -> None:
         """Dial, read, meter and write, until the body or the exchange ends. Expected failures become offers."""
-        pipe = self.plan.protocol.open_pipe(
-            self.plan.request, self.plan.backend.provider.format, self.services.pipe_limits
-        )
+        pipe = self.plan.open_pipe(self.services.pipe_limits)
         await trio.lowlevel.checkpoint_if_cancelled()  # an ending that came first dials nothing
         self.attempt = Attempt(
             self.plan, pipe, max_output_tokens=self.clamp_tokens, started_at=self.services.wall_clock()

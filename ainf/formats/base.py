@@ -5,7 +5,8 @@ get, how much visible output they hold, and where they may be cut. The terminal 
 never in a reading: the pipe keeps it until ``close`` is told how the exchange really ended (settle, then speak).
 """
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import attrs
 
@@ -103,8 +104,18 @@ class Pipe(Protocol):
         """Cut a reading at the last frame boundary at which at most ``output_bytes`` visible bytes have passed."""
         ...
 
+    def rewind(self, data: bytes) -> None:
+        """Take back the bytes of readings, or of the rest of one, that were not handed over, before ``close``.
+
+        The client knows nothing of them: what they began need not be ended, what they ended is still open.
+        """
+        ...
+
     def close(self, outcome: Outcome, ending: "EndingStyle") -> bytes:
-        """Return the terminal group for the client: exactly one terminal frame, whatever the outcome."""
+        """Return the terminal group for the client: exactly one terminal frame, whatever the outcome.
+
+        Everything before it was handed over in order, or taken back by ``rewind``. What is open is ended first.
+        """
         ...
 
 
@@ -131,3 +142,19 @@ class PipeLimits:
     event: int
     answer: int
     """A whole JSON answer, or the terminal group."""
+
+
+@attrs.frozen
+class Listener:
+    """The client of an answer: what it asked for, and what names the frames that we make for it."""
+
+    stream: bool
+    include_usage: bool
+    """Whether it asked for the usage chunk (chat format)."""
+    model: str
+    """The model as the client named it."""
+    inference_id: str
+    created: int
+    """Seconds since 1970."""
+    echo: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    """Fields of its request that its protocol's answers repeat (responses format); bounded by the protocol."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from ainf.formats.base import Answer, EndingStyle, Piece, Pipe, Reading
+from ainf.formats.relay import payloads_of
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import BlockDelta, BlockStart, MessageEnd, StreamEvent
 from ainf.inference.outcome import Outcome
@@ -43,6 +44,10 @@ class EventWriter(Protocol):
         """Cut a reading made of this writer's frames; see ``Pipe.split``."""
         ...
 
+    def rewind(self, payloads: list[bytes]) -> None:
+        """Take back frames of this writer that were not handed over; see ``Pipe.rewind``."""
+        ...
+
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the terminal group, closing what is open first; see ``Pipe.close``."""
         ...
@@ -79,6 +84,10 @@ class EventPipe:
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""
         return self._writer.split(reading, output_bytes)
+
+    def rewind(self, data: bytes) -> None:
+        """Take back what was not handed over. See ``Pipe.rewind``."""
+        self._writer.rewind(payloads_of(data))
 
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the terminal group. See ``Pipe.close``."""
@@ -159,6 +168,10 @@ class SniffingPipe:
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""
         return self._pipe.split(reading, output_bytes)
+
+    def rewind(self, data: bytes) -> None:
+        """Take back what was not handed over. See ``Pipe.rewind``."""
+        self._pipe.rewind(data)
 
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the terminal group. See ``Pipe.close``."""

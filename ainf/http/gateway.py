@@ -10,9 +10,12 @@ import msgspec
 from ainf.admission import KeyRights, ModelTerms, admit, check_rights
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
+from ainf.formats.base import Listener
+from ainf.formats.registry import FORMATS
+from ainf.formats.translate import translate_fields
 from ainf.http.credentials import Authenticator
 from ainf.inference.errors import DownstreamError, GatewayError
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.providers.base import Target
@@ -20,6 +23,7 @@ from ainf.store.base import KeyRecord
 
 _LABELS = 10
 _LABEL_BYTES = 64
+_MICROSECONDS = 1_000_000
 _NOT_IN_FINGERPRINT = ("stream", "stream_options")
 
 
@@ -30,6 +34,8 @@ class Model:
     terms: ModelTerms
     backend: Backend
     target: Target
+    may_drop: frozenset[str] = frozenset()
+    """Fields that may be left out where the provider's format cannot say them."""
 
 
 @attrs.define
@@ -75,16 +81,33 @@ class Gateway:
         if model is None:
             raise unknown_model(request.model)
         check_rights(KeyRights(key.models, key.endpoints), request.path, request.model)
-        model.backend.provider.check(request)
+        provider, operation = model.backend.provider, protocol.operation
+        provider_format = provider.formats.get(operation)
+        if provider_format is None:
+            raise _no_such_operation(model, request.path)
+        digest = fingerprint(key.account_id, request)
+        if operation is Operation.GENERATE and provider_format != protocol.format:
+            request = _translated(request, protocol.format, provider_format, model.may_drop)
+        provider.check(request, model.terms.price)
+        inference_id = self.new_inference_id()
         return Plan(
-            inference_id=self.new_inference_id(),
+            inference_id=inference_id,
             key=key,
             request=request,
             protocol=protocol,
             admission=admit(request, model.terms),
             backend=model.backend,
             target=model.target,
-            fingerprint=fingerprint(key.account_id, request),
+            provider_format=provider_format,
+            listener=Listener(
+                stream=request.stream,
+                include_usage=request.include_usage,
+                model=request.model,
+                inference_id=inference_id,
+                created=self.services.wall_clock() // _MICROSECONDS,
+                echo=protocol.echo(request),
+            ),
+            fingerprint=digest,
             deadline_at=arrived_at + _deadline_s(headers, model.terms.exchange_s),
             sdk_retry_count=_retry_count(headers),
             labels=_labels(headers),
@@ -93,6 +116,23 @@ class Gateway:
     def visible_models(self, key: KeyRecord) -> list[Model]:
         """Return the models that a key may use."""
         return [model for name, model in self.models.items() if key.models is None or name in key.models]
+
+
+def _translated(
+    request: InferenceRequest, client_format: str, provider_format: str, may_drop: frozenset[str]
+) -> InferenceRequest:
+    """Return a request in the words of another format."""
+    fields, dropped = translate_fields(request.fields, FORMATS[client_format], FORMATS[provider_format], may_drop)
+    return attrs.evolve(request, fields=fields, dropped=dropped)
+
+
+def _no_such_operation(model: Model, path: str) -> DownstreamError:
+    return DownstreamError(
+        "operation_not_supported",
+        f"The model {model.terms.name!r} is served by {model.terms.provider!r}, which has nothing for {path}; use "
+        "another model.",
+        param="model",
+    )
 
 
 def fingerprint(account_id: str, request: InferenceRequest) -> bytes:

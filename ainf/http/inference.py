@@ -47,7 +47,7 @@ class InferenceRoute:
         if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
             raise DownstreamError("unsupported_media_type", "Send the body as application/json.")
         body = await request.get_data(cache=False, as_text=False, parse_form_data=False)
-        parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body))
+        parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body), headers=headers)
         gateway.body_bytes += len(body)
         del body  # a long stream must not keep its request in memory
         gateway.check_open()  # again: the body may have been long in coming

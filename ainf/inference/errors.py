@@ -60,6 +60,9 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "unsupported_media_type": ErrorCode(415, _REQUEST, "Send application/json, without content-encoding."),
     "headers_too_large": ErrorCode(431, _REQUEST, "The header block is over its limits."),
     "tools_not_supported": ErrorCode(422, _REQUEST, "The model takes no tools; leave them out or use another model."),
+    "operation_not_supported": ErrorCode(
+        422, _REQUEST, "The model's provider cannot do what this endpoint is for; use another model."
+    ),
     "streaming_not_supported": ErrorCode(501, _REQUEST, "The model does not stream; send `stream: false`."),
     # --- money ---
     "spend_cap_exceeded": ErrorCode(402, _SPEND, "A cap on the key or an account above it is used up."),

@@ -6,10 +6,11 @@ relay between equal formats passes bytes.
 """
 
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
 
+from ainf.inference.conversation import Opaque
 from ainf.inference.usage import Usage
 
 
@@ -20,6 +21,12 @@ class BlockKind(StrEnum):
     REASONING = "reasoning"
     REFUSAL = "refusal"
     TOOL_CALL = "tool_call"
+    """A call of a function; its text is JSON arguments."""
+    CUSTOM_TOOL_CALL = "custom_tool_call"
+    """A call of a tool that takes free-form input; its text is that input."""
+
+
+TOOL_KINDS: Final = frozenset({BlockKind.TOOL_CALL, BlockKind.CUSTOM_TOOL_CALL})
 
 
 class FinishReason(StrEnum):
@@ -52,7 +59,7 @@ class BlockStart:
 
 @attrs.frozen
 class BlockDelta:
-    """More of a block: text, reasoning, or a piece of a tool call's JSON arguments."""
+    """More of a block: text, reasoning, or a piece of a tool call's arguments or input."""
 
     index: int
     text: str
@@ -63,6 +70,9 @@ class BlockEnd:
     """A block is whole."""
 
     index: int
+    opaque: Opaque | None = None
+    """What its provider wants back when the conversation goes on. Only reasoning has it: a signature that belongs to
+    another block is a reasoning block of its own, without text, right before that block."""
 
 
 @attrs.frozen
@@ -78,6 +88,8 @@ class MessageEnd:
 
     reason: FinishReason
     raw_reason: str
+    stop_sequence: str | None = None
+    """Which of the request's stop sequences ended it, where the provider says so."""
 
 
 StreamEvent: TypeAlias = MessageStart | BlockStart | BlockDelta | BlockEnd | UsageUpdate | MessageEnd

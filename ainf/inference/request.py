@@ -1,9 +1,21 @@
 """What was asked, as far as admission, the ledger and the way upstream need it; the wire's own words ride along."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
 import attrs
+
+
+class Operation(StrEnum):
+    """What a request wants of a model."""
+
+    GENERATE = "generate"
+    """An answer, streamed or whole."""
+    EMBED = "embed"
+    """Vectors of its input."""
+    COUNT = "count"
+    """How many tokens its input has; nothing is generated and nothing billed."""
 
 
 @attrs.define
@@ -11,7 +23,8 @@ class InferenceRequest:
     """One request for an inference, parsed and checked by its protocol; nothing changes it but ``forget``.
 
     ``fields`` is the client's JSON object as decoded: the same format is sent on from it untouched, with only the few
-    fields replaced that the gateway owns.
+    fields replaced that the gateway owns. Once it is planned for a provider of another format, ``fields`` are in that
+    format's words.
     """
 
     protocol: str
@@ -19,7 +32,7 @@ class InferenceRequest:
     model: str
     stream: bool
     include_usage: bool
-    """Whether a streaming client asked for the usage chunk."""
+    """Whether a streaming client asked for the usage chunk (formats that always tell it do not ask)."""
     max_output_tokens: int | None
     """The client's own limit, if it set one."""
     input_bytes: int
@@ -31,6 +44,13 @@ class InferenceRequest:
     has_tools: bool
     fields: Mapping[str, Any] = attrs.field(repr=False)
     """Never shown in logs or errors: it is the client's content."""
+    operation: Operation = Operation.GENERATE
+    betas: tuple[str, ...] = ()
+    """What the client opts into by an ``anthropic-beta`` header, as it says."""
+    previous_response_id: str | None = None
+    """The stored response that this one goes on from (responses format)."""
+    dropped: tuple[str, ...] = ()
+    """The client's names of fields that the provider is not told, as the configuration allows."""
 
     def forget(self) -> None:
         """Let go of the content: after the commit point nobody asks for it, and a stream may last for long."""

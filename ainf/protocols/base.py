@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 import attrs
 
-from ainf.formats.base import Pipe, PipeLimits
-from ainf.inference.request import InferenceRequest
+from ainf.formats.base import Listener, Pipe, PipeLimits
+from ainf.inference.request import InferenceRequest, Operation
 
 
 @attrs.frozen
@@ -30,9 +30,12 @@ class ClientProtocol(Protocol):
     """As settings, records and metrics have it: "chat_completions"."""
     format: str
     """Its wire format: "chat", ..."""
+    operation: Operation
 
-    def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
-        """Check a decoded body, which came as ``body_bytes`` of JSON, and say what it asks.
+    def parse(
+        self, fields: dict[str, Any], *, path: str, body_bytes: int, headers: Mapping[bytes, bytes]
+    ) -> InferenceRequest:
+        """Check a decoded body, which came as ``body_bytes`` of JSON with these headers, and say what it asks.
 
         Raises:
             DownstreamError: a field is wrong, missing or cannot be honoured; ``param`` names it.
@@ -43,7 +46,11 @@ class ClientProtocol(Protocol):
         """Return the JSON body of an error answer."""
         ...
 
-    def open_pipe(self, request: InferenceRequest, provider_format: str, limits: PipeLimits) -> Pipe:
+    def echo(self, request: InferenceRequest) -> Mapping[str, Any]:
+        """Return the fields of a request that answers of this protocol repeat, within a bound; usually none."""
+        ...
+
+    def open_pipe(self, listener: Listener, provider_format: str, limits: PipeLimits) -> Pipe:
         """Return the pipe from that provider format to this client: a relay where both are the same."""
         ...
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
-from ainf.formats.base import Pipe, PipeLimits
-from ainf.formats.chat import FORMAT, open_chat_pipe
-from ainf.formats.chat_wire import dump_loosely, load_loosely
+from ainf.formats.base import Listener, Pipe, PipeLimits
+from ainf.formats.format import open_pipe
+from ainf.formats.loose import dump_loosely, load_loosely
+from ainf.formats.registry import FORMATS
 from ainf.inference.errors import DownstreamError
 from ainf.inference.money import format_usd
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
 from ainf.protocols.base import ErrorAnswer
 from ainf.protocols.chat_input import measure_messages
 from ainf.protocols.checks import model_name, optional, refuse_nul
@@ -31,9 +32,12 @@ class ChatCompletions:
     """The protocol of ``/v1/chat/completions`` and ``/v1/inference``."""
 
     name = "chat_completions"
-    format = FORMAT
+    format = "chat"
+    operation = Operation.GENERATE
 
-    def parse(self, fields: dict[str, Any], *, path: str, body_bytes: int) -> InferenceRequest:
+    def parse(
+        self, fields: dict[str, Any], *, path: str, body_bytes: int, headers: Mapping[bytes, bytes]
+    ) -> InferenceRequest:
         """Check a decoded body. See ``ClientProtocol.parse``."""
         model = model_name(fields)
         measured = measure_messages(_messages(fields))
@@ -79,10 +83,13 @@ class ChatCompletions:
             error["inference_id"] = answer.inference_id
         return msgspec.json.encode({"error": error})
 
-    def open_pipe(self, request: InferenceRequest, provider_format: str, limits: PipeLimits) -> Pipe:
-        """Return the pipe for a request. See ``ClientProtocol.open_pipe``."""
-        assert provider_format == FORMAT, f"no reader for {provider_format}"
-        return open_chat_pipe(is_stream=request.stream, include_usage=request.include_usage, limits=limits)
+    def echo(self, request: InferenceRequest) -> Mapping[str, Any]:
+        """Return nothing: chat answers repeat nothing. See ``ClientProtocol.echo``."""
+        return {}
+
+    def open_pipe(self, listener: Listener, provider_format: str, limits: PipeLimits) -> Pipe:
+        """Return the pipe for a client. See ``ClientProtocol.open_pipe``."""
+        return open_pipe(FORMATS[self.format], FORMATS[provider_format], listener, limits)
 
     def finish_json(self, body: bytes, extra: Mapping[str, Any]) -> bytes:
         """Return a whole answer with ``content`` (the text) and ``extra`` added. See ``ClientProtocol.finish_json``."""

@@ -1,4 +1,4 @@
-"""What a vendor is to us: how its requests are written, and what its refusals mean."""
+"""What a vendor is to us: its facts, how its requests are written, and what its refusals mean."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -6,7 +6,29 @@ from typing import Protocol
 import attrs
 
 from ainf.inference.errors import UpstreamError
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
+from ainf.pricing import Price
+
+
+@attrs.frozen(kw_only=True)
+class Facts:
+    """What a vendor declares of itself; each fact has its source in the vendor's file, and a setting overrides it."""
+
+    base_url: str | None = None
+    """Where it is, with its version prefix; None where every installation has its own address."""
+    needs_key: bool = True
+    """Whether it takes no request without a credential."""
+    streams: bool = True
+    tools: bool = True
+    reports_usage: bool = True
+    """Whether every whole answer and every stream to its end tells its usage."""
+    aborted_billing: str = "delivered"
+    """How it bills an answer whose reader has left: "delivered" (what it had sent), or "held" (it goes on to the end,
+    and bills that)."""
+    hidden_reasoning: str = "never"
+    """When it bills output that it does not show: "never", "asked" (when the request asks it to think), "always"."""
+    max_tokens_field: str = "max_completion_tokens"
+    """The field that it takes an output limit in (chat format)."""
 
 
 @attrs.frozen
@@ -18,7 +40,11 @@ class Target:
     base_url: str
     """Without a trailing slash."""
     max_tokens_field: str
-    """The name of the output limit that this vendor wants, where the client gave none."""
+    """The name of the output limit that this vendor wants, where the client gave none (chat format)."""
+    max_output_tokens: int
+    """The model's own limit, for formats that require one in every request."""
+    streams: bool = True
+    """Whether it is asked for a stream where the client wants one; if not, its whole answer is wrapped."""
 
 
 @attrs.frozen
@@ -27,33 +53,39 @@ class WireRequest:
 
     url: str
     body: bytes
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Beside those that every request to the vendor carries."""
 
 
 class Provider(Protocol):
-    """One vendor format."""
+    """One vendor. Pure: it knows no key, no clock and no connection."""
 
     name: str
-    """As in the configuration's ``format``: "openai", ..."""
-    format: str
-    """Its wire format: "chat", ..."""
+    """As in the configuration's ``format``: "openai", "anthropic", ..."""
+    facts: Facts
+    formats: Mapping[Operation, str]
+    """What it can do, and the wire format of each: ``Operation.GENERATE`` -> "chat"."""
 
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
-        """Return the headers that authenticate us to this vendor."""
+        """Return the headers that authenticate us to this vendor, and all else that each request to it carries."""
+        ...
+
+    def check(self, request: InferenceRequest, price: Price) -> None:
+        """Refuse by name the fields that would change price, model or host here (before anything is reserved).
+
+        Args:
+            request: with its fields in this vendor's format.
+            price: of the model; a field whose price it covers goes on.
+
+        Raises:
+            DownstreamError: ``unsupported_parameter``.
+        """
         ...
 
     def write_request(self, request: InferenceRequest, target: Target, max_output_tokens: int | None) -> WireRequest:
         """Return the request for this vendor; ``max_output_tokens`` replaces the client's own limit where not None.
 
-        Raises:
-            DownstreamError: ``unsupported_parameter``: a field that this vendor's price or host would follow.
-        """
-        ...
-
-    def check(self, request: InferenceRequest) -> None:
-        """Refuse by name the fields that would change price, model or host here (before anything is reserved).
-
-        Raises:
-            DownstreamError: ``unsupported_parameter``.
+        ``request`` has passed ``check``; its fields are in this vendor's format.
         """
         ...
 

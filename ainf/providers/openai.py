@@ -5,15 +5,17 @@ Source: OpenAI's API reference, "create chat completion" and "error codes".
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from ainf.formats.chat_errors import AUTH_WORDS, OVERLOAD_WORDS, ErrorReport, read_error_object, scrub
-from ainf.formats.chat_wire import load_loosely
+from ainf.formats.errors import AUTH_WORDS, OVERLOAD_WORDS, ErrorReport, read_error_object, scrub
+from ainf.formats.loose import load_loosely
 from ainf.inference.errors import UpstreamError
-from ainf.inference.request import InferenceRequest
-from ainf.providers.base import Target, WireRequest
+from ainf.inference.request import InferenceRequest, Operation
+from ainf.pricing import Price
+from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.openai_fields import check_fields
 
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
@@ -26,13 +28,14 @@ class OpenAI:
     """The vendor format "openai"."""
 
     name = "openai"
-    format = "chat"
+    facts = Facts(base_url="https://api.openai.com/v1")
+    formats: Mapping[Operation, str] = MappingProxyType({Operation.GENERATE: "chat"})
 
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the bearer header. See ``Provider.credential``."""
         return ((b"authorization", b"Bearer " + secret.encode("ascii")),)
 
-    def check(self, request: InferenceRequest) -> None:
+    def check(self, request: InferenceRequest, price: Price) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         check_fields(request.fields)
 
@@ -41,9 +44,8 @@ class OpenAI:
 
         Ours are the model, the usage chunk of a stream (always asked for), and the output limit where it is clamped.
         """
-        self.check(request)
         fields: dict[str, Any] = {**request.fields, "model": target.upstream_model}
-        if request.stream:
+        if request.stream and target.streams:
             fields["stream_options"] = {**(fields.get("stream_options") or {}), "include_usage": True}
         if max_output_tokens is not None:
             used = [name for name in _LIMIT_FIELDS if fields.get(name) is not None]

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from ainf.formats.chat import open_chat_pipe
+from ainf.formats.chat.chat import open_chat_pipe
 from ainf.formats.pipe import SniffingPipe
 from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending
-from tests.formats.chat_support import (
+from tests.formats.chat.support import (
     CAPPED,
     COMPLETED,
     DONE,

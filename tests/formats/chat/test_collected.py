@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from ainf.formats.chat_collected import ChatCollected
+from ainf.formats.chat.collected import ChatCollected
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
-from tests.formats.chat_support import CAPPED, COMPLETED, LIMITS, answer_of, feed, style
+from tests.formats.chat.support import CAPPED, COMPLETED, LIMITS, answer_of, feed, style
 
 
 def collected():

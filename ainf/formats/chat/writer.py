@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ainf.formats.base import Answer, EndingStyle, Piece, Reading
-from ainf.formats.chat_frames import (
+from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.chat.frames import (
     DONE_FRAME,
     cap_fields,
     cap_reason,
@@ -17,8 +17,9 @@ from ainf.formats.chat_frames import (
     is_told,
     usage_frame,
 )
-from ainf.formats.chat_relay import split_chat_stream
-from ainf.formats.chat_usage import usage_fields
+from ainf.formats.chat.relay import visible_in
+from ainf.formats.chat.usage import usage_fields
+from ainf.formats.relay import split_stream
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -50,20 +51,20 @@ class ChatStreamWriter:
     A tool call without an id is the legacy ``function_call``; it has no other form on this wire.
 
     Args:
-        include_usage: whether the client asked for the usage chunk.
+        listener: whom it is for.
         answer: what is known of the provider's answer, kept by the reader.
-        translated_model: the model name that the client used, where the provider's format is another one; None where
-            it is the same: then the provider's names and its raw finish reason stand.
+        is_translated: whether the provider's format is another one; where it is the same, the provider's name of the
+            model and its raw finish reason stand.
     """
 
-    __slots__ = ("_answer", "_calls", "_end", "_head", "_include_usage", "_kinds", "_translated_model")
+    __slots__ = ("_answer", "_calls", "_end", "_head", "_is_translated", "_kinds", "_listener")
 
     is_whole = False
 
-    def __init__(self, *, include_usage: bool, answer: Answer, translated_model: str | None = None) -> None:
-        self._include_usage = include_usage
+    def __init__(self, listener: Listener, answer: Answer, *, is_translated: bool) -> None:
+        self._listener = listener
         self._answer = answer
-        self._translated_model = translated_model
+        self._is_translated = is_translated
         self._head: dict[str, Any] = {}
         self._kinds: dict[int, BlockKind] = {}
         self._calls: dict[int, int | None] = {}  # block -> its number among the tool calls; None for the legacy form
@@ -75,7 +76,10 @@ class ChatStreamWriter:
 
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""
-        return split_chat_stream(reading, output_bytes)
+        return split_stream(reading, output_bytes, visible_in)
+
+    def rewind(self, payloads: list[bytes]) -> None:
+        """Do nothing: no chunk needs another one to be ended. See ``EventWriter.rewind``."""
 
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the terminal group. See ``Pipe.close``."""
@@ -84,20 +88,20 @@ class ChatStreamWriter:
         head = self._head or head_of(self._answer, ending)
         if outcome.ending is Ending.COMPLETED:
             assert self._end is not None, "completed without evidence"
-            finish = chunk_frame(head, choice_of({}, reason_word(self._end, self._translated_model)))
+            finish = chunk_frame(head, choice_of({}, reason_word(self._end, is_translated=self._is_translated)))
         elif outcome.ending is Ending.SPEND_CAP_EXCEEDED:
             finish = chunk_frame(head, choice_of({}, cap_reason(ending)), **cap_fields(outcome, ending))
         else:
             return failure_group(head, outcome, ending)
-        return finish + (usage_frame(head, outcome.usage) if self._include_usage else b"") + DONE_FRAME
+        return finish + (usage_frame(head, outcome.usage) if self._listener.include_usage else b"") + DONE_FRAME
 
     def _frame_of(self, event: StreamEvent) -> bytes:
         match event:
             case MessageStart():
                 self._head = {
-                    "id": event.response_id or "chatcmpl",
-                    "created": self._answer.created or 0,
-                    "model": self._translated_model or event.model or "",
+                    "id": event.response_id or f"chatcmpl-{self._listener.inference_id}",
+                    "created": self._answer.created or self._listener.created,
+                    "model": self._named(event.model),
                 }
                 return self._delta({"role": "assistant", "content": ""})
             case BlockStart():
@@ -109,6 +113,9 @@ class ChatStreamWriter:
             case BlockEnd() | UsageUpdate():
                 pass  # neither has a frame of its own: usage is said at the end
         return b""
+
+    def _named(self, model: str | None) -> str:
+        return self._listener.model if self._is_translated or model is None else model
 
     def _delta(self, delta: dict[str, Any]) -> bytes:
         return chunk_frame(self._head, choice_of(delta))
@@ -141,17 +148,19 @@ class ChatAnswerWriter:
     Args:
         answer: what is known of the provider's answer, kept by the reader.
         limit: the most bytes of text that are kept.
-        translated_model: as for ``ChatStreamWriter``.
+        listener: as for ``ChatStreamWriter``.
+        is_translated: as for ``ChatStreamWriter``.
     """
 
-    __slots__ = ("_answer", "_blocks", "_end", "_room", "_translated_model")
+    __slots__ = ("_answer", "_blocks", "_end", "_is_translated", "_listener", "_room")
 
     is_whole = True
 
-    def __init__(self, *, answer: Answer, limit: int, translated_model: str | None = None) -> None:
+    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
+        self._listener = listener
         self._answer = answer
         self._room = limit
-        self._translated_model = translated_model
+        self._is_translated = is_translated
         self._blocks: dict[int, tuple[BlockStart, list[str]]] = {}
         self._end: MessageEnd | None = None
 
@@ -176,12 +185,15 @@ class ChatAnswerWriter:
         """Return nothing and the reading: it holds nothing that could be cut."""
         return Piece(b"", 0), reading
 
+    def rewind(self, payloads: list[bytes]) -> None:
+        """Do nothing: nothing is handed over before the end. See ``EventWriter.rewind``."""
+
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the whole answer; only called for ``completed`` and ``spend_cap_exceeded``."""
         extra: dict[str, Any] = {}
         if outcome.ending is Ending.COMPLETED:
             assert self._end is not None, "completed without evidence"
-            reason = reason_word(self._end, self._translated_model)
+            reason = reason_word(self._end, is_translated=self._is_translated)
         else:
             assert outcome.ending is Ending.SPEND_CAP_EXCEEDED, outcome.ending
             reason, extra = cap_reason(ending), cap_fields(outcome, ending)
@@ -191,7 +203,7 @@ class ChatAnswerWriter:
             "id": head["id"],
             "object": "chat.completion",
             "created": head["created"],
-            "model": self._translated_model or head["model"],
+            "model": self._listener.model if self._is_translated else head["model"],
             "choices": [choice],
             "usage": usage_fields(outcome.usage),
             **extra,
@@ -213,6 +225,6 @@ class ChatAnswerWriter:
         return message | ({"tool_calls": calls} if calls else {})
 
 
-def reason_word(end: MessageEnd, translated_model: str | None) -> str:
+def reason_word(end: MessageEnd, *, is_translated: bool) -> str:
     """Return the finish reason for a client: the provider's own in the same format, else our word for it."""
-    return end.raw_reason if translated_model is None else _WORDS[end.reason]
+    return _WORDS[end.reason] if is_translated else end.raw_reason

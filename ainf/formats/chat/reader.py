@@ -1,17 +1,12 @@
 """From the chat wire to events: a stream, or a whole answer."""
 
 from ainf.formats.base import Answer, PipeLimits
-from ainf.formats.chat_collected import WholeBody, read_answer
-from ainf.formats.chat_observe import (
-    error_in,
-    no_answer,
-    note_finish,
-    note_head,
-    note_view_usage,
-    read_frame,
-    truncated,
-)
-from ainf.formats.chat_wire import DONE, ChunkView, MessageView, ToolCallView, finish_reason_of
+from ainf.formats.chat.collected import read_answer
+from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
+from ainf.formats.chat.wire import DONE, ChunkView, MessageView, ToolCallView, finish_reason_of
+from ainf.formats.collected import WholeBody
+from ainf.formats.loose import clean
+from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -25,7 +20,6 @@ from ainf.inference.events import (
 )
 from ainf.sse import EventBatch, EventStreamReader
 
-_MOST_BROKEN_IN_A_ROW = 8
 _MOST_TOOL_CALLS = 1024
 _LEGACY_CALL = "function_call"
 
@@ -63,7 +57,7 @@ class BlockTracker:
             if _LEGACY_CALL not in self._calls:
                 self._start_call(_LEGACY_CALL, None, legacy.name, events)
             if legacy.arguments:
-                events.append(BlockDelta(self._calls[_LEGACY_CALL], _clean(legacy.arguments)))
+                events.append(BlockDelta(self._calls[_LEGACY_CALL], clean(legacy.arguments)))
         return events
 
     def end(self) -> list[StreamEvent]:
@@ -83,7 +77,7 @@ class BlockTracker:
             self._text, self._text_kind = self._next, kind
             self._next += 1
             events.append(BlockStart(self._text, kind))
-        events.append(BlockDelta(self._text, _clean(text)))
+        events.append(BlockDelta(self._text, clean(text)))
 
     def _end_text(self, events: list[StreamEvent]) -> None:
         if self._text is not None:
@@ -106,7 +100,7 @@ class BlockTracker:
             block = self._start_call(key, call.id or f"call_{self._next}", name, events)
         self._last_call = block
         if text:
-            events.append(BlockDelta(block, _clean(text)))
+            events.append(BlockDelta(block, clean(text)))
 
     def _find(self, call: ToolCallView, number: int | None) -> int | None:
         """Return the block that a piece belongs to; None where it begins one."""
@@ -131,7 +125,7 @@ class BlockTracker:
         block, self._next = self._next, self._next + 1
         self._calls[key] = block
         self._ids[block] = call_id
-        events.append(BlockStart(block, BlockKind.TOOL_CALL, call_id and _clean(call_id), _clean(name or "")))
+        events.append(BlockStart(block, BlockKind.TOOL_CALL, call_id and clean(call_id), clean(name or "")))
         return block
 
 
@@ -146,8 +140,8 @@ class ChatStreamReader:
 
     is_whole = False
 
-    def __init__(self, *, limits: PipeLimits, answer: Answer | None = None) -> None:
-        self.answer = Answer() if answer is None else answer
+    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
+        self.answer = answer
         self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
         self._blocks = BlockTracker()
         self._is_started = False
@@ -208,16 +202,14 @@ class ChatStreamReader:
         events.extend(_message_events(self._blocks, view, is_whole=False))
         reason = finish_reason_of(view)
         if reason is not None:
-            note_finish(self.answer, reason)
+            note_end(self.answer, reason)
             events.extend(end_events(self._blocks, self.answer))
 
     def _skip_broken(self) -> None:
         self.answer.opaque_frames += 1
         self._broken += 1
-        if self._broken >= _MOST_BROKEN_IN_A_ROW:
-            raise UpstreamError(
-                "upstream_protocol", "The provider's stream is broken: eight frames in a row are no JSON."
-            )
+        if self._broken >= MOST_BROKEN_IN_A_ROW:
+            raise broken_stream()
 
 
 class ChatAnswerReader:
@@ -227,8 +219,8 @@ class ChatAnswerReader:
 
     is_whole = True
 
-    def __init__(self, *, limits: PipeLimits, answer: Answer | None = None) -> None:
-        self.answer = Answer() if answer is None else answer
+    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
+        self.answer = answer
         self._body = WholeBody(limits.answer)
 
     def receive(self, data: bytes) -> list[StreamEvent]:
@@ -264,10 +256,3 @@ def _message_events(blocks: BlockTracker, view: ChunkView, *, is_whole: bool) ->
         if message is not None:
             events.extend(blocks.send(message, is_whole=is_whole))
     return events
-
-
-def _clean(text: str) -> str:
-    """Return text that can be encoded: surrogate pairs joined, lone ones as U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

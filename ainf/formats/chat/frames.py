@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
-from ainf.formats.chat_usage import usage_fields
-from ainf.formats.chat_wire import DONE
+from ainf.formats.chat.usage import usage_fields
+from ainf.formats.chat.wire import DONE
 from ainf.inference.errors import CODES
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Outcome

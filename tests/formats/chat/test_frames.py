@@ -1,9 +1,9 @@
 from openai.types.chat import ChatCompletionChunk
 
 from ainf.formats.base import Answer
-from ainf.formats.chat_frames import choice_of, chunk_frame, head_of, usage_frame
+from ainf.formats.chat.frames import choice_of, chunk_frame, head_of, usage_frame
 from ainf.inference.usage import Usage
-from tests.formats.chat_support import DONE, documents, style
+from tests.formats.chat.support import DONE, documents, style
 
 
 def test_frames_validate():

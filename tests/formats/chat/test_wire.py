@@ -1,6 +1,6 @@
 import pytest
 
-from ainf.formats.chat_wire import (
+from ainf.formats.chat.wire import (
     decode_loosely,
     decode_view,
     decode_views,

@@ -4,9 +4,9 @@ import attrs
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from ainf.formats.chat_relay import ChatRelay
+from ainf.formats.chat.relay import ChatRelay
 from ainf.inference.outcome import Ending
-from tests.formats.chat_support import (
+from tests.formats.chat.support import (
     COMPLETED,
     DONE,
     FINISH,

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
-from ainf.formats.chat_frames import (
+from ainf.formats.chat.frames import (
     DONE_FRAME,
     cap_fields,
     cap_reason,

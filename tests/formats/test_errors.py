@@ -1,6 +1,6 @@
 import pytest
 
-from ainf.formats.chat_errors import in_band_error, read_error_object, scrub
+from ainf.formats.errors import in_band_error, read_error_object, scrub
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 
 from ainf.formats.base import Answer
-from ainf.formats.chat_observe import error_in, note_finish, note_head, note_view_usage, read_frame
-from ainf.formats.chat_wire import HeadedView
+from ainf.formats.chat.observe import error_in, note_finish, note_head, note_view_usage, read_frame
+from ainf.formats.chat.wire import HeadedView
 from ainf.inference.events import FinishReason
 
 

@@ -1,13 +1,12 @@
 """What the views of an answer teach: its head, usage, end and error. For relay, collector and readers alike."""
 
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from ainf.formats.base import Answer
-from ainf.formats.chat_errors import in_band_error
-from ainf.formats.chat_usage import note_usage
-from ainf.formats.chat_wire import (
+from ainf.formats.chat.usage import read_usage
+from ainf.formats.chat.wire import (
     ChunkView,
     HeadedView,
     decode_loosely,
@@ -16,6 +15,8 @@ from ainf.formats.chat_wire import (
     usage_of,
     view_bytes,
 )
+from ainf.formats.errors import in_band_error
+from ainf.formats.observe import note_finish, note_names, note_usage
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 
@@ -26,8 +27,6 @@ FINISH_REASONS: Final = {
     "function_call": FinishReason.TOOL_CALLS,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
-_HEAD_CHARACTERS = 256
-_REASON_CHARACTERS = 64
 
 
 @attrs.frozen
@@ -54,20 +53,14 @@ def read_frame(payload: bytes) -> Frame:
     return Frame(loose, readable or len(payload), is_opaque=True)
 
 
-def note_finish(answer: Answer, reason: str) -> None:
+def note_end(answer: Answer, reason: str) -> None:
     """Keep the evidence of an end."""
-    answer.raw_finish_reason = reason.encode("ascii", "backslashreplace").decode()[:_REASON_CHARACTERS]
-    answer.finish = FINISH_REASONS.get(reason, FinishReason.OTHER)
+    note_finish(answer, reason, FINISH_REASONS.get(reason, FinishReason.OTHER))
 
 
 def note_head(answer: Answer, view: HeadedView) -> None:
-    """Keep what names the answer; the first that says something stands (Azure's first chunk says nothing)."""
-    if answer.response_id is None:
-        answer.response_id = _name(view.id)
-    if answer.model is None:
-        answer.model = _name(view.model)
-    if answer.created is None and type(view.created) is int and 0 < view.created < 1 << 40:
-        answer.created = view.created
+    """Keep what names the answer."""
+    note_names(answer, view.id, view.model, view.created)
 
 
 def note_view_usage(answer: Answer, view: ChunkView) -> bool:
@@ -75,7 +68,7 @@ def note_view_usage(answer: Answer, view: ChunkView) -> bool:
     usage = usage_of(view)
     if usage is None:
         return False
-    note_usage(answer, usage)
+    note_usage(answer, usage, read_usage(usage))
     return not answer.is_usage_rejected
 
 
@@ -91,26 +84,4 @@ def error_in(view: ChunkView, *, is_named: bool = False) -> UpstreamError | None
         return in_band_error({})
     if is_named or finish_reason_of(view) == "error":
         return in_band_error({})
-    return None
-
-
-def no_answer() -> UpstreamError:
-    """A 200 that holds nothing."""
-    return UpstreamError("upstream_protocol", "The provider answered with nothing.")
-
-
-def not_chat() -> UpstreamError:
-    """A 200 that is not of the format."""
-    return UpstreamError("upstream_protocol", "The provider's answer is not a chat completion.")
-
-
-def truncated() -> UpstreamError:
-    """An answer without its end."""
-    return UpstreamError("upstream_truncated", "The provider's answer broke off before its end.")
-
-
-def _name(value: Any) -> str | None:  # noqa: ANN401 - a provider's word, judged here
-    """Return a name that is fit for records: printable, bounded, not empty."""
-    if isinstance(value, str) and value and value.isprintable():
-        return value[:_HEAD_CHARACTERS]
     return None

@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Reading
-from ainf.formats.chat_relay import ChatRelay
+from ainf.formats.chat.relay import ChatRelay
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
-from tests.formats.chat_support import (
+from tests.formats.chat.support import (
     CAPPED,
     COMPLETED,
     DONE,

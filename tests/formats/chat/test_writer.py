@@ -4,7 +4,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from ainf.formats.base import Answer
-from ainf.formats.chat_writer import ChatAnswerWriter, ChatStreamWriter
+from ainf.formats.chat.writer import ChatAnswerWriter, ChatStreamWriter
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -17,7 +17,7 @@ from ainf.inference.events import (
     UsageUpdate,
 )
 from ainf.inference.outcome import Ending
-from tests.formats.chat_support import CAPPED, COMPLETED, USAGE, documents, outcome, style
+from tests.formats.chat.support import CAPPED, COMPLETED, USAGE, documents, outcome, style
 
 EVENTS = [
     MessageStart("id-1", "m-1"),

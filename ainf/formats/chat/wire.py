@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from ainf.formats.loose import load_loosely, text_bytes, text_or_none
+
 DONE: Final = b"[DONE]"
 
 
@@ -119,23 +121,6 @@ def decode_loosely(payload: bytes) -> HeadedView | None:
     return view
 
 
-def load_loosely(payload: bytes) -> dict[str, Any] | None:
-    """Return a payload's JSON object, however broken its text is; None where it is no JSON object."""
-    try:
-        document = json.loads(payload.decode("utf-8", "replace"), parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
-
-
-def dump_loosely(document: dict[str, Any]) -> bytes:
-    """Return a document that was loaded loosely as JSON; lone surrogates are written as the escapes that they were."""
-    try:
-        return msgspec.json.encode(document)
-    except ValueError:
-        return json.dumps(document, separators=(",", ":")).encode()
-
-
 def visible_bytes(message: MessageView) -> int:
     """Return how much visible output a message or delta holds: text, reasoning, refusal, names and arguments.
 
@@ -143,18 +128,18 @@ def visible_bytes(message: MessageView) -> int:
     """
     size = 0
     if message.content:
-        size = _text_bytes(message.content)
+        size = text_bytes(message.content)
     if message.reasoning_content:
-        size += _text_bytes(message.reasoning_content)
+        size += text_bytes(message.reasoning_content)
     elif message.reasoning:
-        size += _text_bytes(message.reasoning)
+        size += text_bytes(message.reasoning)
     if message.refusal:
-        size += _text_bytes(message.refusal)
+        size += text_bytes(message.refusal)
     if message.tool_calls:
         for call in message.tool_calls:
             size += _function_bytes(call.function)
             if call.custom is not None:
-                size += _text_bytes(call.custom.name) + _text_bytes(call.custom.input)
+                size += text_bytes(call.custom.name) + text_bytes(call.custom.input)
     if message.function_call is not None:
         size += _function_bytes(message.function_call)
     return size
@@ -195,25 +180,15 @@ def is_usage_only(view: ChunkView) -> bool:
     return not view.choices and isinstance(view.usage, dict)
 
 
-def _no_number(_name: str) -> None:
-    """Read NaN and Infinity as null: JSON has neither."""
-
-
-def _text_bytes(text: str | None) -> int:
-    if not text:
-        return 0
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
 def _function_bytes(function: FunctionView | None) -> int:
-    return 0 if function is None else _text_bytes(function.name) + _text_bytes(function.arguments)
+    return 0 if function is None else text_bytes(function.name) + text_bytes(function.arguments)
 
 
 def _loose_choice(choice: dict[str, Any]) -> ChoiceView:
     return ChoiceView(
         delta=_loose_message(choice.get("delta")),
         message=_loose_message(choice.get("message")),
-        finish_reason=_text(choice.get("finish_reason")),
+        finish_reason=text_or_none(choice.get("finish_reason")),
         usage=choice.get("usage"),
     )
 
@@ -223,10 +198,10 @@ def _loose_message(message: Any) -> MessageView | None:  # noqa: ANN401 - judged
         return None
     calls = message.get("tool_calls")
     return MessageView(
-        content=_text(message.get("content")),
-        reasoning_content=_text(message.get("reasoning_content")),
-        reasoning=_text(message.get("reasoning")),
-        refusal=_text(message.get("refusal")),
+        content=text_or_none(message.get("content")),
+        reasoning_content=text_or_none(message.get("reasoning_content")),
+        reasoning=text_or_none(message.get("reasoning")),
+        refusal=text_or_none(message.get("refusal")),
         tool_calls=[_loose_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
         function_call=_loose_function(message.get("function_call")),
     )
@@ -236,10 +211,14 @@ def _loose_call(call: dict[str, Any]) -> ToolCallView:
     custom = call.get("custom")
     return ToolCallView(
         index=call.get("index"),
-        id=_text(call.get("id")),
+        id=text_or_none(call.get("id")),
         function=_loose_function(call.get("function")),
-        custom=CustomView(_text(custom.get("name")), _text(custom.get("input"))) if isinstance(custom, dict) else None,
+        custom=_loose_custom(custom) if isinstance(custom, dict) else None,
     )
+
+
+def _loose_custom(custom: dict[str, Any]) -> CustomView:
+    return CustomView(text_or_none(custom.get("name")), text_or_none(custom.get("input")))
 
 
 def _loose_function(function: Any) -> FunctionView | None:  # noqa: ANN401 - judged here
@@ -248,8 +227,4 @@ def _loose_function(function: Any) -> FunctionView | None:  # noqa: ANN401 - jud
     arguments = function.get("arguments")
     if isinstance(arguments, dict):  # some providers send the arguments as the object that they should be the text of
         arguments = json.dumps(arguments, separators=(",", ":"))
-    return FunctionView(_text(function.get("name")), _text(arguments))
-
-
-def _text(value: Any) -> str | None:  # noqa: ANN401 - judged here
-    return value if isinstance(value, str) else None
+    return FunctionView(text_or_none(function.get("name")), text_or_none(arguments))

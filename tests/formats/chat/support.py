@@ -7,7 +7,7 @@ from ainf.formats.base import EndingStyle, PipeLimits
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
 
-FIXTURES = Path(__file__).parent.parent / "fixtures" / "chat"
+FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "chat"
 NAMES = sorted(path.stem for path in FIXTURES.glob("*.sse"))
 LIMITS = PipeLimits(line=1 << 16, event=1 << 17, answer=1 << 18)
 USAGE = Usage(input_tokens=12, cached_input_tokens=2, output_tokens=7, reasoning_tokens=1)

@@ -3,9 +3,9 @@ import json
 import pytest
 
 from ainf.formats.base import Answer
-from ainf.formats.chat_usage import note_usage, read_usage, usage_fields
+from ainf.formats.chat.usage import note_usage, read_usage, usage_fields
 from ainf.inference.usage import Usage
-from tests.formats.chat_support import WIRE_USAGE
+from tests.formats.chat.support import WIRE_USAGE
 
 
 @pytest.mark.parametrize(

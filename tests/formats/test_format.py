@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.formats.chat import open_chat_pipe
-from tests.formats.chat_support import COMPLETED, LIMITS, NAMES, answer_of, feed, fixture, shown, style
+from ainf.formats.chat.chat import open_chat_pipe
+from tests.formats.chat.support import COMPLETED, LIMITS, NAMES, answer_of, feed, fixture, shown, style
 
 SOURCES = {name: fixture(name) for name in NAMES} | {"whole answer": b" \r\n" + answer_of()}
 

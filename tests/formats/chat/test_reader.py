@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ainf.formats.chat_reader import ChatAnswerReader, ChatStreamReader
+from ainf.formats.chat.reader import ChatAnswerReader, ChatStreamReader
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -16,7 +16,7 @@ from ainf.inference.events import (
     UsageUpdate,
 )
 from ainf.inference.usage import Usage
-from tests.formats.chat_support import (
+from tests.formats.chat.support import (
     DONE,
     FINISH,
     LIMITS,

@@ -1,0 +1,49 @@
+"""Usage on the chat wire, both ways.
+
+Source: OpenAI's API reference, "completion usage": ``prompt_tokens`` includes the cached ones and those written to a
+cache, ``completion_tokens`` the reasoning ones, which is our convention too. DeepSeek names the cached ones
+``prompt_cache_hit_tokens``.
+"""
+
+from typing import Any
+
+from ainf.formats.observe import believable_usage, part
+from ainf.inference.usage import Usage
+
+
+def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's word, judged here
+    """Return the usage that an object of the wire states, or None where it states none that can be true.
+
+    Only the numbers that we price are read; ``total_tokens`` is not, since a sum cannot correct its parts.
+    """
+    if not isinstance(document, dict):
+        return None
+    details = document.get("prompt_tokens_details")
+    cached = part(details, "cached_tokens")
+    return believable_usage(
+        input_tokens=_required(document, "prompt_tokens"),
+        cached_input_tokens=document.get("prompt_cache_hit_tokens") if cached is None else cached,
+        cache_write_tokens=part(details, "cache_write_tokens"),
+        output_tokens=_required(document, "completion_tokens"),
+        reasoning_tokens=part(document.get("completion_tokens_details"), "reasoning_tokens"),
+    )
+
+
+def usage_fields(usage: Usage) -> dict[str, Any]:
+    """Return usage as the wire says it."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {
+            "cached_tokens": usage.cached_input_tokens,
+            "cache_write_tokens": usage.cache_write_tokens,
+        },
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - judged by believable_usage
+    """Return a count that must be there: null is no count."""
+    value = document.get(name)
+    return "" if value is None else value

@@ -1,0 +1,103 @@
+"""What every format notes of a provider's answer, in the one place: names, ends, usage, and what is no answer."""
+
+from typing import Any, Final
+
+import msgspec
+
+from ainf.formats.base import Answer
+from ainf.inference.errors import UpstreamError
+from ainf.inference.events import FinishReason
+from ainf.inference.usage import Usage
+
+MOST_TOKENS: Final = 1_000_000_000
+"""No answer has a billion tokens; what says so is broken, and must not reach arithmetic on 64-bit integers."""
+
+_HEAD_CHARACTERS = 256
+_REASON_CHARACTERS = 64
+_RAW_CHARACTERS = 2_000
+
+
+def note_names(
+    answer: Answer,
+    response_id: Any,  # noqa: ANN401 - a provider's word, judged here
+    model: Any,  # noqa: ANN401 - the same
+    created: Any = None,  # noqa: ANN401 - the same
+) -> None:
+    """Keep what names the answer; the first that says something stands (Azure's first chunk says nothing)."""
+    if answer.response_id is None:
+        answer.response_id = _name(response_id)
+    if answer.model is None:
+        answer.model = _name(model)
+    if answer.created is None and type(created) in {int, float} and 0 < created < 1 << 40:
+        answer.created = int(created)
+
+
+def note_finish(answer: Answer, raw_reason: str, finish: FinishReason) -> None:
+    """Keep the evidence of an end: the provider's own word for it, and ours."""
+    answer.raw_finish_reason = raw_reason.encode("ascii", "backslashreplace").decode()[:_REASON_CHARACTERS]
+    answer.finish = finish
+
+
+def note_usage(answer: Answer, document: Any, usage: Usage | None) -> None:  # noqa: ANN401 - a provider's word
+    """Keep what a usage object says; a later one replaces an earlier one, never adds to it.
+
+    Args:
+        answer: where to keep it.
+        document: the object as it came, for the receipt.
+        usage: what it says in our words; None where it cannot be true.
+    """
+    try:
+        answer.raw_usage = msgspec.json.encode(document).decode()[:_RAW_CHARACTERS]
+    except (ValueError, TypeError, RecursionError):  # a lone surrogate, a number that JSON cannot say
+        answer.raw_usage = repr(document)[:_RAW_CHARACTERS]
+    answer.is_usage_rejected = usage is None
+    if usage is not None:
+        answer.usage = usage
+
+
+def believable_usage(**counts: Any) -> Usage | None:  # noqa: ANN401 - a provider's words, judged here
+    """Return the usage of these counts (the names are ``Usage``'s), or None where one is no count of tokens.
+
+    Null counts as zero, as providers have it for parts that do not apply.
+    """
+    told = {name: 0 if count is None else count for name, count in counts.items()}
+    if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in told.values()):
+        return None
+    usage = Usage(**told)
+    return usage if usage.is_consistent() else None
+
+
+def part(details: Any, name: str) -> Any:  # noqa: ANN401 - as believable_usage
+    """Return one count of a details object; None where it says none."""
+    return details.get(name) if isinstance(details, dict) else None
+
+
+def no_answer() -> UpstreamError:
+    """A 200 that holds nothing."""
+    return UpstreamError("upstream_protocol", "The provider answered with nothing.")
+
+
+def not_of_format(what: str) -> UpstreamError:
+    """A 200 that is not of the format; ``what`` it should have been ("a chat completion")."""
+    return UpstreamError("upstream_protocol", f"The provider's answer is not {what}.")
+
+
+def truncated() -> UpstreamError:
+    """An answer without its end."""
+    return UpstreamError("upstream_truncated", "The provider's answer broke off before its end.")
+
+
+def broken_stream() -> UpstreamError:
+    """A translated stream of which nothing can be read any more."""
+    return UpstreamError("upstream_protocol", "The provider's stream is broken: eight frames in a row are no JSON.")
+
+
+MOST_BROKEN_IN_A_ROW: Final = 8
+"""Frames of a translated stream that may be broken, one after the other."""
+
+
+def _name(value: Any) -> str | None:  # noqa: ANN401 - a provider's word, judged here
+    """Return a name that is fit for records: printable, bounded, not empty."""
+    if isinstance(value, str) and value and value.isprintable():
+        return value[:_HEAD_CHARACTERS]
+    return None
