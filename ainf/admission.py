@@ -2,12 +2,12 @@
 
 import attrs
 
+from ainf.inference.conversation import ReasoningAsk
 from ainf.inference.errors import DownstreamError
-from ainf.inference.request import InferenceRequest
-from ainf.inference.usage import Usage
+from ainf.inference.request import InferenceRequest, Operation
 from ainf.ledger import HoldAsk
 from ainf.metering import MeterRatios, input_bound, input_estimate
-from ainf.pricing import Price, cost
+from ainf.pricing import Price, tokens_cost
 
 
 @attrs.frozen
@@ -22,10 +22,15 @@ class ModelTerms:
     price: Price
     ratios: MeterRatios
     slice_tokens: int
-    hidden_reasoning: bool = False
-    """Output that the stream does not show is billed: such a model is held whole."""
-    streams: bool = True
+    kind: str = "text"
+    """What it gives: "text" or "embeddings"."""
+    hidden_reasoning: str = "never"
+    """When output that the stream does not show is billed ("never", "asked", "always"): then it is held whole."""
+    streaming: str = "native"
+    """"native"; "wrap": a stream is made of a whole answer; "reject"."""
     tools: bool = True
+    aborted_billing: str = "delivered"
+    """What a broken-off answer costs: "delivered" (what came), "held" (all output that was held)."""
     finish_reasons: str | None = None
     """Overrides the key's setting."""
     money_refusal: str | None = None
@@ -78,42 +83,59 @@ def invalid_key() -> DownstreamError:
     )
 
 
-def admit(request: InferenceRequest, terms: ModelTerms) -> Admission:
+def admit(
+    request: InferenceRequest, terms: ModelTerms, reasoning: ReasoningAsk | None = None, stored_tokens: int = 0
+) -> Admission:
     """Return the terms for a request whose model is known and allowed.
 
-    A stream whose output is all visible is held in slices; a whole answer, and a model with hidden reasoning, for
-    everything that it may produce.
+    A stream whose output is all visible is held in slices; a whole answer (also one that is made a stream), and output
+    with hidden reasoning, for everything that may be produced. A clamp never takes what thinking may use.
+
+    Args:
+        request: what is asked.
+        terms: of its model.
+        reasoning: how much it asks the model to think.
+        stored_tokens: tokens of a stored response that it goes on from: the model reads them too.
 
     Raises:
         DownstreamError: ``tools_not_supported``, ``streaming_not_supported``: the model cannot do what was asked.
     """
+    _check_abilities(request, terms)
+    own_limit = 0
+    if request.operation is Operation.GENERATE:
+        own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
+    bound = stored_tokens + input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
+    is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reasoning)
+    budget = reasoning.budget_tokens or 0 if reasoning is not None else 0
+    ask = HoldAsk(
+        base_nusd=tokens_cost(bound, terms.price.dearest_input) + terms.price.request,
+        output_rate=terms.price.dearest_output,
+        first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
+        worst_tokens=own_limit,
+        min_tokens=budget + terms.min_output_tokens,
+    )
+    estimate = stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
+    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
+
+
+def _check_abilities(request: InferenceRequest, terms: ModelTerms) -> None:
     if request.has_tools and not terms.tools:
         raise DownstreamError(
             "tools_not_supported",
-            f"The model {terms.name!r} takes no tools; leave them out or use another model.",
+            f"The backend {terms.provider!r} of the model {terms.name!r} takes no tools; leave them out or use another "
+            "model.",
             param="tools",
         )
-    if request.stream and not terms.streams:
+    if request.stream and terms.streaming == "reject":
         raise DownstreamError(
             "streaming_not_supported",
             f"The model {terms.name!r} does not stream; send `stream: false`.",
             param="stream",
         )
-    own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
-    bound = input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
-    is_sliced = request.stream and not terms.hidden_reasoning
-    ask = HoldAsk(
-        base_nusd=_dearest_input_cost(bound, terms.price),
-        output_rate=terms.price.dearest_output,
-        first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
-        worst_tokens=own_limit,
-        min_tokens=terms.min_output_tokens,
-    )
-    estimate = input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
-    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
 
 
-def _dearest_input_cost(tokens: int, price: Price) -> int:
-    """Return the most that an input of ``tokens`` can cost, with the request's own fee."""
-    is_cached_dearer = price.cached_input > price.input
-    return cost(price, Usage(input_tokens=tokens, cached_input_tokens=tokens if is_cached_dearer else 0))
+def _thinks_unseen(terms: ModelTerms, reasoning: ReasoningAsk | None) -> bool:
+    """Whether output may be billed that nobody sees."""
+    if terms.hidden_reasoning != "asked":
+        return terms.hidden_reasoning == "always"
+    return reasoning is not None and reasoning.effort != "none" and reasoning.budget_tokens != 0

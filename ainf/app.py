@@ -278,9 +278,11 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
             image_tokens=model.image_tokens,
         ),
         slice_tokens=model.slice_tokens,
+        kind=model.kind,
         hidden_reasoning=model.hidden_reasoning,
-        streams=model.streaming != "reject",
+        streaming=model.streaming,
         tools=model.tools,
+        aborted_billing=model.aborted_billing,
         finish_reasons=model.finish_reasons,
         money_refusal=model.money_refusal,
         first_byte_s=model.first_byte_s,
@@ -293,8 +295,10 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         base_url=settings.base_url,
         max_tokens_field=settings.max_tokens_field,
         max_output_tokens=model.max_output_tokens,
+        streams=model.streaming == "native",
+        reports_usage=model.reports_usage,
     )
-    return Model(terms, backend, target)
+    return Model(terms, backend, target, frozenset(model.drop_params))
 
 
 def _build_server(config: Config, gateway: Gateway) -> Server:

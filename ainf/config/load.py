@@ -20,6 +20,8 @@ from ainf.config.schema import (
     settings_of,
 )
 from ainf.config.values import Address, Secret, UnfitError, UnfitPartsError, unknown
+from ainf.providers.base import Facts
+from ainf.providers.registry import PROVIDERS
 
 T = TypeVar("T")
 
@@ -214,9 +216,20 @@ class _Reader:
 
     def _provider(self, name: str, table: Mapping[str, Any]) -> ProviderConfig | None:
         at = ("providers", name)
-        provider = self._read(ProviderConfig, at, table, {"name": name})
+        vendor = PROVIDERS.get(str(table.get("format")))
+        given: dict[str, Any] = {"name": name}
+        if vendor is None:
+            # The fault is the format's; the rest is still looked at.
+            given |= {"base_url": "", "max_tokens_field": ""}
+        else:
+            given["max_tokens_field"] = vendor.facts.max_tokens_field
+            if vendor.facts.base_url is not None:
+                given["base_url"] = vendor.facts.base_url
+        provider = self._read(ProviderConfig, at, table, given)
         if provider is None:
             return None
+        if vendor is not None and vendor.facts.needs_key and provider.api_key_env is None:
+            self.fault((*at, "api_key_env"), f"is required: {provider.format!r} takes no request without a key")
         self._find_files(at, provider, "ca_file")
         return attrs.evolve(provider, api_key=self._secret(at, provider.api_key_env))
 
@@ -240,13 +253,16 @@ class _Reader:
             "first_byte_s": limits.first_byte_s,
             "silence_s": limits.silence_s,
             "exchange_s": limits.exchange_s,
+            **_declared(providers.get(str(table.get("provider")))),
         }
+        if table.get("kind") == "embeddings":
+            given["max_output_tokens"] = 0
         model = self._read(ModelConfig, at, table, given)
         if model is None:
             return None
         if model.provider not in providers:
             self.fault((*at, "provider"), f"no provider {model.provider!r}: " + _known(providers))
-        if model.min_output_tokens > model.max_output_tokens:
+        if model.kind == "text" and model.min_output_tokens > model.max_output_tokens:
             self.fault((*at, "min_output_tokens"), f"must be at most max_output_tokens ({model.max_output_tokens})")
         if model.input_bytes_per_token_low_milli > model.bytes_per_token_milli:
             self.fault((*at, "input_bytes_per_token_low"), "must be at most bytes_per_token")
@@ -257,6 +273,18 @@ class _Reader:
             path: Path | None = getattr(holder, name)
             if self._environ is not None and path is not None and not path.is_file():
                 self.fault((*at, name), f"there is no file {path}")
+
+
+def _declared(provider: ProviderConfig | None) -> dict[str, Any]:
+    """Return what the vendor of a provider declares for its models (a plain one's, where it is none)."""
+    facts = PROVIDERS[provider.format].facts if provider is not None else Facts()
+    return {
+        "streaming": "native" if facts.streams else "wrap",
+        "tools": facts.tools,
+        "hidden_reasoning": facts.hidden_reasoning,
+        "reports_usage": facts.reports_usage,
+        "aborted_billing": facts.aborted_billing,
+    }
 
 
 def _known(names: Mapping[str, object]) -> str:

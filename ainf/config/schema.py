@@ -16,6 +16,7 @@ from ainf.config.values import (
     BYTES_PER_SECOND,
     BYTES_PER_TOKEN,
     COUNT,
+    FIELD_NAMES,
     FLAG,
     INTERVAL,
     KIB,
@@ -40,6 +41,8 @@ from ainf.config.values import (
 )
 from ainf.pricing import PRICE_FIELDS, Price
 from ainf.providers.registry import PROVIDERS
+
+_VENDORS: Final = "as declared of its vendor"
 
 
 @attrs.frozen
@@ -204,8 +207,12 @@ class ProviderConfig:
     """One provider: where it is and what it speaks."""
 
     name: str
-    format: str = attrs.field(metadata=setting(choice(*PROVIDERS), "The API that it speaks."))
-    base_url: str = attrs.field(metadata=setting(URL, "Where it is, with its version prefix."))
+    format: str = attrs.field(
+        metadata=setting(choice(*PROVIDERS), "Which vendor's API it speaks; what is declared of it is the default.")
+    )
+    base_url: str = attrs.field(
+        metadata=setting(URL, "Where it is, with its version prefix.", default_text="the vendor's, if it has one")
+    )
     api_key_env: str | None = attrs.field(
         default=None,
         metadata=setting(VARIABLE, "The environment variable that holds its key; left out, no key is sent."),
@@ -217,9 +224,10 @@ class ProviderConfig:
     )
     proxy: str | None = attrs.field(default=None, metadata=setting(PROXY_URL, "The HTTP proxy to reach it through."))
     max_tokens_field: str = attrs.field(
-        default="max_completion_tokens",
         metadata=setting(
-            choice("max_completion_tokens", "max_tokens"), "The request field that it takes an output limit in."
+            choice("max_completion_tokens", "max_tokens"),
+            "The request field that it takes an output limit in (chat completions).",
+            default_text=_VENDORS,
         ),
     )
 
@@ -233,7 +241,14 @@ class ModelConfig:
     upstream_model: str = attrs.field(
         metadata=setting(TEXT, "Its name at the provider.", default_text="the table's name")
     )
-    max_output_tokens: int = attrs.field(metadata=setting(TOKENS, "The most output that it can give."))
+    kind: str = attrs.field(
+        default="text", metadata=setting(choice("text", "embeddings"), "What it gives: answers in text, or embeddings.")
+    )
+    max_output_tokens: int = attrs.field(
+        metadata=setting(
+            TOKENS, "The most output that it can give.", default_text="required, but for embeddings, which have none"
+        )
+    )
     min_output_tokens: int = attrs.field(
         default=16, metadata=setting(TOKENS, "A cap that leaves less output than this refuses the request.")
     )
@@ -242,8 +257,34 @@ class ModelConfig:
             PRICE, 'A table of USD per million tokens as strings, `{ input = "0.15", output = "0.60" }`, or "free".'
         )
     )
-    hidden_reasoning: bool = attrs.field(
-        default=False, metadata=setting(FLAG, "It bills output that it does not show, so all of it is held at once.")
+    hidden_reasoning: str = attrs.field(
+        metadata=setting(
+            choice("never", "asked", "always"),
+            "When it bills output that it does not show (then all of it is held at once): never, when the request asks "
+            "it to think, or always.",
+            default_text=_VENDORS,
+        ),
+    )
+    reports_usage: bool = attrs.field(
+        metadata=setting(
+            FLAG, "Whether it tells its usage; if not, streams are not asked for it.", default_text=_VENDORS
+        )
+    )
+    aborted_billing: str = attrs.field(
+        metadata=setting(
+            choice("delivered", "held"),
+            "How it bills an answer that we break off: what it had delivered, or on to its end (then all output that "
+            "was held is settled).",
+            default_text=_VENDORS,
+        )
+    )
+    drop_params: tuple[str, ...] = attrs.field(
+        default=(),
+        metadata=setting(
+            FIELD_NAMES,
+            'Request fields that are left out where its provider\'s format cannot say them, `["*"]` for all; else such '
+            "requests are refused.",
+        ),
     )
     bytes_per_token_milli: int = attrs.field(
         default=4000,
@@ -264,10 +305,14 @@ class ModelConfig:
         default=1024, metadata=setting(TOKENS, "How much output of a visible stream is held at a time.")
     )
     streaming: str = attrs.field(
-        default="native", metadata=setting(choice("native", "reject"), 'Whether it streams; "reject" answers 501.')
+        metadata=setting(
+            choice("native", "wrap", "reject"),
+            'Whether it streams; "wrap" makes a stream of its whole answer, "reject" answers 501.',
+            default_text=_VENDORS,
+        )
     )
     tools: bool = attrs.field(
-        default=True, metadata=setting(FLAG, "Whether it takes tools; if not, such requests get 422.")
+        metadata=setting(FLAG, "Whether it takes tools; if not, such requests get 422.", default_text=_VENDORS)
     )
     finish_reasons: str | None = attrs.field(
         default=None,
@@ -339,6 +384,17 @@ def _rows() -> Iterator[Setting]:
 _PRICE_ROWS: Final[Mapping[str, tuple[str, str, str]]] = {
     "input": ("USD per 1M tokens", "required", "Input tokens."),
     "cached_input": ("USD per 1M tokens", "`input`", "Input tokens that the provider had cached."),
+    "cache_write": (
+        "USD per 1M tokens",
+        "none",
+        "Input tokens written to the provider's cache for its usual time; without it, requests that ask for that are "
+        "refused.",
+    ),
+    "long_cache_write": (
+        "USD per 1M tokens",
+        "none",
+        "Input tokens written to the provider's cache for longer; without it, requests that ask for that are refused.",
+    ),
     "output": ("USD per 1M tokens", "required", "Output tokens."),
     "reasoning": ("USD per 1M tokens", "`output`", "Output tokens that are reasoning."),
     "request": ("USD", '"0"', "Each request that the provider has answered."),

@@ -82,6 +82,8 @@ def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[t
         (b"x-ainf-model", terms.name.encode()),
         (b"x-ainf-provider", terms.provider.encode()),
     ]
+    if plan.request.dropped:
+        headers.append((b"x-ainf-dropped-params", ", ".join(plan.request.dropped).encode("ascii", "replace")))
     if clamp_tokens is not None:
         headers.append((b"x-ainf-max-tokens", str(clamp_tokens).encode()))
     return headers

@@ -59,7 +59,9 @@ async def _let_go(exchange: "Exchange") -> None:
     attempt.notice_late_head()
     if residue and attempt.has_head and attempt.pipe.answer.raw_finish_reason is None:
         try:
-            exchange.hold.received += attempt.pipe.receive(residue).output_bytes
+            reading = attempt.pipe.receive(residue)
+            exchange.hold.received += reading.output_bytes
+            exchange.residue = reading.data
         except UpstreamError:
             return  # it is closed already, and counted as far as it could be read
         except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
@@ -159,9 +161,9 @@ def _terminal(exchange: "Exchange", outcome: Outcome) -> bytes:
         model=plan.admission.terms.name,
         retryable=code is not None and retryable(code, outcome.billed_nusd),
     )
-    if exchange.attempt is not None:
-        return exchange.attempt.pipe.close(outcome, style)
-    return plan.open_pipe(exchange.services.pipe_limits).close(outcome, style)
+    attempt = exchange.attempt
+    pipe = attempt.pipe if attempt is not None else plan.open_pipe(exchange.services.pipe_limits)
+    return exchange.last_words(pipe, outcome, style)
 
 
 def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> ExchangeRecord:

@@ -53,6 +53,8 @@ class RunningHold:
         """Visible output bytes that were handed to the client."""
         self.covered = 0
         """Visible output bytes that the durable hold pays for."""
+        self.covered_tokens = 0
+        """Output tokens that it pays for; 0 where output is free."""
         self.wants_more_at = 0
         """When this many bytes were received, it is time to ask for the next slice."""
         self._mark()
@@ -64,6 +66,7 @@ class RunningHold:
             self.covered = self.wants_more_at = _UNLIMITED
             return
         tokens = tokens_within(self.held_nusd - self._ask.base_nusd, rate)
+        self.covered_tokens = tokens
         self.covered = bytes_of(tokens, self._ratio)
         if tokens >= self._limit_tokens or self._refused:
             self.wants_more_at = _UNLIMITED

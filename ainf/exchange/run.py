@@ -16,10 +16,10 @@ from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
 from ainf.exchange.plan import Downstream, Plan, Services
 from ainf.exchange.speech import Speech
 from ainf.exchange.watch import ClockWatcher, Limits
-from ainf.formats.base import Reading
+from ainf.formats.base import EndingStyle, Pipe, Reading
 from ainf.inference.errors import AinfError, UpstreamError
 from ainf.inference.events import FinishReason
-from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
+from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
 from ainf.store.base import AttemptPlan, Extended, Extension, Opened, Opening, Progress
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
@@ -52,12 +52,15 @@ class Exchange:
         self.own_headers: list[tuple[bytes, bytes]] = []
         self.body_ended = False
         self.close_s = services.clocks.close_s
+        self.residue = b""
+        """What the pipe made of bytes that stood in the socket when it was closed; nobody is given it."""
         self.closing: trio.CancelScope | None = None
         """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
         self._provider_ended = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._in_hand: Reading | None = None
         self._durable: Progress | None = None
         self._watcher: ClockWatcher
         self._nursery: trio.Nursery
@@ -141,6 +144,7 @@ class Exchange:
             first_byte_s=terms.first_byte_s,
             silence_s=terms.silence_s,
             is_stream=self.plan.request.stream,
+            is_streamed=self.plan.request.stream and self.plan.target.streams,
         )
         early_head = stream_head(self.own_headers, is_wrapped=None)
         self._watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, early_head)
@@ -230,23 +234,39 @@ class Exchange:
 
     async def _deliver(self, attempt: Attempt, reading: Reading) -> None:
         """Hand a reading to the client: the prelude is kept until there is content, and money goes before bytes."""
+        self._in_hand = reading
         if self.first_byte_s is None:
             if not reading.is_content:
                 self._keep(reading.data)
+                self._in_hand = None
                 return
             await self._commit(attempt)
         if self._provider_ended and self.hold.received > self.hold.covered:
             await self._cover_last(self.hold.received)
         while self.hold.received > self.hold.covered and not self._provider_ended:
             within = self.hold.covered - self.hold.delivered
-            piece, reading = attempt.pipe.split(reading, within)
+            piece, rest = attempt.pipe.split(reading, within)
             if piece.data:
                 await self._hand_over(piece.data, piece.output_bytes)
+            reading = self._in_hand = rest
             if not await self.hold.cover(self.hold.received):
                 self.offer(_OUT_OF_MONEY)
                 return
         if reading.data:
             await self._hand_over(reading.data, reading.output_bytes)
+        self._in_hand = None
+
+    def last_words(self, pipe: Pipe, outcome: Outcome, style: EndingStyle) -> bytes:
+        """Return what the client is still to be given: a prelude that was kept, and the terminal group.
+
+        What the pipe made of the residue, or of the reading that was in hand when the end came, the client never sees.
+        """
+        unsaid = (b"" if self._in_hand is None else self._in_hand.data) + self.residue
+        if unsaid:
+            pipe.rewind(unsaid)
+        prelude = b"".join(self._kept)
+        self._kept.clear()
+        return prelude + pipe.close(outcome, style)
 
     async def _cover_last(self, size: int) -> None:
         """Grow the hold for output that has already ended: what it does not grow by is posted as overrun."""

@@ -2,7 +2,8 @@
 
 The rules: a provider that ended by its own evidence is settled at its reported usage, if that can be true; everything
 else at our count of what it sent, once it had taken the request on with a 200 head; before that at zero. A stream
-that ran out of money is settled inside its hold.
+that ran out of money is settled inside its hold. Where a provider goes on, and bills, when we break off (as its
+terms say), all output that was held counts as used.
 """
 
 import attrs
@@ -18,6 +19,12 @@ from ainf.pricing import cost
 from ainf.store.base import Closing
 
 NOTHING = Usage()
+
+# Endings of ours, at which a provider may still be writing.
+_BROKEN_OFF = frozenset({
+    Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.INTERNAL_ERROR, Ending.SHUTDOWN,
+    Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
+})  # fmt: skip
 
 
 @attrs.frozen
@@ -44,9 +51,15 @@ def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
     is_cut = verdict.ending is Ending.SPEND_CAP_EXCEEDED
     # Cut for money: what came beyond the hold was not handed over, and is not charged.
     usage = hold.metered(min(hold.received, hold.covered) if is_cut else hold.received)
+    if plan.admission.terms.aborted_billing == "held" and verdict.ending in _BROKEN_OFF:
+        usage = attrs.evolve(usage, output_tokens=max(usage.output_tokens, hold.covered_tokens))
     if reported is not None:
         usage = attrs.evolve(
-            usage, input_tokens=reported.input_tokens, cached_input_tokens=reported.cached_input_tokens
+            usage,
+            input_tokens=reported.input_tokens,
+            cached_input_tokens=reported.cached_input_tokens,
+            cache_write_tokens=reported.cache_write_tokens,
+            long_cache_write_tokens=reported.long_cache_write_tokens,
         )
     amount = cost(price, usage)
     return Reckoning(usage, Evidence.METERED, min(amount, hold.held_nusd) if is_cut else amount, rejected)

@@ -26,7 +26,9 @@ class Limits:
     first_byte_s: float
     silence_s: float
     is_stream: bool
-    """A whole answer has only the exchange clock, and nothing to beat in."""
+    """Whether the client is given a stream; in a whole answer there is nothing to beat in."""
+    is_streamed: bool
+    """Whether the provider is asked for a stream; a whole answer of its has only the exchange clock."""
 
 
 class ClockWatcher:
@@ -80,7 +82,7 @@ class ClockWatcher:
         return self._started + self._limits.exchange_s
 
     def _silence_due(self) -> float:
-        if not self._limits.is_stream:
+        if not self._limits.is_streamed:
             return math.inf
         if self._speech.is_writing:
             return trio.current_time() + self._limits.silence_s

@@ -45,6 +45,8 @@ class Target:
     """The model's own limit, for formats that require one in every request."""
     streams: bool = True
     """Whether it is asked for a stream where the client wants one; if not, its whole answer is wrapped."""
+    reports_usage: bool = True
+    """Whether a stream is asked to tell its usage (chat format)."""
 
 
 @attrs.frozen
