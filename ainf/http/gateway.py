@@ -16,6 +16,7 @@ from ainf.formats.translate import translate_fields
 from ainf.http.credentials import Authenticator
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.pricing import FREE
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.providers.base import Target
@@ -64,7 +65,7 @@ class Gateway:
         if len(self.inflight) >= self.running_limit:
             raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
 
-    def plan(
+    async def plan(
         self,
         key: KeyRecord,
         request: InferenceRequest,
@@ -76,61 +77,112 @@ class Gateway:
 
         Raises:
             DownstreamError: its model, its fields or its headers cannot be honoured.
+            GatewayError: ``store_unavailable``, where it goes on from a stored response.
         """
-        model = self.models.get(request.model)
-        if model is None:
-            raise unknown_model(request.model)
-        check_rights(KeyRights(key.models, key.endpoints), request.path, request.model)
-        provider, operation = model.backend.provider, protocol.operation
-        provider_format = provider.formats.get(operation)
-        if provider_format is None:
-            raise _no_such_operation(model, request.path)
+        model = self.model_for(key, request)
+        provider_format = _format_for(model, request)
         digest = fingerprint(key.account_id, request)
-        if operation is Operation.GENERATE and provider_format != protocol.format:
-            request = _translated(request, protocol.format, provider_format, model.may_drop)
-        provider.check(request, model.terms.price)
-        inference_id = self.new_inference_id()
+        listener = self._listener(request, protocol)
+        stored_tokens = await self._stored_tokens(key, request, model)
+        request = prepared(request, model, protocol, provider_format)
+        reasoning = None
+        if request.operation is Operation.GENERATE:
+            reasoning = FORMATS[provider_format].reasoning_of(request.fields)
+        terms = model.terms if request.operation is not Operation.COUNT else attrs.evolve(model.terms, price=FREE)
         return Plan(
-            inference_id=inference_id,
+            inference_id=listener.inference_id,
             key=key,
             request=request,
             protocol=protocol,
-            admission=admit(request, model.terms),
+            admission=admit(request, terms, reasoning, stored_tokens),
             backend=model.backend,
             target=model.target,
             provider_format=provider_format,
-            listener=Listener(
-                stream=request.stream,
-                include_usage=request.include_usage,
-                model=request.model,
-                inference_id=inference_id,
-                created=self.services.wall_clock() // _MICROSECONDS,
-                echo=protocol.echo(request),
-            ),
+            listener=listener,
             fingerprint=digest,
             deadline_at=arrived_at + _deadline_s(headers, model.terms.exchange_s),
             sdk_retry_count=_retry_count(headers),
             labels=_labels(headers),
         )
 
+    def model_for(self, key: KeyRecord, request: InferenceRequest) -> Model:
+        """Return the model that a request names.
+
+        Raises:
+            DownstreamError: ``model_not_found``; ``not_permitted``: the key has no right to it, or to the endpoint;
+                ``operation_not_supported``: it is not for that.
+        """
+        model = self.models.get(request.model)
+        if model is None:
+            raise unknown_model(request.model)
+        check_rights(KeyRights(key.models, key.endpoints), request.path, request.model)
+        if (request.operation is Operation.EMBED) != (model.terms.kind == "embeddings"):
+            raise _not_for_this(model, request.path)
+        return model
+
+    def _listener(self, request: InferenceRequest, protocol: ClientProtocol) -> Listener:
+        return Listener(
+            stream=request.stream,
+            include_usage=request.include_usage,
+            model=request.model,
+            inference_id=self.new_inference_id(),
+            created=self.services.wall_clock() // _MICROSECONDS,
+            echo=protocol.echo(request),
+        )
+
+    async def _stored_tokens(self, key: KeyRecord, request: InferenceRequest, model: Model) -> int:
+        """Return how many tokens the model reads of a stored response; it must be this account's and provider's."""
+        response_id = request.previous_response_id
+        if response_id is None:
+            return 0
+        stored = await self.services.store.find_response(response_id, key.account_id)
+        if stored is None or stored.provider != model.terms.provider:
+            raise DownstreamError(
+                "not_found",
+                "There is no such stored response of this account at the model's provider.",
+                param="previous_response_id",
+            )
+        return stored.input_tokens + stored.output_tokens
+
     def visible_models(self, key: KeyRecord) -> list[Model]:
         """Return the models that a key may use."""
         return [model for name, model in self.models.items() if key.models is None or name in key.models]
 
 
-def _translated(
-    request: InferenceRequest, client_format: str, provider_format: str, may_drop: frozenset[str]
+def prepared(
+    request: InferenceRequest, model: Model, protocol: ClientProtocol, provider_format: str
 ) -> InferenceRequest:
-    """Return a request in the words of another format."""
-    fields, dropped = translate_fields(request.fields, FORMATS[client_format], FORMATS[provider_format], may_drop)
-    return attrs.evolve(request, fields=fields, dropped=dropped)
+    """Return a request in its provider's words, checked for what would change price, model or host.
+
+    Raises:
+        DownstreamError: ``unsupported_parameter``, and what reading it for another format finds wrong.
+    """
+    if request.operation is Operation.GENERATE and provider_format != protocol.format:
+        if request.previous_response_id is not None:
+            raise DownstreamError(
+                "unsupported_parameter",
+                "`previous_response_id` is not supported: this model's provider stores no responses.",
+                param="previous_response_id",
+            )
+        fields, dropped = translate_fields(
+            request.fields, FORMATS[protocol.format], FORMATS[provider_format], model.may_drop
+        )
+        request = attrs.evolve(request, fields=fields, dropped=dropped)
+    model.backend.provider.check(request, model.terms.price)
+    return request
 
 
-def _no_such_operation(model: Model, path: str) -> DownstreamError:
+def _format_for(model: Model, request: InferenceRequest) -> str:
+    provider_format = model.backend.provider.formats.get(request.operation)
+    if provider_format is None:
+        raise _not_for_this(model, request.path)
+    return provider_format
+
+
+def _not_for_this(model: Model, path: str) -> DownstreamError:
     return DownstreamError(
         "operation_not_supported",
-        f"The model {model.terms.name!r} is served by {model.terms.provider!r}, which has nothing for {path}; use "
-        "another model.",
+        f"The model {model.terms.name!r} of the backend {model.terms.provider!r} is not for {path}; use another model.",
         param="model",
     )
 

@@ -4,16 +4,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import msgspec
 import trio
 from quart import Response, request
 
-from ainf.exchange.answers import error_reply
+from ainf.exchange.answers import Reply, error_reply, whole_head
 from ainf.exchange.run import Exchange
 from ainf.formats.json import load_json
 from ainf.http.credentials import peer_of
 from ainf.http.gateway import Gateway
 from ainf.http.seam import SCOPE_KEY, Seam
 from ainf.inference.errors import AinfError, DownstreamError
+from ainf.inference.request import InferenceRequest, Operation
+from ainf.metering import input_estimate
 from ainf.protocols.base import ClientProtocol
 from ainf.store.base import KeyRecord, Rejection
 
@@ -51,12 +54,18 @@ class InferenceRoute:
         gateway.body_bytes += len(body)
         del body  # a long stream must not keep its request in memory
         gateway.check_open()  # again: the body may have been long in coming
-        plan = gateway.plan(key, parsed, self._protocol, headers, arrived_at)
+        if parsed.operation is Operation.COUNT and (reply := self._count_here(key, parsed)) is not None:
+            await seam.reply(reply)
+            return
+        plan = await gateway.plan(key, parsed, self._protocol, headers, arrived_at)
         if self._inference_shape:
             plan = attrs.evolve(plan, inference_shape=True)
-        exchange = Exchange(plan, gateway.services, seam)
+        await self._run(seam, Exchange(plan, gateway.services, seam))
+
+    async def _run(self, seam: Seam, exchange: Exchange) -> None:
+        plan, inflight = exchange.plan, self._gateway.inflight
         seam.attach(exchange.client_gone)
-        gateway.inflight.add(exchange)
+        inflight.add(exchange)
         refusal = None
         try:
             await exchange.run()
@@ -66,9 +75,19 @@ class InferenceRoute:
         else:
             seam.release()
         finally:
-            gateway.inflight.remove(exchange)
+            inflight.remove(exchange)
         if refusal is not None:
-            await self._refuse(seam, key, refusal, path, plan.money_refusal)
+            await self._refuse(seam, plan.key, refusal, plan.request.path, plan.money_refusal)
+
+    def _count_here(self, key: KeyRecord, parsed: InferenceRequest) -> Reply | None:
+        """Return our own count of a request's tokens, where its provider has no counter; None where it has one."""
+        model = self._gateway.model_for(key, parsed)
+        if Operation.COUNT in model.backend.provider.formats:
+            return None
+        tokens = input_estimate(parsed.input_bytes, parsed.attachment_count, model.terms.ratios)
+        body = msgspec.json.encode({"input_tokens": tokens})
+        own = [(b"x-request-id", self._gateway.new_request_id().encode()), (b"x-ainf-evidence", b"metered")]
+        return Reply(200, list(whole_head(own, body)), body)
 
     async def _refuse(
         self, seam: Seam, key: KeyRecord | None, error: AinfError, path: str, money_refusal: str = "402"

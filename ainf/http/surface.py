@@ -14,10 +14,11 @@ from ainf.http.inference import InferenceRoute
 from ainf.http.reads import ReadRoutes
 from ainf.http.seam import seam_middleware
 from ainf.inference.errors import AinfError, DownstreamError, GatewayError
-from ainf.protocols.registry import PROTOCOLS, protocol_of_path
+from ainf.protocols.registry import ENDPOINTS, protocol_of_path
 
 _Route: TypeAlias = Callable[..., Awaitable[Response]]
 _PROBE = "/readyz"
+_OWN_SHAPE = "/v1/inference"
 # What Quart and its router refuse by themselves, in our words.
 _HTTP_ERRORS = {
     404: ("not_found", "There is nothing at this path."),
@@ -37,11 +38,10 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False  # its 200 in HTML would speak for us
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    chat = PROTOCOLS["chat_completions"]
     reads = ReadRoutes(gateway, started_at)
-    posts: dict[str, InferenceRoute] = {
-        "/v1/chat/completions": InferenceRoute(gateway, chat),
-        "/v1/inference": InferenceRoute(gateway, chat, inference_shape=True),
+    posts = {
+        path: InferenceRoute(gateway, protocol, inference_shape=path == _OWN_SHAPE)
+        for path, protocol in ENDPOINTS.items()
     }
     gets: dict[str, _Route] = {
         "/v1/models": reads.models,
