@@ -17,13 +17,15 @@ from ainf.inference.usage import Usage
 PER_MILLION = 1_000_000
 
 _rate = attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(0))
+_optional_rate = attrs.validators.optional(_rate)
 
 
 @attrs.frozen
 class Price:
     """What one model costs: nano-dollars per million tokens of each kind, and per request.
 
-    ``reasoning`` prices the reasoning part of the output, ``cached_input`` the cached part of the input.
+    ``reasoning`` prices the reasoning part of the output, ``cached_input`` the cached part of the input, and
+    ``cache_write`` the part that is written to a cache, ``long_cache_write`` for longer than the usual time.
     """
 
     input: int = attrs.field(validator=_rate)
@@ -32,15 +34,37 @@ class Price:
     reasoning: int = attrs.field(validator=_rate)
     request: int = attrs.field(default=0, validator=_rate)
     """Nano-dollars per request, charged once the provider has answered with a 200 head."""
+    cache_write: int | None = attrs.field(default=None, validator=_optional_rate)
+    """None: the price does not cover requests that ask for writes to a cache."""
+    long_cache_write: int | None = attrs.field(default=None, validator=_optional_rate)
+    """None: the price does not cover requests that ask for long writes to a cache."""
     version: str = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         object.__setattr__(self, "version", hashlib.sha256(self.canonical()).hexdigest()[:16])
 
     def canonical(self) -> bytes:
-        """Return the price as canonical JSON: what is stored, and what ``version`` is the digest of."""
-        fields = {field.name: getattr(self, field.name) for field in attrs.fields(Price) if field.init}
-        return msgspec.json.encode(fields, order="sorted")
+        """Return the price as canonical JSON: what is stored, and what ``version`` is the digest of.
+
+        A rate that is not set is left out, so that the version of a price does not change when a kind of rate is added.
+        """
+        rates = {field.name: getattr(self, field.name) for field in attrs.fields(Price) if field.init}
+        return msgspec.json.encode({name: rate for name, rate in rates.items() if rate is not None}, order="sorted")
+
+    @property
+    def short_write_rate(self) -> int:
+        """What an input token costs that was written to a cache for the usual time."""
+        return self.input if self.cache_write is None else self.cache_write
+
+    @property
+    def long_write_rate(self) -> int:
+        """What an input token costs that was written to a cache for longer than that."""
+        return self.short_write_rate if self.long_cache_write is None else self.long_cache_write
+
+    @property
+    def dearest_input(self) -> int:
+        """The most that an input token can cost, per million: what a hold must reckon with."""
+        return max(self.input, self.cached_input, self.short_write_rate, self.long_write_rate)
 
     @property
     def dearest_output(self) -> int:
@@ -50,14 +74,15 @@ class Price:
 
 FREE = Price(input=0, cached_input=0, output=0, reasoning=0)
 
-PRICE_FIELDS = ("input", "cached_input", "output", "reasoning", "request")
+PRICE_FIELDS = ("input", "cached_input", "cache_write", "long_cache_write", "output", "reasoning", "request")
 
 
 def parse_price(table: Mapping[str, str]) -> Price:
     """Return the price that a configuration's table of decimal strings names.
 
     ``request`` is USD per request, the others are USD per million tokens.
-    ``cached_input`` defaults to ``input``, ``reasoning`` to ``output``, ``request`` to nothing.
+    ``cached_input`` defaults to ``input``, ``reasoning`` to ``output``, ``request`` to nothing; without
+    ``cache_write`` or ``long_cache_write`` such writes are not covered.
 
     Raises:
         ValueError: a field is unknown, missing (``input``, ``output``) or not an exact amount; the text names it.
@@ -80,6 +105,8 @@ def parse_price(table: Mapping[str, str]) -> Price:
         output=amounts["output"],
         reasoning=amounts.get("reasoning", amounts["output"]),
         request=amounts.get("request", 0),
+        cache_write=amounts.get("cache_write"),
+        long_cache_write=amounts.get("long_cache_write"),
     )
 
 
@@ -89,13 +116,21 @@ def price_from_canonical(body: bytes) -> Price:
 
 
 def cost(price: Price, usage: Usage) -> NanoUSD:
-    """Return what ``usage`` costs, rounded up once to the nano-dollar."""
-    plain_input = usage.input_tokens - usage.cached_input_tokens
+    """Return what ``usage`` costs, rounded up once to the nano-dollar.
+
+    Writes to a cache that the price does not cover may be reported all the same, since providers also write unasked:
+    they cost what the nearest covered kind does (long ones as short ones, short ones as plain input). Usage whose parts
+    do not fit into their wholes costs its parts, and never less than nothing.
+    """
+    short_writes = usage.cache_write_tokens - usage.long_cache_write_tokens
+    plain_input = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
     plain_output = usage.output_tokens - usage.reasoning_tokens
     parts = (
-        plain_input * price.input
+        max(0, plain_input) * price.input
         + usage.cached_input_tokens * price.cached_input
-        + plain_output * price.output
+        + max(0, short_writes) * price.short_write_rate
+        + usage.long_cache_write_tokens * price.long_write_rate
+        + max(0, plain_output) * price.output
         + usage.reasoning_tokens * price.reasoning
     )
     return NanoUSD(price.request - (-parts // PER_MILLION))
