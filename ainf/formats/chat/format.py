@@ -1,13 +1,19 @@
 """The chat format, joined."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
 from ainf.formats.chat.collected import ChatWholeJudge
 from ainf.formats.chat.reader import ChatAnswerReader, ChatStreamReader
 from ainf.formats.chat.relay import ChatStreamJudge, visible_in
+from ainf.formats.chat.request_reader import read_request, reasoning_of
+from ainf.formats.chat.request_writer import write_request
 from ainf.formats.chat.writer import ChatAnswerWriter, ChatStreamWriter
 from ainf.formats.collected import Collected
 from ainf.formats.pipe import EventReader, EventWriter
 from ainf.formats.relay import StreamRelay
+from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
 
 class ChatFormat:
@@ -41,3 +47,15 @@ class ChatFormat:
     ) -> EventWriter:
         """Return the writer of a whole answer."""
         return ChatAnswerWriter(listener, answer, limits.answer, is_translated=is_translated)
+
+    def read_request(self, fields: Mapping[str, Any]) -> Conversation:
+        """Return what a request asks."""
+        return read_request(fields)
+
+    def write_request(self, conversation: Conversation) -> Written:
+        """Return a request that asks it."""
+        return write_request(conversation)
+
+    def reasoning_of(self, fields: Mapping[str, Any]) -> ReasoningAsk | None:
+        """Return how much a request asks the model to think."""
+        return reasoning_of(fields)
