@@ -105,6 +105,11 @@ class Plan:
         return self.protocol.open_pipe(self.listener, self.provider_format, limits)
 
     @property
+    def is_translated(self) -> bool:
+        """Whether the provider speaks another format than the client."""
+        return self.provider_format != self.protocol.format
+
+    @property
     def finish_reasons(self) -> str:
         """How this client is told of a cap in an ending."""
         return self.admission.terms.finish_reasons or self.key.finish_reasons

@@ -77,17 +77,23 @@ def _believes(usage: Usage, plan: Plan, hold: RunningHold) -> bool:
     )
 
 
-def finish_reason_of(verdict: Verdict, answer: Answer | None, finish_reasons: str) -> str | None:
-    """Return the finish reason that the client is told."""
+def finish_reason_of(verdict: Verdict, answer: Answer | None, plan: Plan) -> str | None:
+    """Return the reason of an end: the provider's own word, or ours for it where the client's format has others."""
     match verdict.ending:
         case Ending.COMPLETED:
-            return answer.raw_finish_reason if answer else None
+            return _reason_of(answer, plan) if answer else None
         case Ending.SPEND_CAP_EXCEEDED:
-            return "length" if finish_reasons == "strict" else "spend_cap_exceeded"
+            return "length" if plan.finish_reasons == "strict" else "spend_cap_exceeded"
         case Ending.CLIENT_DISCONNECTED:
             return None
         case _:
             return "error"
+
+
+def _reason_of(answer: Answer, plan: Plan) -> str | None:
+    if plan.is_translated and answer.finish is not None:
+        return answer.finish.value
+    return answer.raw_finish_reason
 
 
 @attrs.frozen
@@ -144,7 +150,7 @@ def end_of(
     answer = attempt.pipe.answer if attempt is not None else None
     outcome = Outcome(
         verdict,
-        finish_reason_of(verdict, answer, plan.finish_reasons),
+        finish_reason_of(verdict, answer, plan),
         reckoning.usage,
         reckoning.evidence,
         reckoning.cost_nusd,
@@ -160,6 +166,6 @@ def blind_end(
     The attempt has no line in the ledger then: what it says may be what could not be reckoned with.
     """
     answer = attempt.pipe.answer if attempt is not None else None
-    finish_reason = finish_reason_of(verdict, answer, plan.finish_reasons)
+    finish_reason = finish_reason_of(verdict, answer, plan)
     outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
     return End(plan, outcome, hold, None, None, usage_rejected=False, clamp_tokens=clamp_tokens)

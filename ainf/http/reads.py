@@ -1,10 +1,13 @@
 """The routes that only read: models, receipts, health, metrics."""
 
+from datetime import UTC, datetime
+from typing import Any
+
 import msgspec
 from quart import Response, request
 
 from ainf.http.credentials import peer_of
-from ainf.http.gateway import Gateway
+from ainf.http.gateway import Gateway, Model
 from ainf.inference.errors import DownstreamError
 from ainf.protocols.checks import unknown_model
 from ainf.store.base import KeyRecord
@@ -21,22 +24,34 @@ class ReadRoutes:
         self._created = started_at // _MICROSECONDS
 
     async def models(self) -> Response:
-        """List the models that the key may use, as OpenAI's API does."""
+        """List the models that the key may use, in an answer that is OpenAI's and Anthropic's at once."""
         key = await self._key()
-        data = [
-            {"id": model.terms.name, "object": "model", "created": self._created, "owned_by": model.terms.provider}
-            for model in self._gateway.visible_models(key)
-        ]
-        return _json({"object": "list", "data": data})
+        data = [self._described(model) for model in self._gateway.visible_models(key)]
+        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+        return _json({"object": "list", "data": data, "has_more": False, **ends})
 
     async def model(self, name: str) -> Response:
-        """Show one model, as OpenAI's API does."""
+        """Show one model, as ``models`` does."""
         key = await self._key()
         for model in self._gateway.visible_models(key):
             if model.terms.name == name:
-                owner = model.terms.provider
-                return _json({"id": name, "object": "model", "created": self._created, "owned_by": owner})
+                return _json(self._described(model))
         raise unknown_model(name)
+
+    def _described(self, model: Model) -> dict[str, Any]:
+        """Return the fields of OpenAI's model object, and of Anthropic's; none of them has two meanings."""
+        terms = model.terms
+        return {
+            "id": terms.name,
+            "object": "model",
+            "created": self._created,
+            "owned_by": terms.provider,
+            "type": "model",
+            "display_name": terms.name,
+            "created_at": datetime.fromtimestamp(self._created, UTC).isoformat().replace("+00:00", "Z"),
+            "lifecycle": "active",
+            "max_tokens": terms.max_output_tokens,
+        }
 
     async def receipt(self, inference_id: str) -> Response:
         """Show the receipt of an exchange of the key's own account; any other is as unknown as one that never was."""

@@ -23,6 +23,7 @@ from ainf.store import admin, caps
 from ainf.store.beside import read_books
 from ainf.store.verify import verify
 from ainf.telemetry import Telemetry
+from tests.gateway.backends import models_text, providers_text
 from tests.gateway.live_client import Answer, RawClient, eventually
 from tests.gateway.world import question
 
@@ -39,22 +40,7 @@ public_url = "{public_url}"
 url = "sqlite:ainf.db"
 [limits]
 {limits}
-[providers.sim]
-format = "openai"
-base_url = "{base_url}"
-api_key_env = "SIM_KEY"
 """
-
-MODEL = """
-[models."{name}"]
-provider = "sim"
-max_output_tokens = 4096
-price = {{ input = "1.00", cached_input = "0.50", output = "2.00" }}
-{more}
-"""
-"""A token of four bytes costs 2,000 nano-dollars of output and 1,000 of input."""
-
-INPUT_RATE, OUTPUT_RATE = 1000, 2000
 
 
 def config_text(
@@ -67,8 +53,8 @@ def config_text(
     public_url: str = "http://gateway.test",
 ) -> str:
     """A configuration for models of the simulator; ``more`` goes into every model's table."""
-    text = CONFIG.format(base_url=base_url, limits=limits, server=server, public_url=public_url)
-    return text + "".join(MODEL.format(name=name, more=more) for name in models)
+    text = CONFIG.format(limits=limits, server=server, public_url=public_url)
+    return text + providers_text(base_url.removesuffix("/v1")) + models_text(models, more)
 
 
 @attrs.define

@@ -25,6 +25,8 @@ from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
 from ainf.store.store import Store
 from ainf.telemetry import Telemetry
+from tests.gateway.backends import models_text, providers_text
+from tests.gateway.dialects import Dialect, Said, dialect_of
 
 CONFIG = """
 [server]
@@ -34,20 +36,7 @@ drain_s = 20
 url = "sqlite:unused.db"
 [limits]
 write_s = 20
-[providers.sim]
-format = "openai"
-base_url = "http://provider.test/v1"
-api_key_env = "SIM_KEY"
 """
-
-MODEL = """
-[models."{name}"]
-provider = "sim"
-max_output_tokens = 4096
-price = {{ input = "1.00", cached_input = "0.50", output = "2.00" }}
-{more}
-"""
-"""A token of four bytes costs 2,000 nano-dollars of output and 1,000 of input."""
 
 DEFAULT_MODELS = ("sim", "sim-tokens-500-pace-20ms")
 
@@ -168,6 +157,21 @@ class Client:
     # what was seen
 
     @property
+    def dialect(self) -> Dialect:
+        """The protocol of its path."""
+        return dialect_of(self.scope["path"])
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.headers.get("content-type", "").startswith("text/event-stream")
+
+    def said(self) -> Said:
+        """What the answer said, streamed or whole."""
+        if self.is_streamed:
+            return self.dialect.read_stream(self.payloads())
+        return self.dialect.read_whole(self.json())
+
+    @property
     def inference_id(self) -> str:
         return self.headers["x-ainf-inference-id"]
 
@@ -239,6 +243,10 @@ class World:
     async def ask(self, model: str = "sim", *, stream: bool = True, **fields: Any) -> Client:
         return await self.run(self.client(question(model, stream=stream, **fields)))
 
+    async def speak(self, dialect: Dialect, model: str = "sim", *, stream: bool = True, **fields: Any) -> Client:
+        """Ask in any protocol."""
+        return await self.run(self.client(dialect.question(model, stream=stream, **fields), path=dialect.path))
+
     async def receipt(self, inference_id: str) -> dict[str, Any]:
         receipt = await self.store.receipt(inference_id)
         assert receipt is not None
@@ -279,7 +287,7 @@ def question(model: str, *, stream: bool = True, **fields: Any) -> dict[str, Any
 
 def config_text(models: tuple[str, ...], more: str = "", limits: str = "") -> str:
     text = CONFIG.replace("write_s = 20\n", f"write_s = 20\n{limits}\n")
-    return text + "".join(MODEL.format(name=name, more=more) for name in models)
+    return text + providers_text("http://provider.test") + models_text(models, more)
 
 
 @asynccontextmanager

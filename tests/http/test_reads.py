@@ -1,6 +1,8 @@
 """The routes that only read."""
 
 import pytest
+from anthropic.types import ModelInfo
+from openai.types import Model as OpenAIModel
 
 from ainf.telemetry import METRICS_CONTENT_TYPE
 from tests.gateway.world import Client, world
@@ -10,16 +12,16 @@ async def bare(here, path: str) -> Client:
     return await here.run(Client(path, b"", {}, "GET"))
 
 
-async def test_models_as_openai_lists_them(tmp_path, autojump_clock):
-    """All that the key may use, each also alone, slashes in names included."""
+async def test_models_as_both_sdks_list_them(tmp_path, autojump_clock):
+    """All that the key may use, each also alone, slashes in names included, as OpenAI's and Anthropic's objects."""
     async with world(tmp_path, "sim", "vendor/model") as here:
         listed = (await here.get("/v1/models")).json()
         assert listed["object"] == "list"
         assert [model["id"] for model in listed["data"]] == ["sim", "vendor/model"]
         for model in listed["data"]:
             assert (await here.get(f"/v1/models/{model['id']}")).json() == model
-            assert model["object"] == "model"
-            assert model["owned_by"] == "sim"
+            assert OpenAIModel.model_validate(model).owned_by == "sim"
+            assert ModelInfo.model_validate(model).max_tokens == 4096
         assert (await here.get("/v1/models/nope")).json()["error"]["code"] == "model_not_found"
 
 

@@ -1,0 +1,64 @@
+"""The settings of gateways under test: one simulated provider, reached as each of the four wire formats.
+
+A model is named as its behaviour ("sim-tools"), or with the format of its provider before it ("gemini/sim-tools");
+without one it is chat.
+"""
+
+from typing import Final
+
+FORMATS: Final = {
+    "chat": ("sim", "openai-compatible", "/v1"),
+    "messages": ("messages", "anthropic", "/v1"),
+    "responses": ("responses", "openai-responses", "/v1"),
+    "gemini": ("gemini", "gemini", "/v1beta"),
+}
+"""Wire format -> the provider's name, its vendor, and where the simulator has it."""
+
+INPUT_RATE, OUTPUT_RATE = 1000, 2000
+"""Nano-dollars of a token."""
+
+_PROVIDER = """
+[providers.{name}]
+format = "{vendor}"
+base_url = "{base_url}"
+api_key_env = "SIM_KEY"
+"""
+
+_MODEL = """
+[models."{name}"]
+provider = "{provider}"
+upstream_model = "{behaviour}"
+price = {{ input = "1.00", cached_input = "0.50", cache_write = "1.25", long_cache_write = "2.00", output = "2.00" }}
+{more}
+"""
+
+# What the vendors declare of themselves is tested by itself; here all formats behave alike.
+_DEFAULTS = {
+    "max_output_tokens": "4096",
+    "hidden_reasoning": '"never"',
+    "aborted_billing": '"delivered"',
+    "streaming": '"native"',
+    "tools": "true",
+}
+
+
+def providers_text(origin: str) -> str:
+    """The tables of the providers, all at ``origin`` ("http://host:port")."""
+    return "".join(
+        _PROVIDER.format(name=name, vendor=vendor, base_url=origin + path) for name, vendor, path in FORMATS.values()
+    )
+
+
+def models_text(models: tuple[str, ...], more: str = "") -> str:
+    """The tables of the models; ``more`` goes into each of them."""
+    return "".join(_model_text(model, more) for model in models)
+
+
+def _model_text(model: str, more: str) -> str:
+    wire_format, found, behaviour = model.partition("/")
+    if not found or wire_format not in FORMATS:
+        wire_format, behaviour = "chat", model
+    given = {line.partition("=")[0].strip() for line in more.splitlines()}
+    lines = [f"{key} = {value}" for key, value in _DEFAULTS.items() if key not in given]
+    provider = FORMATS[wire_format][0]
+    return _MODEL.format(name=model, provider=provider, behaviour=behaviour, more="\n".join([*lines, more]))
