@@ -2,14 +2,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.formats.chat.chat import open_chat_pipe
-from tests.formats.chat.support import COMPLETED, LIMITS, NAMES, answer_of, feed, fixture, shown, style
+from tests.formats.chat.support import COMPLETED, NAMES, answer_of, feed, fixture, opened, shown, style
 
 SOURCES = {name: fixture(name) for name in NAMES} | {"whole answer": b" \r\n" + answer_of()}
 
 
 def client_view(data, cuts, *, is_stream, include_usage):
-    pipe = open_chat_pipe(is_stream=is_stream, include_usage=include_usage, limits=LIMITS)
+    pipe = opened(is_stream=is_stream, include_usage=include_usage)
     readings, at = [], 0
     for cut in cuts:
         readings.append(pipe.receive(data[at : at + cut]))

@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from ainf.formats.chat.chat import open_chat_pipe
 from ainf.formats.pipe import SniffingPipe
 from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending
@@ -18,15 +17,12 @@ from tests.formats.chat.support import (
     expected,
     feed,
     fixture,
+    opened,
     outcome,
     shown,
     style,
     text,
 )
-
-
-def opened(*, is_stream, include_usage=False):
-    return open_chat_pipe(is_stream=is_stream, include_usage=include_usage, limits=LIMITS)
 
 
 @pytest.mark.parametrize("size", [None, 1, 5])

@@ -3,13 +3,16 @@
 import json
 from pathlib import Path
 
-from ainf.formats.base import EndingStyle, PipeLimits
+from ainf.formats.base import Answer, EndingStyle, Listener, PipeLimits
+from ainf.formats.chat.format import ChatFormat
+from ainf.formats.format import open_pipe
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "chat"
 NAMES = sorted(path.stem for path in FIXTURES.glob("*.sse"))
 LIMITS = PipeLimits(line=1 << 16, event=1 << 17, answer=1 << 18)
+CHAT = ChatFormat()
 USAGE = Usage(input_tokens=12, cached_input_tokens=2, output_tokens=7, reasoning_tokens=1)
 DONE = b"data: [DONE]\n\n"
 
@@ -67,6 +70,25 @@ def outcome(ending=Ending.COMPLETED, code=None, message=None, billed=0):
 
 COMPLETED = outcome()
 CAPPED = outcome(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", billed=1_500_000)
+
+
+def listener(*, stream=True, include_usage=False, model="asked-for"):
+    return Listener(stream=stream, include_usage=include_usage, model=model, inference_id="inf-1", created=1800000000)
+
+
+def relay(*, include_usage=False):
+    """Return the pipe between equal streams."""
+    return CHAT.relay(listener(include_usage=include_usage), LIMITS, Answer())
+
+
+def collected():
+    """Return the pipe between equal whole answers."""
+    return CHAT.collect(LIMITS, Answer())
+
+
+def opened(*, is_stream, include_usage=False):
+    """Return the pipe of a client that wants a stream, or a whole answer, of a provider of the same format."""
+    return open_pipe(CHAT, CHAT, listener(stream=is_stream, include_usage=include_usage), LIMITS)
 
 
 def feed(pipe, data, size=None):

@@ -2,15 +2,10 @@ import json
 
 import pytest
 
-from ainf.formats.chat.collected import ChatCollected
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
-from tests.formats.chat.support import CAPPED, COMPLETED, LIMITS, answer_of, feed, style
-
-
-def collected():
-    return ChatCollected(limits=LIMITS)
+from tests.formats.chat.support import CAPPED, COMPLETED, LIMITS, answer_of, collected, feed, style
 
 
 @pytest.mark.parametrize("size", [None, 1, 7])

@@ -1,7 +1,7 @@
 import pytest
 
 from ainf.formats.base import Answer
-from ainf.formats.chat.observe import error_in, note_finish, note_head, note_view_usage, read_frame
+from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.chat.wire import HeadedView
 from ainf.inference.events import FinishReason
 
@@ -35,7 +35,7 @@ def test_names_are_fit_for_records(wrong):
 def test_finish(raw, kept, finish):
     """The raw reason is kept as bounded text; an unknown one is never taken for a stop."""
     answer = Answer()
-    note_finish(answer, raw)
+    note_end(answer, raw)
     assert (answer.raw_finish_reason, answer.finish) == (kept, finish)
 
 

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ainf.formats.chat.reader import ChatAnswerReader, ChatStreamReader
+from ainf.formats.base import Answer
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -17,6 +17,7 @@ from ainf.inference.events import (
 )
 from ainf.inference.usage import Usage
 from tests.formats.chat.support import (
+    CHAT,
     DONE,
     FINISH,
     LIMITS,
@@ -44,7 +45,7 @@ def read(reader, data, size=None):
 
 
 def stream(data, size=None):
-    return read(ChatStreamReader(limits=LIMITS), data, size)
+    return read(CHAT.stream_reader(LIMITS, Answer()), data, size)
 
 
 def call(index=0, call_id=None, name=None, arguments=None):
@@ -139,7 +140,7 @@ def test_many_tool_calls():
 def test_broken_frames():
     """A broken frame is skipped and counted; the eighth in a row ends the stream."""
     broken = b"data: {oops\n\n"
-    reader = ChatStreamReader(limits=LIMITS)
+    reader = CHAT.stream_reader(LIMITS, Answer())
     events = read(reader, text("a") + broken * 7 + text("b") + broken * 7 + FINISH)
     assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a", "b"]
     assert reader.answer.opaque_frames == 14
@@ -177,14 +178,14 @@ def test_nothing(data):
 
 def test_done_alone():
     """An end marker is no evidence of an end."""
-    reader = ChatStreamReader(limits=LIMITS)
+    reader = CHAT.stream_reader(LIMITS, Answer())
     assert read(reader, DONE + FINISH) == []
     assert reader.answer.error.code == "upstream_truncated"
 
 
 def test_truncated():
     """A stream without its end is an error."""
-    reader = ChatStreamReader(limits=LIMITS)
+    reader = CHAT.stream_reader(LIMITS, Answer())
     reader.receive(text("a"))
     with pytest.raises(UpstreamError, match="upstream_truncated"):
         reader.receive_eof()
@@ -192,7 +193,7 @@ def test_truncated():
 
 def test_in_band_error():
     """An error in the stream ends the reading; nothing of it becomes an event."""
-    reader = ChatStreamReader(limits=LIMITS)
+    reader = CHAT.stream_reader(LIMITS, Answer())
     events = read(reader, text("a") + frame_of({"error": {"code": 429}}) + text("b") + FINISH)
     assert reader.answer.error.code == "upstream_overloaded"
     assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a"]
@@ -205,7 +206,7 @@ def test_whole_answer():
         "content": "Hi",
         "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}, {"id": "b", "function": {"name": "g"}}],
     }
-    events = read(ChatAnswerReader(limits=LIMITS), answer_of(message, "tool_calls"), 7)
+    events = read(CHAT.answer_reader(LIMITS, Answer()), answer_of(message, "tool_calls"), 7)
     assert events == [
         MessageStart("chatcmpl-2", "m-2"),
         BlockStart(0, BlockKind.TEXT),
@@ -223,14 +224,14 @@ def test_whole_answer():
 
 def test_whole_error():
     """An error object gives no events."""
-    reader = ChatAnswerReader(limits=LIMITS)
+    reader = CHAT.answer_reader(LIMITS, Answer())
     assert read(reader, json.dumps({"error": "x"}).encode()) == []
     assert reader.answer.error.code == "upstream_error"
 
 
 def test_usage_that_cannot_be_true_is_no_event():
     """Rejected usage is kept as text only."""
-    reader = ChatStreamReader(limits=LIMITS)
+    reader = CHAT.stream_reader(LIMITS, Answer())
     events = read(reader, FINISH + chunk(usage=WIRE_USAGE | {"prompt_tokens": -1}))
     assert not [event for event in events if isinstance(event, UsageUpdate)]
     assert reader.answer.is_usage_rejected

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Reading
-from ainf.formats.chat.relay import ChatRelay
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
@@ -24,14 +23,11 @@ from tests.formats.chat.support import (
     feed,
     fixture,
     frame_of,
+    relay,
     shown,
     style,
     text,
 )
-
-
-def relay(*, include_usage=False):
-    return ChatRelay(include_usage=include_usage, limits=LIMITS)
 
 
 def client_view(pipe, data, size=None):

@@ -4,18 +4,17 @@ import attrs
 import pytest
 from openai.types.chat import ChatCompletionChunk
 
-from ainf.formats.chat.relay import ChatRelay
 from ainf.inference.outcome import Ending
 from tests.formats.chat.support import (
     COMPLETED,
     DONE,
     FINISH,
-    LIMITS,
     USAGE,
     USAGE_CHUNK,
     documents,
     feed,
     outcome,
+    relay,
     style,
     text,
 )
@@ -41,7 +40,7 @@ OUR_REASONS = {"spend_cap_exceeded", "error"}
 
 
 def relay_of(seen, *, include_usage=False):
-    pipe = ChatRelay(include_usage=include_usage, limits=LIMITS)
+    pipe = relay(include_usage=include_usage)
     pipe.receive(SEEN[seen])
     return pipe
 
@@ -136,14 +135,14 @@ def test_message_of_a_bare_verdict():
 
 def test_end_marker_as_it_came():
     """The provider's own end marker is kept, and not sent twice."""
-    pipe = ChatRelay(include_usage=False, limits=LIMITS)
+    pipe = relay()
     feed(pipe, FINISH + b"data:[DONE]\r\n\r\n")
     assert pipe.close(COMPLETED, attrs.evolve(style())) == FINISH + b"data:[DONE]\r\n\r\n"
 
 
 def test_usage_is_told_once():
     """Of several usage chunks behind the finish chunk the client gets the last, so that none can be added up."""
-    pipe = ChatRelay(include_usage=True, limits=LIMITS)
+    pipe = relay(include_usage=True)
     last = USAGE_CHUNK.replace(b'"prompt_tokens": 5', b'"prompt_tokens": 6')
     feed(pipe, FINISH + USAGE_CHUNK + last + DONE)
     assert pipe.close(COMPLETED, style()) == FINISH + last + DONE

@@ -1,9 +1,6 @@
-import json
-
 import pytest
 
-from ainf.formats.base import Answer
-from ainf.formats.chat.usage import note_usage, read_usage, usage_fields
+from ainf.formats.chat.usage import read_usage, usage_fields
 from ainf.inference.usage import Usage
 from tests.formats.chat.support import WIRE_USAGE
 
@@ -41,24 +38,6 @@ def test_wrong_numbers(name, wrong):
 def test_inconsistent(document):
     """A part over its whole, or no object at all, is not believed."""
     assert read_usage(document) is None
-
-
-def test_rejected_usage_leaves_the_believed_one():
-    """A later object that cannot be true is kept as text and flagged; what was believed stays."""
-    answer = Answer()
-    note_usage(answer, WIRE_USAGE)
-    assert (answer.usage, answer.is_usage_rejected) == (Usage(5, 0, 3, 0), False)
-    note_usage(answer, WIRE_USAGE | {"completion_tokens": -3})
-    assert (answer.usage, answer.is_usage_rejected) == (Usage(5, 0, 3, 0), True)
-    assert json.loads(answer.raw_usage)["completion_tokens"] == -3
-
-
-@pytest.mark.parametrize("document", [{"x": "y" * 9000}, {"x": "\ud800"}, {"x": 10**4000}, {"x": float("nan")}])
-def test_raw_usage_is_bounded_text(document):
-    """Whatever a provider sends as usage is kept as text that can be stored, at most 2,000 characters."""
-    answer = Answer()
-    note_usage(answer, document)
-    assert len(answer.raw_usage.encode()) <= 2_000
 
 
 def test_round_trip():

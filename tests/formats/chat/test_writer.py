@@ -1,10 +1,10 @@
 import json
 
+import attrs
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from ainf.formats.base import Answer
-from ainf.formats.chat.writer import ChatAnswerWriter, ChatStreamWriter
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -17,7 +17,7 @@ from ainf.inference.events import (
     UsageUpdate,
 )
 from ainf.inference.outcome import Ending
-from tests.formats.chat.support import CAPPED, COMPLETED, USAGE, documents, outcome, style
+from tests.formats.chat.support import CAPPED, CHAT, COMPLETED, LIMITS, USAGE, documents, listener, outcome, style
 
 EVENTS = [
     MessageStart("id-1", "m-1"),
@@ -36,8 +36,13 @@ EVENTS = [
 ]
 
 
-def stream_writer(**options):
-    return ChatStreamWriter(include_usage=True, answer=Answer(created=5), **options)
+def stream_writer(*, is_translated=False):
+    return CHAT.stream_writer(listener(include_usage=True), Answer(created=5), is_translated=is_translated)
+
+
+def answer_writer(answer=None, *, limit=1000):
+    limits = attrs.evolve(LIMITS, answer=limit)
+    return CHAT.answer_writer(listener(stream=False), answer or Answer(), limits, is_translated=False)
 
 
 def test_stream():
@@ -63,7 +68,7 @@ def test_stream():
 
 def test_answer():
     """Events become one answer that the SDK accepts."""
-    writer = ChatAnswerWriter(answer=Answer(response_id="id-1", model="m-1"), limit=1000)
+    writer = answer_writer(Answer(response_id="id-1", model="m-1"))
     assert writer.send(EVENTS) == b""
     answer = ChatCompletion.model_validate(json.loads(writer.close(COMPLETED, style())), strict=True)
     message = answer.choices[0].message
@@ -86,11 +91,11 @@ def test_answer():
 )
 def test_reasons(end, same, translated):
     """The same format keeps the raw reason; another one gets our word, never a stop for an unknown one."""
-    for model, reason in ((None, same), ("asked", translated)):
-        writer = stream_writer(translated_model=model)
+    for is_translated, reason, model in ((False, same, "m"), (True, translated, "asked-for")):
+        writer = stream_writer(is_translated=is_translated)
         frames = documents(writer.send([MessageStart("i", "m"), end]) + writer.close(COMPLETED, style()))
         assert frames[1]["choices"][0]["finish_reason"] == reason
-        assert {frame["model"] for frame in frames} == {model or "m"}
+        assert {frame["model"] for frame in frames} == {model}
 
 
 def test_legacy_call():
@@ -102,7 +107,7 @@ def test_legacy_call():
         BlockEnd(0),
         MessageEnd(FinishReason.TOOL_CALLS, "function_call"),
     ]
-    writer = ChatAnswerWriter(answer=Answer(), limit=100)
+    writer = answer_writer(limit=100)
     writer.send(events)
     message = json.loads(writer.close(COMPLETED, style()))["choices"][0]["message"]
     assert message["function_call"] == {"name": "f", "arguments": "{}"}
@@ -129,7 +134,7 @@ def test_endings():
 
 def test_capped_answer():
     """A whole answer that was clamped carries the cap's reason."""
-    writer = ChatAnswerWriter(answer=Answer(), limit=100)
+    writer = answer_writer(limit=100)
     writer.send(EVENTS)
     document = json.loads(writer.close(CAPPED, style("loud")))
     assert document["choices"][0]["finish_reason"] == "spend_cap_exceeded"
@@ -138,6 +143,6 @@ def test_capped_answer():
 
 def test_answer_is_bounded():
     """A whole answer is held to its limit."""
-    writer = ChatAnswerWriter(answer=Answer(), limit=3)
+    writer = answer_writer(limit=3)
     with pytest.raises(UpstreamError, match="upstream_protocol"):
         writer.send(EVENTS)
