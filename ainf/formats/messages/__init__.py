@@ -1,0 +1,1 @@
+"""The Anthropic Messages wire format: requests, streams and whole answers, read, written and relayed."""
