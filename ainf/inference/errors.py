@@ -46,6 +46,12 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "upstream_rejected": ErrorCode(
         400, _REQUEST, "The provider refused the request as invalid; its reason is in the message."
     ),
+    "context_length_exceeded": ErrorCode(
+        400, _REQUEST, "The request does not fit the model's context window; the provider's words are in the message."
+    ),
+    "content_filter": ErrorCode(
+        400, _REQUEST, "The provider's content filter refused the request; its words are in the message."
+    ),
     "ambiguous_credentials": ErrorCode(401, _AUTH, "More than one credential was sent; send one."),
     "invalid_api_key": ErrorCode(
         401, _AUTH, "The key is missing, unknown, revoked or expired, or its account is closed."

@@ -12,6 +12,17 @@ from ainf.formats.errors import in_band_error, read_error_object, scrub
         ({"type": "overloaded_error", "message": "Overloaded"}, "upstream_overloaded"),
         ({"code": "rate_limit_exceeded", "type": "tokens"}, "upstream_overloaded"),
         ({"code": 503}, "upstream_overloaded"),
+        ({"code": 429, "status": "RESOURCE_EXHAUSTED"}, "upstream_overloaded"),
+        ({"status": "UNAVAILABLE"}, "upstream_overloaded"),
+        ({"type": "rate_limit_error"}, "upstream_overloaded"),
+        ({"status": "UNAUTHENTICATED"}, "upstream_auth"),
+        ({"status": "PERMISSION_DENIED"}, "upstream_auth"),
+        ({"status": "INVALID_ARGUMENT", "details": [7, {"reason": "API_KEY_INVALID"}]}, "upstream_auth"),
+        ({"type": "permission_error"}, "upstream_auth"),
+        ({"type": "billing_error"}, "upstream_auth"),
+        ({"status": "INTERNAL", "details": {"reason": "UNAVAILABLE"}, "innererror": ["x"]}, "upstream_error"),
+        ({"type": "api_error"}, "upstream_error"),
+        ({"type": "timeout_error"}, "upstream_error"),
         ({"code": "server_error"}, "upstream_error"),
         ({"code": [1], "type": {"a": 1}, "message": 7, "param": 3}, "upstream_error"),
         ("text", "upstream_error"),
@@ -34,8 +45,66 @@ def test_error_about_the_request_is_explained():
         "param": "messages",
         "message": "Too long; see https://example.com/x",
     })
-    assert (found.code, found.param) == ("upstream_error", "messages")
+    assert (found.code, found.param) == ("context_length_exceeded", "messages")
     assert "(context_length_exceeded): Too long; see [removed]" in found.message
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": "context_length_exceeded"}, "context_length_exceeded"),
+        ({"type": "exceed_context_size_error"}, "context_length_exceeded"),
+        ({"type": "invalid_request_error", "message": "prompt is too long: 208310 tokens > 200000 maximum"},
+         "context_length_exceeded"),
+        ({"type": "invalid_request_error",
+          "message": "input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000"},
+         "context_length_exceeded"),
+        ({"status": "INVALID_ARGUMENT",
+          "message": "The input token count (2551556) exceeds the maximum number of tokens allowed (1048576)."},
+         "context_length_exceeded"),
+        ({"code": 400, "type": "BadRequestError",
+          "message": "This model's maximum context length is 4096 tokens. However, you requested 8238 tokens"},
+         "context_length_exceeded"),
+        ({"message": "This model's maximum prompt length is 131072 but the request contains 537812 tokens."},
+         "context_length_exceeded"),
+        ({"code": 400, "message": "the request exceeds the available context size, try increasing it"},
+         "context_length_exceeded"),
+        ({"code": "content_filter", "innererror": {"code": "ResponsibleAIPolicyViolation"}}, "content_filter"),
+        ({"code": 400, "innererror": {"code": "ResponsibleAIPolicyViolation"}}, "content_filter"),
+        ({"code": "content_policy_violation"}, "content_filter"),
+        ({"code": "invalid_prompt"}, "content_filter"),
+        ({"type": "invalid_request_error", "message": "Output blocked by content filtering policy"}, "content_filter"),
+        ({"code": "invalid_value", "message": "the maximum is 5"}, None),
+        ({"message": " " * 5000 + "prompt is too long"}, None),
+        ("prompt is too long", "context_length_exceeded"),
+        (None, None),
+    ],
+)  # fmt: skip
+def test_our_code(error, code):
+    """What clients act on has a code of ours, whichever vendor says it in whatever way."""
+    assert read_error_object(error).our_code == code
+    if code is not None:
+        assert in_band_error(error).code == code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"status": "INVALID_ARGUMENT"}, "invalid_argument"),
+        ({"status": "FAILED_PRECONDITION"}, "failed_precondition"),
+        ({"status": "OUT_OF_RANGE"}, "out_of_range"),
+        ({"status": "NOT_FOUND"}, "not_found"),
+        ({"type": "not_found_error"}, "not_found_error"),
+        ({"type": "request_too_large"}, "request_too_large"),
+        ({"code": "unknown_parameter", "type": "invalid_request_error"}, "unknown_parameter"),
+        ({"code": "content_filter", "status": 400}, "content_filter"),
+        ({"type": "api_error"}, None),
+        ({"code": "1' OR 1=1"}, None),
+    ],
+)
+def test_codes_about_the_request(error, code):
+    """Of the provider's own codes the one that says most is known to speak of the request; no other is passed on."""
+    assert read_error_object(error).request_code == code
 
 
 @pytest.mark.parametrize(
