@@ -4,6 +4,7 @@ A model is named as its behaviour ("sim-tools"), or with the format of its provi
 without one it is chat.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 FORMATS: Final = {
@@ -46,6 +47,15 @@ def providers_text(origin: str) -> str:
     """The tables of the providers, all at ``origin`` ("http://host:port")."""
     return "".join(
         _PROVIDER.format(name=name, vendor=vendor, base_url=origin + path) for name, vendor, path in FORMATS.values()
+    )
+
+
+def vendors_text(origin: str, vendors: Mapping[str, str], models: tuple[str, ...]) -> str:
+    """The tables of vendors as they are declared, each with one model: the first of ``models``."""
+    return "".join(
+        _PROVIDER.format(name=vendor, vendor=vendor, base_url=origin + path)
+        + _MODEL.format(name=f"{vendor}-model", provider=vendor, behaviour=models[0], more="max_output_tokens = 4096")
+        for vendor, path in vendors.items()
     )
 
 

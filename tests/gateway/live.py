@@ -6,7 +6,7 @@ settlement and one closing event for every opening, every provider call paid for
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from io import StringIO
 from pathlib import Path
@@ -23,7 +23,7 @@ from ainf.store import admin, caps
 from ainf.store.beside import read_books
 from ainf.store.verify import verify
 from ainf.telemetry import Telemetry
-from tests.gateway.backends import models_text, providers_text
+from tests.gateway.backends import models_text, providers_text, vendors_text
 from tests.gateway.live_client import Answer, RawClient, eventually
 from tests.gateway.world import question
 
@@ -223,8 +223,13 @@ async def live(
     server: str = "",
     simulator: Simulator | None = None,
     tls: ssl.SSLContext | None = None,
+    vendors: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Live]:
-    """Run a gateway and its provider around a block, drain it at once behind the block, then check the law."""
+    """Run a gateway and its provider around a block, drain it at once behind the block, then check the law.
+
+    ``vendors``, by name with their path at the simulator, each have a model more ("mistral-model": the first of
+    ``models``), as they are declared.
+    """
     simulator = simulator or Simulator(keep_bytes=True)
     log, fatal = StringIO(), []
     with trio.fail_after(60), unwrapped():
@@ -232,7 +237,8 @@ async def live(
             base_url = await nursery.start(simulator.serve)
             path = tmp_path / "ainf.toml"
             server = server if "drain_s" in server else f"{server}\ndrain_s = 0"
-            path.write_text(config_text(base_url, models or ("sim",), more=more, limits=limits, server=server))
+            text = config_text(base_url, models or ("sim",), more=more, limits=limits, server=server)
+            path.write_text(text + vendors_text(base_url.removesuffix("/v1"), vendors or {}, models))
             config = load_config(path, {"SIM_KEY": PROVIDER_KEY})
             async with running_gateway(config, Telemetry(log), on_fatal=fatal.append) as running:
                 here = Live(running, simulator, log, tls)

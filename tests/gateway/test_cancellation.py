@@ -19,9 +19,11 @@ import trio.testing
 
 from ainf.inference.outcome import Ending, Verdict
 from ainf.store.base import Closing, Extended, Extension, Opened, Opening, Settlement
+from tests.gateway.backends import FORMATS
+from tests.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
-from tests.gateway.world import Client, World, question, world
+from tests.gateway.world import Client, World, world
 
 FULL = os.environ.get("AINF_LAW") == "full"
 SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
@@ -42,6 +44,25 @@ class Kind:
     more: str = "slice_tokens = 8\nmin_output_tokens = 4"
     limits: str = "silence_s = 3\nexchange_s = 30"
     fields: dict[str, Any] = attrs.field(factory=dict)
+    dialect: Dialect = CHAT
+
+
+def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
+    """The kinds of one protocol over one provider format."""
+
+    def kind(name: str, behaviour: str, *, stream: bool = True, cap_nusd: int | None = None) -> Kind:
+        fields = {"tools": [dialect.tool]} if "tools" in behaviour else {}
+        model = f"{format_}/{behaviour}"
+        return Kind(f"{dialect.format}-{format_}-{name}", model, stream, cap_nusd, fields=fields, dialect=dialect)
+
+    return [
+        kind("stream", "sim-tokens-20-reasoning-4-pace-5ms"),
+        kind("whole", "sim-tokens-20", stream=False),
+        kind("tools", "sim-parallel-tools-tokens-6"),
+        kind("capped", "sim-tokens-60-pace-5ms", cap_nusd=100_000),
+        kind("errors", "sim-tokens-9-error-after-3"),
+        kind("early-head", "sim-tokens-4-delay-12s"),
+    ]
 
 
 KINDS = [
@@ -63,6 +84,7 @@ KINDS = [
     Kind("errors", "sim-tokens-9-error-after-3"),
     Kind("refuses", "sim-error-500"),
     Kind("refuses-whole", "sim-error-429", stream=False),
+    *(kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)),
 ]
 
 
@@ -126,7 +148,8 @@ class SlowStore:
 
 async def run_at_step(here: World, kind: Kind, source: str, at: int) -> tuple[Client, AtStep]:
     """Run one request with ``source`` acting just before its step ``at``."""
-    client = here.client(question(kind.model, stream=kind.stream, **kind.fields))
+    asked = kind.dialect.question(kind.model, stream=kind.stream, **kind.fields)
+    client = here.client(asked, path=kind.dialect.path)
     scope = trio.CancelScope()
     watcher: list[AtStep] = []
 
