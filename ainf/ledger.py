@@ -25,12 +25,14 @@ class HoldAsk:
     first_tokens: int
     """Output tokens to hold now: a slice for a visible stream, everything for the rest."""
     worst_tokens: int
-    """The most output tokens that the request may produce: the client's limit or the model's."""
+    """The most output tokens that the request may produce: the client's limit or the model's, 0 for embeddings."""
     min_tokens: int
-    """Fewer than this are not worth a call: refuse instead."""
+    """Fewer than this are not worth a call: refuse instead. May be more than ``worst_tokens``."""
 
     def __attrs_post_init__(self) -> None:
-        assert 0 < self.first_tokens <= self.worst_tokens
+        assert 0 <= self.first_tokens <= self.worst_tokens
+        assert self.first_tokens or not self.worst_tokens, "a stream begins with a slice"
+        assert self.min_tokens >= 0
         assert self.base_nusd >= 0
         assert self.output_rate >= 0
 

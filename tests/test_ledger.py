@@ -9,6 +9,8 @@ from ainf.pricing import tokens_cost
 
 ASK = HoldAsk(base_nusd=1_000, output_rate=2_000_000, first_tokens=100, worst_tokens=1_000, min_tokens=10)
 FREE_OUTPUT = HoldAsk(base_nusd=5, output_rate=0, first_tokens=100, worst_tokens=1_000, min_tokens=10)
+NO_OUTPUT = HoldAsk(base_nusd=700, output_rate=2_000_000, first_tokens=0, worst_tokens=0, min_tokens=16)
+FOR_NOTHING = HoldAsk(base_nusd=0, output_rate=0, first_tokens=0, worst_tokens=0, min_tokens=0)
 SHORT = HoldAsk(base_nusd=0, output_rate=1_000_000, first_tokens=3, worst_tokens=3, min_tokens=10)
 
 
@@ -27,6 +29,13 @@ SHORT = HoldAsk(base_nusd=0, output_rate=1_000_000, first_tokens=3, worst_tokens
         (FREE_OUTPUT, 4, None),
         (SHORT, 3, Grant(3, None)),
         (SHORT, 2, None),
+        (NO_OUTPUT, None, Grant(700, None)),
+        (NO_OUTPUT, 701, Grant(700, None)),
+        (NO_OUTPUT, 700, Grant(700, None)),
+        (NO_OUTPUT, 699, None),
+        (NO_OUTPUT, -1, None),
+        (FOR_NOTHING, 0, Grant(0, None)),
+        (FOR_NOTHING, -1, None),
     ],
 )
 def test_an_opening_gets_what_fits(ask, headroom, grant):
@@ -34,16 +43,25 @@ def test_an_opening_gets_what_fits(ask, headroom, grant):
     assert fit(ask, headroom) == grant
 
 
+@pytest.mark.parametrize(
+    ("first", "worst", "least"), [(1, 0, 0), (0, 1, 0), (2, 1, 0), (-1, -1, 0), (-1, 0, 0), (0, 0, -1), (1, 1, -1)]
+)
+def test_what_nobody_asks(first, worst, least):
+    """What is held at first is a part of the worst case, and nothing only where there is no output at all."""
+    with pytest.raises(AssertionError):
+        HoldAsk(base_nusd=0, output_rate=1, first_tokens=first, worst_tokens=worst, min_tokens=least)
+
+
 amounts = st.integers(min_value=0, max_value=10**15)
 
 
 @st.composite
 def asks(draw):
-    worst = draw(st.integers(1, 10**6))
+    worst = draw(st.integers(0, 10**6))
     return HoldAsk(
         base_nusd=draw(amounts),
         output_rate=draw(st.integers(0, 10**12)),
-        first_tokens=draw(st.integers(1, worst)),
+        first_tokens=draw(st.integers(min(1, worst), worst)),
         worst_tokens=worst,
         min_tokens=draw(st.integers(0, 10**4)),
     )

@@ -70,6 +70,11 @@ MOST_IN, MOST_OUT = BELIEVED_TIMES * (100 + SLACK_TOKENS), BELIEVED_TIMES * (50 
         (Usage(output_tokens=MOST_OUT + 1), False),
         (Usage(input_tokens=5, cached_input_tokens=6), False),
         (Usage(output_tokens=5, reasoning_tokens=6), False),
+        (Usage(input_tokens=9, cached_input_tokens=4, cache_write_tokens=5, long_cache_write_tokens=5), True),
+        (Usage(input_tokens=MOST_IN, cache_write_tokens=MOST_IN), True),
+        (Usage(input_tokens=MOST_IN + 1, cache_write_tokens=MOST_IN + 1), False),
+        (Usage(input_tokens=9, cached_input_tokens=5, cache_write_tokens=5), False),
+        (Usage(input_tokens=9, cache_write_tokens=4, long_cache_write_tokens=5), False),
     ],
 )
 def test_usage_is_believed_within_ten_times_its_bounds(usage, is_true):

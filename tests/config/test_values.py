@@ -36,12 +36,13 @@ def test_what_is_no_address(value):
 def test_price():
     """ "free" is a price, a bare number is none, and every bad part of a table is named."""
     assert PRICE.parse("free") == FREE
+    assert PRICE.parse({"input": "1", "output": "2", "cache_write": "1.25"}).cache_write == 1_250_000_000
     for bad in ("cheap", 1, ["1"]):
         with pytest.raises(UnfitError):
             PRICE.parse(bad)
     with pytest.raises(UnfitPartsError) as caught:
-        PRICE.parse({"input": 1, "out": "1"})
-    assert [name for name, _ in caught.value.parts] == ["input", "out", "output"]
+        PRICE.parse({"input": 1, "out": "1", "cache_write": 1, "long_cache_write": "much"})
+    assert [name for name, _ in caught.value.parts] == ["input", "out", "cache_write", "long_cache_write", "output"]
 
 
 @pytest.mark.parametrize("value", ["sqlite:", "ainf.db", "sqlite", 5, ""])
