@@ -1,8 +1,9 @@
 """``ainf check``: whether the configuration is right, and what it says."""
 
 import os
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import click
@@ -68,7 +69,7 @@ def _print(path: Path, config: Config, state: StoreState) -> None:
     click.echo()
     print_table(["provider", "format", "base url", "key"], [_provider_row(p) for p in config.providers.values()])
     click.echo()
-    head = ["model", "provider", "upstream", "max output", "input $", "cached $", "output $", "reasoning $"]
+    head = ["model", "provider", "upstream", "max output", *(f"{name} $" for name in _RATES)]
     print_table(head, [_model_row(m) for m in config.models.values()])
 
 
@@ -89,8 +90,20 @@ def _model_row(model: ModelConfig) -> list[str]:
     return [model.name, model.provider, model.upstream_model, str(model.max_output_tokens), *_prices(model.price)]
 
 
+_RATES: Final = {
+    "input": attrgetter("input"),
+    "cached": attrgetter("cached_input"),
+    "write": attrgetter("cache_write"),
+    "long write": attrgetter("long_cache_write"),
+    "output": attrgetter("output"),
+    "reasoning": attrgetter("reasoning"),
+}
+"""The rates of a price by the heads of their columns."""
+
+
 def _prices(price: Price) -> list[str]:
-    """Return USD per million tokens."""
+    """Return USD per million tokens, a dash for what the price does not cover."""
     if price == FREE:
-        return ["free", "free", "free", "free"]
-    return [format_usd(rate) for rate in (price.input, price.cached_input, price.output, price.reasoning)]
+        return ["free"] * len(_RATES)
+    rates = [rate_of(price) for rate_of in _RATES.values()]
+    return ["-" if rate is None else format_usd(rate) for rate in rates]

@@ -174,6 +174,19 @@ class Settlement:
 
 
 @attrs.frozen
+class StoredResponse:
+    """A completed exchange that a provider may go on from, by the response id that it gave."""
+
+    provider: str
+    model: str
+    """The configured name."""
+    upstream_model: str
+    input_tokens: int
+    """What the exchange was settled at; with the output, what going on from it is read with."""
+    output_tokens: int
+
+
+@attrs.frozen
 class Rejection:
     """A request of a known key that was not admitted."""
 
@@ -246,6 +259,16 @@ class InferenceStore(Protocol):
 
     async def receipt(self, inference_id: str) -> dict[str, Any] | None:
         """Return the receipt of an exchange, open or closed (its keys are the wire's), or None.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    async def find_response(self, response_id: str, account_id: str) -> StoredResponse | None:
+        """Return the exchange that an account completed with a provider's response id (the newest if several), or None.
+
+        Another account's response is as unknown as one that never was.
 
         Raises:
             GatewayError: ``store_unavailable``.

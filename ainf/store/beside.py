@@ -63,9 +63,23 @@ def read_books(url: str, operation: Callable[[Transaction], T]) -> T:
     """Run a reading operation on one state of the database, for as long as it takes; blocks.
 
     Raises:
-        BooksError: there is no database, or it cannot be read.
+        BooksError: there is no database, it cannot be read, or its schema is not the newest that is known here.
         AinfError: the operation's refusal.
     """
+
+    def checked(tx: Transaction) -> T:
+        schema, newest = _known_schema(tx, url)
+        if schema < newest:
+            raise BooksError(
+                f"The database {path_of(url)} has schema {schema}, this ainf reads {newest}: start `ainf serve` with it"
+                " once; it brings the database up to date and keeps a copy of what it was."
+            )
+        return operation(tx)
+
+    return _read(url, checked)
+
+
+def _read(url: str, operation: Callable[[Transaction], T]) -> T:
     if not Path(path_of(url)).exists():
         raise BooksError(f"There is no database {path_of(url)} yet; `ainf accounts create` or `ainf serve` makes it.")
     with in_words(url):
@@ -99,10 +113,18 @@ def state_of(url: str) -> StoreState:
     path, newest = path_of(url), max(known_migrations())
     if not Path(path).exists():
         return StoreState(path, None, newest, _is_locked(path))
-    schema = read_books(url, lambda tx: tx.execute("PRAGMA user_version")[0][0])
-    if schema > newest:
-        raise BooksError(f"The database {path} has schema {schema}, this ainf knows up to {newest}: use a newer ainf.")
+    schema, newest = _read(url, lambda tx: _known_schema(tx, url))
     return StoreState(path, schema, newest, _is_locked(path))
+
+
+def _known_schema(tx: Transaction, url: str) -> tuple[int, int]:
+    """Return the schema of a database and the newest that is known here."""
+    schema, newest = int(tx.execute("PRAGMA user_version")[0][0]), max(known_migrations())
+    if schema > newest:
+        raise BooksError(
+            f"The database {path_of(url)} has schema {schema}, this ainf knows up to {newest}: use a newer ainf."
+        )
+    return schema, newest
 
 
 def _is_locked(path: str) -> bool:

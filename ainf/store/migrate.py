@@ -1,9 +1,12 @@
 """Schema versions: numbered SQL files, applied in order, each in one transaction.
 
-The version is SQLite's ``PRAGMA user_version``, changed in the same transaction as the schema.
+The version is SQLite's ``PRAGMA user_version``, changed in the same transaction as the schema. Before the schema of a
+file that is in use is changed, a copy of it is kept beside it: the way back to the version of ainf that wrote it.
 """
 
+import os
 from importlib import resources
+from pathlib import Path
 
 import apsw
 
@@ -25,17 +28,22 @@ def migrate(connection: apsw.Connection) -> int:
     """Bring the database to the newest schema; return its version.
 
     Another process that does the same at the same moment is waited for (the connection's busy timeout) and then seen.
+    A database that has a schema already is first copied to ``<database>.before-<number>.bak``.
 
     Raises:
         SchemaError: the database was written by a newer version of ainf.
-        apsw.Error: the database cannot be written; whatever was begun is undone.
+        apsw.Error: the database or its copy cannot be written; whatever was begun is undone.
+        OSError: the copy cannot be made; nothing was changed.
     """
     migrations = known_migrations()
     newest = max(migrations)
-    for number in range(_version(connection, newest) + 1, newest + 1):
+    found = _version(connection, newest)
+    for number in range(found + 1, newest + 1):
         connection.execute("BEGIN IMMEDIATE")
         try:
             if _version(connection, newest) < number:
+                if number == found + 1 and found and connection.filename:
+                    _keep_copy(Path(connection.filename), number)
                 connection.execute(migrations[number])
                 connection.execute(f"PRAGMA user_version = {number}")
             connection.execute("COMMIT")
@@ -52,3 +60,29 @@ def _version(connection: apsw.Connection, newest: int) -> int:
             f"the database has schema {version}, this ainf knows up to {newest}: use the ainf that wrote it, or newer"
         )
     return version
+
+
+def _keep_copy(path: Path, number: int) -> None:
+    """Copy a database to ``<database>.before-<number>.bak``, whole and durable or not at all.
+
+    The caller holds its writing lock, so the copy is what the migration begins with. It is read through a connection of
+    its own, since SQLite refuses one that is in a writing transaction, and is as readable as the database, not more.
+    """
+    copy = path.with_name(f"{path.name}.before-{number}.bak")
+    unfinished = copy.with_name(f"{copy.name}.unfinished")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=path.stat().st_mode & 0o777)
+    source = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+    target = apsw.Connection(str(unfinished))
+    try:
+        with target.backup("main", source, "main") as backup:
+            backup.step()
+    finally:
+        target.close()
+        source.close()
+    unfinished.replace(copy)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -42,6 +42,7 @@ _FROM_ATTEMPT: Final = (
     "model", "upstream_model", "provider", "status", "error_code", "evidence", "usage", "cost_nusd", "price_version",
     "provider_request_id", "response_id", "raw_finish_reason", "redials",
 )  # fmt: skip
+_NO_USAGE: Final = attrs.asdict(Usage())
 
 
 def receipt(tx: Transaction, inference_id: str) -> dict[str, Any] | None:
@@ -64,6 +65,7 @@ def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_has
     return {
         "state": "settled",
         **{name: event[name] for name in _FROM_EVENT},
+        "usage": _usage(event["usage"]),
         "attempts": [_attempt(line) for line in event["attempts"]],
         "adjustments": [{"amount_nusd": amount, "at": rfc3339(at)} for amount, at in adjusted],
         "opened_at": rfc3339(event["opened_at"]),
@@ -76,6 +78,7 @@ def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_has
 def _attempt(line: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: line[name] for name in _FROM_ATTEMPT},
+        "usage": _usage(line["usage"]),
         "started_at": rfc3339(line["started_at"]),
         "ended_at": rfc3339(line["ended_at"]),
     }
@@ -89,7 +92,7 @@ def _open(inference_id: str, row: Row) -> dict[str, Any]:
         **known,
         "inference_id": inference_id,
         "stream": bool(known["stream"]),
-        "usage": attrs.asdict(Usage()) if known["usage"] is None else msgspec.json.decode(known["usage"]),
+        "usage": _usage({} if known["usage"] is None else msgspec.json.decode(known["usage"])),
         "labels": msgspec.json.decode(known["labels"]),
         "notes": {},
         "attempts": [],
@@ -99,6 +102,11 @@ def _open(inference_id: str, row: Row) -> dict[str, Any]:
         "hash": None,
         "prev_hash": None,
     }
+
+
+def _usage(told: Mapping[str, int]) -> dict[str, int]:
+    """Return usage with every kind of token: those that an older version did not write down were none."""
+    return {**_NO_USAGE, **told}
 
 
 def rfc3339(at: int) -> str:

@@ -37,9 +37,9 @@ _SETTLED = """
 
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
-        cached_input_tokens, output_tokens, reasoning_tokens, held_nusd, settled_nusd, overrun_nusd, output_bytes,
-        received_bytes, notes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        cached_input_tokens, output_tokens, reasoning_tokens, cache_write_tokens, long_cache_write_tokens, held_nusd,
+        settled_nusd, overrun_nusd, output_bytes, received_bytes, notes)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _ATTEMPT = """
@@ -167,6 +167,8 @@ def _insert_settlement(tx: Transaction, closing: Closing, held: int, division: D
             usage.cached_input_tokens,
             usage.output_tokens,
             usage.reasoning_tokens,
+            usage.cache_write_tokens,
+            usage.long_cache_write_tokens,
             held,
             division.settled_nusd,
             division.overrun_nusd,

@@ -28,12 +28,14 @@ from ainf.store.base import (
     ProgressSeen,
     Rejection,
     Settlement,
+    StoredResponse,
 )
 from ainf.store.epochs import begin_epoch, end_epoch
 from ainf.store.keys import KeyCache, find_key
 from ainf.store.reader import InlineReader, Reader, ThreadReader
 from ainf.store.receipts import receipt
 from ainf.store.rejections import Rejections, append_rejections
+from ainf.store.responses import find_response
 from ainf.store.settling import close_inference
 from ainf.store.sqlite import MEMORY, LockFile, SQLiteEngine
 from ainf.store.transaction import Transaction
@@ -96,6 +98,7 @@ class Store:
             LockedError: another gateway uses the database.
             SchemaError: the database was written by a newer version.
             apsw.Error: the database cannot be opened or written.
+            OSError: the copy of it that is kept before its schema changes cannot be made.
         """
         scheme, _, path = url.partition(":")
         with ExitStack() as stack:
@@ -185,6 +188,10 @@ class Store:
     async def receipt(self, inference_id: str) -> dict[str, Any] | None:
         """See ``InferenceStore``."""
         return await self._reader.read(partial(receipt, inference_id=inference_id))
+
+    async def find_response(self, response_id: str, account_id: str) -> StoredResponse | None:
+        """See ``InferenceStore``."""
+        return await self._reader.read(partial(find_response, response_id=response_id, account_id=account_id))
 
     async def recover(self, at: int) -> list[str]:
         """Close what dead processes left open; return the ids of what was closed. To be run before listening.

@@ -158,14 +158,15 @@ def _accounts(path: str) -> tuple[tuple[str, str], ...]:
 
 # --- I7: costs, recomputed from the prices ---
 
-_ATTEMPTS = """
-    SELECT a.inference_id, a.number, a.usage, a.evidence, a.cost_nusd, p.body, s.evidence, s.input_tokens,
-        s.cached_input_tokens, s.output_tokens, s.reasoning_tokens
+_TOKENS: Final = tuple(field.name for field in attrs.fields(Usage))
+_TOKEN_COLUMNS: Final = ", ".join(f"s.{name}" for name in _TOKENS)
+_ATTEMPTS = f"""
+    SELECT a.inference_id, a.number, a.usage, a.evidence, a.cost_nusd, p.body, s.evidence, {_TOKEN_COLUMNS}
     FROM attempts AS a
     JOIN prices AS p ON p.price_version = a.price_version
     JOIN settlements AS s ON s.inference_id = a.inference_id
     WHERE (a.inference_id, a.number) > (?, ?) ORDER BY a.inference_id, a.number LIMIT ?
-"""
+"""  # noqa: S608 - only names of columns are put in
 _usage_decoder = msgspec.json.Decoder(Usage)
 
 
@@ -213,24 +214,24 @@ _SAID: Final = (
     "settled_at", "ending", "error_code", "finish_reason", "evidence", "held_nusd", "settled_nusd", "overrun_nusd",
     "output_bytes", "received_bytes", "key_id", "account_id",
 )  # fmt: skip
-_TOKENS: Final = ("input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens")
-_SETTLEMENTS = """
-    SELECT s.inference_id, e.body, s.input_tokens, s.cached_input_tokens, s.output_tokens, s.reasoning_tokens,
-        s.settled_at, s.ending, s.error_code, s.finish_reason, s.evidence, s.held_nusd, s.settled_nusd, s.overrun_nusd,
-        s.output_bytes, s.received_bytes, i.key_id, i.account_id
+_SETTLEMENTS = f"""
+    SELECT s.inference_id, e.body, {_TOKEN_COLUMNS}, s.settled_at, s.ending, s.error_code, s.finish_reason, s.evidence,
+        s.held_nusd, s.settled_nusd, s.overrun_nusd, s.output_bytes, s.received_bytes, i.key_id, i.account_id
     FROM settlements AS s
     JOIN inferences AS i ON i.inference_id = s.inference_id
     JOIN audit_events AS e ON e.inference_id = s.inference_id AND e.kind = 'inference.closed'
     WHERE s.inference_id > ? ORDER BY s.inference_id LIMIT ?
-"""
+"""  # noqa: S608 - only names of columns are put in
 
 
 def _differing_events(tx: Transaction) -> Iterator[Mapping[str, Any]]:
     for inference_id, body, *columns in walk(tx, _SETTLEMENTS, ("",)):
         try:
             event = msgspec.json.decode(body, type=dict[str, Any])
-            said = [event["usage"][name] for name in _TOKENS] + [event[name] for name in _SAID]
-        except (msgspec.DecodeError, KeyError, TypeError):
+            # Kinds of tokens that an older version did not know were none.
+            usage = msgspec.convert(event["usage"], Usage)
+            said = [*attrs.astuple(usage), *(event[name] for name in _SAID)]
+        except (msgspec.DecodeError, KeyError):
             yield {"inference_id": inference_id, "differs": "the event cannot be read"}
             continue
         differing = [name for name, one, other in zip((*_TOKENS, *_SAID), said, columns, strict=True) if one != other]

@@ -1,9 +1,12 @@
 """``ainf check``."""
 
 import json
+from pathlib import Path
 
+from ainf.store.migrate import known_migrations
 from ainf.store.sqlite import LockFile
 from tests.cli.commands import PROVIDER_KEY
+from tests.store.old import write_schema_1
 
 ENV = {"OPENAI_API_KEY": PROVIDER_KEY}
 
@@ -20,9 +23,9 @@ def test_a_sound_configuration(commands):
         "provider  format  base url                   key\n"
         "openai    openai  https://api.openai.com/v1  OPENAI_API_KEY\n"
         "\n"
-        "model   provider  upstream  max output  input $  cached $  output $  reasoning $\n"
-        "small   openai    small          16384  0.15     0.075     0.6       0.6\n"
-        "gratis  openai    tiny             100  free     free      free      free\n"
+        "model   provider  upstream  max output  input $  cached $  write $  long write $  output $  reasoning $\n"
+        "small   openai    small          16384  0.15     0.075     -        -             0.6       0.6\n"
+        "gratis  openai    tiny             100  free     free      free     free          free      free\n"
     )
     assert [path.name for path in commands.folder.iterdir()] == ["ainf.toml"]
 
@@ -58,13 +61,30 @@ def test_secrets_are_never_printed(commands):
 def test_the_store(commands):
     """The schema is told, and whether a gateway runs on it."""
     commands.run("accounts", "create", "acme")
-    assert "schema 1, no gateway runs on it" in commands.invoke("check", env=ENV).stdout
+    newest = max(known_migrations())
+    assert f"schema {newest}, no gateway runs on it" in commands.invoke("check", env=ENV).stdout
     lock = LockFile(commands.database)
-    assert "schema 1, a gateway runs on it" in commands.invoke("check", env=ENV).stdout
+    assert f"schema {newest}, a gateway runs on it" in commands.invoke("check", env=ENV).stdout
     store = json.loads(commands.invoke("check", "--json", env=ENV).stdout)["store"]
-    assert store == {"path": commands.database, "schema": 1, "newest_schema": 1, "gateway_runs": True}
+    assert store == {"path": commands.database, "schema": newest, "newest_schema": newest, "gateway_runs": True}
     lock.release()
     assert "no gateway runs on it" in commands.invoke("check", env=ENV).stdout
+
+
+def test_an_old_store(commands):
+    """What will be done to it is told, and not done yet; what reads it says how to have it done."""
+    Path(write_schema_1(commands.folder)).rename(commands.database)
+    told = commands.invoke("check", env=ENV).stdout
+    assert f"schema 1, will be brought to {max(known_migrations())}, no gateway runs on it" in told
+    assert "has schema 1" in commands.refused("ledger", "verify")
+
+
+def test_the_price_of_writes_to_a_cache(commands):
+    """It is shown where the price covers them."""
+    with_writes = 'cache_write = "0.1875", output = "0.60"'
+    commands.config.write_text(commands.config.read_text().replace('output = "0.60"', with_writes))
+    (row,) = [line for line in commands.invoke("check", env=ENV).stdout.splitlines() if line.startswith("small ")]
+    assert row.split()[4:] == ["0.15", "0.075", "0.1875", "-", "0.6", "0.6"]
 
 
 def test_a_folder_that_is_none(commands):

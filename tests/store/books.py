@@ -18,8 +18,14 @@ from ainf.store.sqlite import SQLiteEngine
 from ainf.store.transaction import Transaction
 
 START = 1_700_000_000_000_000
-PRICE = Price(input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000, request=10)
-USAGE = Usage(input_tokens=100, cached_input_tokens=40, output_tokens=50, reasoning_tokens=5)
+PRICE = Price(
+    input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000, request=10,
+    cache_write=187_500_000, long_cache_write=300_000_000,
+)  # fmt: skip
+USAGE = Usage(
+    input_tokens=100, cached_input_tokens=40, output_tokens=50, reasoning_tokens=5, cache_write_tokens=30,
+    long_cache_write_tokens=10,
+)  # fmt: skip
 COST = cost(PRICE, USAGE)
 SECRET = bytes(range(25))
 

@@ -17,7 +17,10 @@ from ainf.store.transaction import Transaction
 START = 1_700_000_000_000_000
 # One nano-dollar a token, so that amounts in tests are easy to follow.
 PRICE = Price(input=1_000_000, cached_input=0, output=1_000_000, reasoning=1_000_000)
-USAGE = Usage(input_tokens=10, cached_input_tokens=2, output_tokens=20, reasoning_tokens=3)
+USAGE = Usage(
+    input_tokens=10, cached_input_tokens=2, output_tokens=20, reasoning_tokens=3, cache_write_tokens=4,
+    long_cache_write_tokens=1,
+)  # fmt: skip
 COST = cost(PRICE, USAGE)
 KEY = "key00001"
 DIGEST = b"d" * 32

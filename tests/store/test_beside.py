@@ -4,8 +4,12 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.store.beside import BooksError, StoreState, read_books, state_of, write_books
+from ainf.store.migrate import known_migrations
 from ainf.store.sqlite import LockFile
 from tests.store.books import START, Books
+from tests.store.old import write_schema_1
+
+NEWEST = max(known_migrations())
 
 
 async def test_write_then_read(tmp_path):
@@ -49,14 +53,27 @@ async def test_a_refusal_passes_through(tmp_path):
 def test_state(tmp_path):
     """It tells what is there, and whether a gateway has it, without making anything."""
     path = f"{tmp_path}/ainf.db"
-    assert state_of(f"sqlite:{path}") == StoreState(path, None, 1, gateway_runs=False)
+    assert state_of(f"sqlite:{path}") == StoreState(path, None, NEWEST, gateway_runs=False)
     assert list(tmp_path.iterdir()) == []
     books = Books(tmp_path)
-    assert state_of(f"sqlite:{path}") == StoreState(path, 1, 1, gateway_runs=False)
+    assert state_of(f"sqlite:{path}") == StoreState(path, NEWEST, NEWEST, gateway_runs=False)
     lock = LockFile(path)
     assert state_of(f"sqlite:{path}").gateway_runs
     lock.release()
     assert not state_of(f"sqlite:{path}").gateway_runs
     books.sql("PRAGMA user_version = 99")
-    with pytest.raises(BooksError, match="has schema 99, this ainf knows up to 1"):
-        state_of(f"sqlite:{path}")
+    for look in (state_of, lambda url: read_books(url, lambda tx: tx.epoch)):
+        with pytest.raises(BooksError, match=f"has schema 99, this ainf knows up to {NEWEST}"):
+            look(f"sqlite:{path}")
+
+
+async def test_an_old_database(tmp_path):
+    """What its schema lacks is not looked for: it is told what to do, and once something writes it can be read."""
+    path = write_schema_1(tmp_path)
+    url = f"sqlite:{path}"
+    assert state_of(url) == StoreState(path, 1, NEWEST, gateway_runs=False)
+    with pytest.raises(BooksError, match=f"has schema 1, this ainf reads {NEWEST}: start `ainf serve`"):
+        read_books(url, lambda tx: tx.epoch)
+    assert state_of(url).schema == 1
+    await write_books(url, lambda tx: tx.epoch, now=lambda: START)
+    assert read_books(url, lambda tx: tx.execute("SELECT sum(long_cache_write_tokens) FROM settlements")) == [(0,)]

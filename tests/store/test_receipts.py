@@ -41,7 +41,14 @@ def test_a_settled_receipt(books):
         "error_code": None,
         "finish_reason": "stop",
         "evidence": "reported",
-        "usage": {"input_tokens": 100, "cached_input_tokens": 40, "output_tokens": 50, "reasoning_tokens": 5},
+        "usage": {
+            "input_tokens": 100,
+            "cached_input_tokens": 40,
+            "output_tokens": 50,
+            "reasoning_tokens": 5,
+            "cache_write_tokens": 30,
+            "long_cache_write_tokens": 10,
+        },
         "held_nusd": settlement.held_nusd,
         "settled_nusd": COST,
         "released_nusd": settlement.held_nusd - COST,
@@ -86,10 +93,11 @@ def test_an_open_receipt(books):
     assert (told["state"], told["ending"], told["settled_nusd"], told["hash"]) == ("open", None, None, None)
     assert (told["usage"]["output_tokens"], told["output_bytes"], told["attempts"]) == (0, 0, [])
     assert told["held_nusd"] == books.sql("SELECT held_nusd FROM holds")[0][0]
-    progress = Progress(inference_id, Usage(input_tokens=3, output_tokens=4), 5, 16)
+    progress = Progress(inference_id, Usage(input_tokens=3, output_tokens=4, cache_write_tokens=2), 5, 16)
     books.run(record_progress, [progress], books.tick())
     running = receipt(books.tx, inference_id)
     assert (running["usage"]["output_tokens"], running["output_bytes"]) == (4, 16)
+    assert running["usage"]["cache_write_tokens"] == 2
     assert running["stream"] is True
     books.close(inference_id)
     assert receipt(books.tx, inference_id).keys() == running.keys()

@@ -1,5 +1,6 @@
 """What a dead process left open: closed once, at its last durable progress."""
 
+import attrs
 import msgspec
 
 from ainf.inference.usage import Usage
@@ -29,13 +30,16 @@ async def test_the_last_progress_is_settled(store):
     """Usage, cost and delivered bytes are those of the last durable tick."""
     await store.write(seeded())
     await store.open_inference(opening())
-    usage = Usage(input_tokens=9, output_tokens=21)
+    usage = Usage(input_tokens=9, output_tokens=21, cache_write_tokens=8, long_cache_write_tokens=3)
     await store.record_progress([Progress("inf-000001", Usage(), 1, 1)])
     await store.record_progress([Progress("inf-000001", usage, 30, 120)])
     await store.write(strand)
     await store.recover(START + 9)
     (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
-    assert body["usage"]["output_tokens"] == 21
+    assert body["usage"] == body["attempts"][0]["usage"] == attrs.asdict(usage)
+    assert await store.read(
+        lambda tx: tx.one("SELECT output_tokens, cache_write_tokens, long_cache_write_tokens FROM settlements")
+    ) == (21, 8, 3)
     assert (body["settled_nusd"], body["output_bytes"], body["ending"]) == (30, 120, "abandoned")
     assert body["attempts"][0]["ended_at"] == START + 500
 

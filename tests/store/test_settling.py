@@ -45,12 +45,14 @@ async def test_the_closing_event_tells_everything(store):
     assert body["labels"] == {"run": "seven"}
     assert body["usage"] == {
         "input_tokens": 10, "cached_input_tokens": 2, "output_tokens": 20, "reasoning_tokens": 3,
+        "cache_write_tokens": 4, "long_cache_write_tokens": 1,
     }  # fmt: skip
     assert (body["held_nusd"], body["settled_nusd"], body["released_nusd"]) == (50, COST, 50 - COST)
     assert body["attempts"][0]["raw_usage"] == '{"prompt_tokens":10}'
     assert body["price_version"] == PRICE.version
     assert body["notes"] == {"clamped": True}
     assert body["fingerprint"] == (b"f" * 16).hex()
+    assert body["attempts"][0]["usage"] == body["usage"]
     row = await store.read(lambda tx: tx.one("SELECT hash, prev_hash FROM audit_events WHERE inference_id IS NOT NULL"))
     assert row == (settlement.hash, settlement.prev_hash)
 

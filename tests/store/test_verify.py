@@ -126,6 +126,27 @@ CORRUPTIONS = {
         {"I9", "I16", "A1"},
     ),
     "usage changed": (f"UPDATE settlements SET output_tokens = 1 WHERE inference_id = {FIRST}", {"I7", "A1"}),
+    "tokens written to a cache changed": (
+        f"UPDATE settlements SET cache_write_tokens = cache_write_tokens + 1 WHERE inference_id = {FIRST}",
+        {"I7", "A1"},
+    ),
+    "tokens written for long changed": (
+        f"UPDATE settlements SET long_cache_write_tokens = 0 WHERE inference_id = {FIRST}",
+        {"I7", "A1"},
+    ),
+    "an attempt's tokens written to a cache changed": (
+        f"UPDATE attempts SET usage = json_set(usage, '$.cache_write_tokens', 60) WHERE inference_id = {FIRST}",
+        {"I7"},
+    ),
+    "a price's rate for writes taken out": (
+        """UPDATE prices SET body = json_remove(body, '$."cache_write"')""",
+        {"I7", "P1"},
+    ),
+    "an event's usage garbled": (
+        f"UPDATE audit_events SET body = json_set(body, '$.usage.cache_write_tokens', 'many')"
+        f" WHERE kind = 'inference.closed' AND inference_id = {FIRST}",
+        {"I11", "A1"},
+    ),
     "an attempt's cost changed": (
         f"UPDATE attempts SET cost_nusd = cost_nusd + 1 WHERE inference_id = {FIRST}",
         {"I7", "S1"},
