@@ -7,7 +7,7 @@ Source: OpenAI's API reference, "create chat completion"; beside it ``reasoning_
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from ainf.formats.chat.reasoning import read_details
+from ainf.formats.chat.reasoning import told_in, unsealed_in
 from ainf.formats.fields import (
     objects,
     optional,
@@ -158,8 +158,9 @@ def _content(
 def _reasoning_parts(message: Mapping[str, Any], at: str) -> list[Reasoning]:
     """Return what the assistant thought; under whichever of the names, it is said once."""
     text = optional(message, "reasoning_content", str, at=at) or optional(message, "reasoning", str, at=at) or ""
-    told, opaques = read_details(optional(message, "reasoning_details", list, at=at))
-    text = text or told
+    details = optional(message, "reasoning_details", list, at=at)
+    opaques = unsealed_in(details)
+    text = text or told_in(details)
     if text:
         first, rest = (opaques[0], opaques[1:]) if opaques else (None, [])
         return [Reasoning(text, first), *(Reasoning("", opaque) for opaque in rest)]

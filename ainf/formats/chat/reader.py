@@ -1,12 +1,16 @@
 """From the chat wire to events: a stream, or a whole answer."""
 
+import attrs
+
 from ainf.formats.base import Answer, PipeLimits
 from ainf.formats.chat.collected import read_answer
 from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
-from ainf.formats.chat.wire import DONE, ChunkView, MessageView, ToolCallView, finish_reason_of
+from ainf.formats.chat.reasoning import opaque_in, told_in
+from ainf.formats.chat.wire import DONE, ChunkView, FunctionView, MessageView, ToolCallView, finish_reason_of
 from ainf.formats.collected import WholeBody
 from ainf.formats.loose import clean
 from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
+from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     BlockDelta,
@@ -47,17 +51,13 @@ class BlockTracker:
             UpstreamError: ``upstream_protocol``: a piece of a tool call that belongs to none, or too many calls.
         """
         events: list[StreamEvent] = []
-        self._add_text(BlockKind.REASONING, message.reasoning_content or message.reasoning, events)
+        self._add_reasoning(message, events)
         self._add_text(BlockKind.TEXT, message.content, events)
         self._add_text(BlockKind.REFUSAL, message.refusal, events)
         for number, call in enumerate(message.tool_calls or ()):
             self._add_call(call, number if is_whole else None, events)
-        legacy = message.function_call
-        if legacy is not None:
-            if _LEGACY_CALL not in self._calls:
-                self._start_call(_LEGACY_CALL, None, legacy.name, events)
-            if legacy.arguments:
-                events.append(BlockDelta(self._calls[_LEGACY_CALL], clean(legacy.arguments)))
+        if message.function_call is not None:
+            self._add_legacy_call(message.function_call, events)
         return events
 
     def end(self) -> list[StreamEvent]:
@@ -68,28 +68,42 @@ class BlockTracker:
         self._ids.clear()
         return events
 
+    def _add_reasoning(self, message: MessageView, events: list[StreamEvent]) -> None:
+        details = message.reasoning_details
+        text = message.reasoning_content or message.reasoning or (told_in(details) if details else None)
+        self._add_text(BlockKind.REASONING, text, events)
+        for opaque in opaque_in(details) if details else ():
+            if self._text is None or self._text_kind is not BlockKind.REASONING:
+                self._start_text(BlockKind.REASONING, events)
+            self._end_text(events, opaque)
+
     def _add_text(self, kind: BlockKind, text: str | None, events: list[StreamEvent]) -> None:
         if not text:
             return
-        if self._text is not None and self._text_kind is not kind:
-            self._end_text(events)
-        if self._text is None:
-            self._text, self._text_kind = self._next, kind
-            self._next += 1
-            events.append(BlockStart(self._text, kind))
+        if self._text is None or self._text_kind is not kind:
+            self._start_text(kind, events)
+        assert self._text is not None
         events.append(BlockDelta(self._text, clean(text)))
 
-    def _end_text(self, events: list[StreamEvent]) -> None:
+    def _start_text(self, kind: BlockKind, events: list[StreamEvent]) -> None:
+        self._end_text(events)
+        self._text, self._text_kind = self._next, kind
+        self._next += 1
+        events.append(BlockStart(self._text, kind))
+
+    def _end_text(self, events: list[StreamEvent], opaque: Opaque | None = None) -> None:
         if self._text is not None:
-            events.append(BlockEnd(self._text))
+            events.append(BlockEnd(self._text, opaque))
             self._text = None
 
+    def _add_legacy_call(self, function: FunctionView, events: list[StreamEvent]) -> None:
+        if _LEGACY_CALL not in self._calls:
+            self._start_call(_LEGACY_CALL, BlockStart(self._next, BlockKind.TOOL_CALL, None, function.name), events)
+        if function.arguments:
+            events.append(BlockDelta(self._calls[_LEGACY_CALL], clean(function.arguments)))
+
     def _add_call(self, call: ToolCallView, number: int | None, events: list[StreamEvent]) -> None:
-        name = text = None
-        if call.function is not None:
-            name, text = call.function.name, call.function.arguments
-        elif call.custom is not None:
-            name, text = call.custom.name, call.custom.input
+        kind, name, text = _content_of(call)
         block = self._find(call, number)
         if block is None:
             key = self._key(call, number)
@@ -97,7 +111,7 @@ class BlockTracker:
                 raise UpstreamError(
                     "upstream_protocol", "The provider sent a piece of a tool call that belongs to none."
                 )
-            block = self._start_call(key, call.id or f"call_{self._next}", name, events)
+            block = self._start_call(key, BlockStart(self._next, kind, call.id or f"call_{self._next}", name), events)
         self._last_call = block
         if text:
             events.append(BlockDelta(block, clean(text)))
@@ -116,17 +130,28 @@ class BlockTracker:
             return call.index
         return call.id if number is None else number
 
-    def _start_call(self, key: int | str, call_id: str | None, name: str | None, events: list[StreamEvent]) -> int:
+    def _start_call(self, key: int | str, start: BlockStart, events: list[StreamEvent]) -> int:
         if len(self._ids) >= _MOST_TOOL_CALLS:
             raise UpstreamError(
                 "upstream_protocol", "The provider's answer has more tool calls than the gateway's limit."
             )
         self._end_text(events)
-        block, self._next = self._next, self._next + 1
+        block = start.index
+        self._next += 1
         self._calls[key] = block
-        self._ids[block] = call_id
-        events.append(BlockStart(block, BlockKind.TOOL_CALL, call_id and clean(call_id), clean(name or "")))
+        self._ids[block] = start.call_id
+        call_id = start.call_id and clean(start.call_id)
+        events.append(attrs.evolve(start, call_id=call_id, name=clean(start.name or "")))
         return block
+
+
+def _content_of(call: ToolCallView) -> tuple[BlockKind, str | None, str | None]:
+    """Return the kind of a call, and its name and the piece of its arguments or input where it says them."""
+    if call.function is None and call.custom is not None:
+        return BlockKind.CUSTOM_TOOL_CALL, call.custom.name, call.custom.input
+    if call.function is None:
+        return BlockKind.TOOL_CALL, None, None
+    return BlockKind.TOOL_CALL, call.function.name, call.function.arguments
 
 
 class ChatStreamReader:

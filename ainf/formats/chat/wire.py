@@ -2,7 +2,8 @@
 
 Source: OpenAI's API reference, "chat completion chunk object" and "chat completion object"; beside them the fields of
 compatible providers that carry output or usage (``reasoning_content`` of DeepSeek and vLLM, ``reasoning`` of OpenRouter
-and newer vLLM, ``x_groq.usage`` of Groq, ``choices[0].usage`` of Moonshot, ``{"object": "error"}`` of vLLM).
+and newer vLLM, ``reasoning_details`` of OpenRouter, ``x_groq.usage`` of Groq, ``choices[0].usage`` of Moonshot,
+``{"object": "error"}`` of vLLM).
 
 Decoding is tolerant in two steps. A view is decoded by type (one decode for all payloads of a read); what does not fit
 is *opaque*: it is read loosely, for the output that can be made out and for evidence (finish reason, usage, error).
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ainf.formats.chat.reasoning import told_in
 from ainf.formats.loose import load_loosely, text_bytes, text_or_none
 
 DONE: Final = b"[DONE]"
@@ -47,6 +49,7 @@ class MessageView(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[ToolCallView] | None = None
     function_call: FunctionView | None = None
@@ -124,7 +127,7 @@ def decode_loosely(payload: bytes) -> HeadedView | None:
 def visible_bytes(message: MessageView) -> int:
     """Return how much visible output a message or delta holds: text, reasoning, refusal, names and arguments.
 
-    A provider that sends its reasoning under both names sends it once.
+    A provider that sends its reasoning under several names sends it once.
     """
     size = 0
     if message.content:
@@ -133,6 +136,8 @@ def visible_bytes(message: MessageView) -> int:
         size += text_bytes(message.reasoning_content)
     elif message.reasoning:
         size += text_bytes(message.reasoning)
+    elif message.reasoning_details:
+        size += text_bytes(told_in(message.reasoning_details))
     if message.refusal:
         size += text_bytes(message.refusal)
     if message.tool_calls:
@@ -201,6 +206,7 @@ def _loose_message(message: Any) -> MessageView | None:  # noqa: ANN401 - judged
         content=text_or_none(message.get("content")),
         reasoning_content=text_or_none(message.get("reasoning_content")),
         reasoning=text_or_none(message.get("reasoning")),
+        reasoning_details=message.get("reasoning_details"),
         refusal=text_or_none(message.get("refusal")),
         tool_calls=[_loose_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else None,
         function_call=_loose_function(message.get("function_call")),

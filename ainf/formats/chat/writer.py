@@ -17,11 +17,14 @@ from ainf.formats.chat.frames import (
     is_told,
     usage_frame,
 )
+from ainf.formats.chat.reasoning import entry_of
 from ainf.formats.chat.relay import visible_in
 from ainf.formats.chat.usage import usage_fields
 from ainf.formats.relay import split_stream
+from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
+    TOOL_KINDS,
     BlockDelta,
     BlockEnd,
     BlockKind,
@@ -43,12 +46,16 @@ _TEXT_FIELDS: Final = {
     BlockKind.REASONING: "reasoning_content",
     BlockKind.REFUSAL: "refusal",
 }
+_CALL_FIELDS: Final = {
+    BlockKind.TOOL_CALL: ("function", "arguments"),
+    BlockKind.CUSTOM_TOOL_CALL: ("custom", "input"),
+}
 
 
 class ChatStreamWriter:
     """Writes events as a chat stream.
 
-    A tool call without an id is the legacy ``function_call``; it has no other form on this wire.
+    A function's call without an id is the legacy ``function_call``; it has no other form on this wire.
 
     Args:
         listener: whom it is for.
@@ -57,7 +64,7 @@ class ChatStreamWriter:
             model and its raw finish reason stand.
     """
 
-    __slots__ = ("_answer", "_calls", "_end", "_head", "_is_translated", "_kinds", "_listener")
+    __slots__ = ("_answer", "_calls", "_details", "_end", "_head", "_is_translated", "_kinds", "_listener")
 
     is_whole = False
 
@@ -68,6 +75,7 @@ class ChatStreamWriter:
         self._head: dict[str, Any] = {}
         self._kinds: dict[int, BlockKind] = {}
         self._calls: dict[int, int | None] = {}  # block -> its number among the tool calls; None for the legacy form
+        self._details = 0
         self._end: MessageEnd | None = None
 
     def send(self, events: Iterable[StreamEvent]) -> bytes:
@@ -108,6 +116,9 @@ class ChatStreamWriter:
                 return self._start(event)
             case BlockDelta():
                 return self._delta(self._piece(event))
+            case BlockEnd(opaque=Opaque() as opaque):
+                self._details += 1
+                return self._delta({"reasoning_details": [entry_of(opaque, "", self._details - 1)]})
             case MessageEnd():
                 self._end = event
             case BlockEnd() | UsageUpdate():
@@ -122,24 +133,23 @@ class ChatStreamWriter:
 
     def _start(self, event: BlockStart) -> bytes:
         self._kinds[event.index] = event.kind
-        if event.kind is not BlockKind.TOOL_CALL:
+        if event.kind not in TOOL_KINDS:
             return b""
-        function = {"name": event.name or "", "arguments": ""}
-        if event.call_id is None:
+        if _is_legacy(event):
             self._calls[event.index] = None
-            return self._delta({"function_call": function})
+            return self._delta({"function_call": {"name": event.name or "", "arguments": ""}})
         number = self._calls[event.index] = len(self._calls)
-        call = {"index": number, "id": event.call_id, "type": "function", "function": function}
-        return self._delta({"tool_calls": [call]})
+        return self._delta({"tool_calls": [{"index": number} | _call(event, "")]})
 
     def _piece(self, event: BlockDelta) -> dict[str, Any]:
         kind = self._kinds[event.index]
-        if kind is not BlockKind.TOOL_CALL:
+        if kind not in TOOL_KINDS:
             return {_TEXT_FIELDS[kind]: event.text}
         number = self._calls[event.index]
         if number is None:
             return {"function_call": {"arguments": event.text}}
-        return {"tool_calls": [{"index": number, "function": {"arguments": event.text}}]}
+        body, field = _CALL_FIELDS[kind]
+        return {"tool_calls": [{"index": number, body: {field: event.text}}]}
 
 
 class ChatAnswerWriter:
@@ -152,7 +162,7 @@ class ChatAnswerWriter:
         is_translated: as for ``ChatStreamWriter``.
     """
 
-    __slots__ = ("_answer", "_blocks", "_end", "_is_translated", "_listener", "_room")
+    __slots__ = ("_answer", "_blocks", "_end", "_is_translated", "_listener", "_opaques", "_room")
 
     is_whole = True
 
@@ -162,6 +172,7 @@ class ChatAnswerWriter:
         self._room = limit
         self._is_translated = is_translated
         self._blocks: dict[int, tuple[BlockStart, list[str]]] = {}
+        self._opaques: dict[int, Opaque] = {}
         self._end: MessageEnd | None = None
 
     def send(self, events: Iterable[StreamEvent]) -> bytes:
@@ -173,6 +184,9 @@ class ChatAnswerWriter:
                 case BlockDelta():
                     self._room -= len(event.text)
                     self._blocks[event.index][1].append(event.text)
+                case BlockEnd(opaque=Opaque() as opaque):
+                    self._room -= len(opaque.data)
+                    self._opaques[event.index] = opaque
                 case MessageEnd():
                     self._end = event
                 case MessageStart() | BlockEnd() | UsageUpdate():
@@ -212,17 +226,35 @@ class ChatAnswerWriter:
     def _message(self) -> dict[str, Any]:
         message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
         calls: list[dict[str, Any]] = []
+        details: list[dict[str, Any]] = []
         for start, texts in self._blocks.values():
             text = "".join(texts)
-            if start.kind is not BlockKind.TOOL_CALL:
+            if start.kind not in TOOL_KINDS:
                 field = _TEXT_FIELDS[start.kind]
-                message[field] = (message.get(field) or "") + text
-            elif start.call_id is None:
+                if text:  # a block of opaque data alone has none
+                    message[field] = (message.get(field) or "") + text
+            elif _is_legacy(start):
                 message["function_call"] = {"name": start.name or "", "arguments": text}
             else:
-                function = {"name": start.name or "", "arguments": text}
-                calls.append({"id": start.call_id, "type": "function", "function": function})
-        return message | ({"tool_calls": calls} if calls else {})
+                calls.append(_call(start, text))
+            if start.index in self._opaques:
+                details.append(entry_of(self._opaques[start.index], text, len(details)))
+        lists = {"tool_calls": calls, "reasoning_details": details}
+        message |= {field: values for field, values in lists.items() if values}
+        if not message.keys() & {"tool_calls", "function_call"} and message["refusal"] is None:
+            message["content"] = message["content"] or ""  # null stands for content only where something else is said
+        return message
+
+
+def _is_legacy(start: BlockStart) -> bool:
+    return start.kind is BlockKind.TOOL_CALL and start.call_id is None
+
+
+def _call(start: BlockStart, text: str) -> dict[str, Any]:
+    """Return a tool call with its arguments or input so far."""
+    body, field = _CALL_FIELDS[start.kind]
+    call_id = start.call_id or f"call_{start.index}"
+    return {"id": call_id, "type": body, body: {"name": start.name or "", field: text}}
 
 
 def reason_word(end: MessageEnd, *, is_translated: bool) -> str:
