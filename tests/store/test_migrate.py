@@ -155,6 +155,15 @@ def test_nothing_is_copied_without_need(tmp_path):
     assert not list(tmp_path.glob("*.bak*"))
 
 
+def test_one_copy_however_many_steps(old, monkeypatch):
+    """What is kept is the state before the first of them, and nothing between."""
+    steps = known_migrations() | {3: "CREATE TABLE later (x);"}
+    monkeypatch.setattr(module, "known_migrations", lambda: steps)
+    SQLiteEngine.open(old).close()
+    assert look(old, "PRAGMA user_version") == [(3,)]
+    assert [path.name for path in Path(old).parent.glob("*.bak*")] == ["ainf.db.before-2.bak"]
+
+
 def test_without_a_copy_nothing_changes(old):
     """Where it cannot be made, the database stays as it is, free for others; an unfinished one is no copy."""
     blocked = Path(f"{old}.before-2.bak.unfinished")

@@ -7,6 +7,7 @@ import pytest
 from ainf.audit import Head
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
+from ainf.pricing import cost, tokens_within
 from ainf.store.base import Progress
 from ainf.store.caps import remove_cap, subject_of
 from ainf.store.exchanges import record_progress
@@ -14,7 +15,7 @@ from ainf.store.recovery import abandon
 from ainf.store.sqlite import SQLiteEngine
 from ainf.store.transaction import Transaction
 from ainf.store.verify import verify
-from tests.store.books import COST, Books
+from tests.store.books import COST, PRICE, Books
 
 
 @pytest.fixture(scope="module")
@@ -227,3 +228,22 @@ def test_as_many_rows_as_wanted(books):
     """However much is broken, only so many rows of each invariant are returned."""
     books.sql("UPDATE attempts SET cost_nusd = 7")
     assert len([finding for finding in verify(books.tx, most=2) if finding.invariant == "I7"]) == 2
+
+
+@pytest.mark.parametrize("base", [1, 50_000])
+def test_what_is_settled_at_what_its_hold_pays_for_is_sound(tmp_path, base):
+    """An answer that was broken off, at a provider that bills on to its end: a count of ours, at its own cost."""
+    books = Books(tmp_path)
+    books.account("acme")
+    inference_id = books.open(books.key("acme"), base=base)
+    held = books.sql("SELECT held_nusd FROM holds")[0][0]
+    usage = Usage(input_tokens=10, output_tokens=tokens_within(held - base, PRICE.dearest_output))
+    settlement = books.close(
+        inference_id,
+        ending=Ending.CLIENT_DISCONNECTED,
+        evidence=Evidence.METERED,
+        usage=usage,
+        cost_nusd=cost(PRICE, usage),
+    )
+    assert (settlement.settled_nusd > 50_000, settlement.overrun_nusd > 0) == (True, base == 1)
+    assert names(books) == []
