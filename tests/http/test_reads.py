@@ -51,7 +51,10 @@ async def test_a_receipt_as_json(tmp_path, autojump_clock):
             "prev_hash",
         }  # fmt: skip
         assert promised <= receipt.keys()
-        assert set(receipt["usage"]) == {"input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens"}
+        assert set(receipt["usage"]) == {
+            "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens",
+            "long_cache_write_tokens",
+        }  # fmt: skip
 
 
 async def test_health(tmp_path, autojump_clock):
