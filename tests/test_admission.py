@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.admission import KeyRights, ModelTerms, admit, check_rights
+from ainf.inference.conversation import ReasoningAsk
 from ainf.inference.errors import DownstreamError
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
 from ainf.inference.usage import Usage
 from ainf.metering import MeterRatios
 from ainf.pricing import cost, parse_price
@@ -32,7 +33,11 @@ REQUEST = InferenceRequest(
         ({"max_output_tokens": 1 << 30}, {}, 1024, 4096),
         ({"stream": False}, {}, 4096, 4096),
         ({"stream": False, "max_output_tokens": 7}, {}, 7, 7),
-        ({}, {"hidden_reasoning": True}, 4096, 4096),
+        ({}, {"hidden_reasoning": "always"}, 4096, 4096),
+        ({}, {"hidden_reasoning": "asked"}, 1024, 4096),
+        ({}, {"streaming": "wrap"}, 4096, 4096),
+        ({"operation": Operation.EMBED}, {}, 0, 0),
+        ({"operation": Operation.COUNT}, {}, 0, 0),
         ({}, {"slice_tokens": 9999}, 4096, 4096),
     ],
 )
@@ -43,6 +48,36 @@ def test_what_is_held_of_the_output(request_changes, terms_changes, first, worst
     assert admission.own_limit_tokens == worst
     assert admission.ask.output_rate == TERMS.price.dearest_output
     assert admission.ask.min_tokens == 16
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "first"),
+    [
+        (None, 1024),
+        (ReasoningAsk(effort="none"), 1024),
+        (ReasoningAsk(budget_tokens=0), 1024),
+        (ReasoningAsk(effort="low"), 4096),
+        (ReasoningAsk(budget_tokens=2000), 4096),
+        (ReasoningAsk(is_adaptive=True), 4096),
+    ],
+)
+def test_thinking_that_is_asked_for_is_held_whole_where_it_is_not_shown(reasoning, first):
+    """Where hidden output is billed only when it is asked for, only then all of it is held."""
+    admission = admit(REQUEST, attrs.evolve(TERMS, hidden_reasoning="asked"), reasoning)
+    assert admission.ask.first_tokens == first
+
+
+def test_a_clamp_leaves_the_budget_for_thinking():
+    """What the request lets the model think is never taken from it: rather it is refused."""
+    admission = admit(REQUEST, TERMS, ReasoningAsk(budget_tokens=2000))
+    assert admission.ask.min_tokens == 2016
+
+
+def test_a_stored_response_is_read_again():
+    """What a request goes on from counts as input, in the hold and in the estimate."""
+    plain, longer = admit(REQUEST, TERMS), admit(REQUEST, TERMS, stored_tokens=700)
+    assert longer.input_tokens_bound == plain.input_tokens_bound + 700
+    assert longer.input_tokens_estimate == plain.input_tokens_estimate + 700
 
 
 @given(st.integers(0, 1 << 24), st.integers(0, 50), st.integers(0, 100))
@@ -73,11 +108,11 @@ def test_a_cache_that_is_dearer_is_what_is_held():
     ("request_changes", "terms_changes", "code", "param"),
     [
         ({"has_tools": True}, {"tools": False}, "tools_not_supported", "tools"),
-        ({"stream": True}, {"streams": False}, "streaming_not_supported", "stream"),
+        ({"stream": True}, {"streaming": "reject"}, "streaming_not_supported", "stream"),
     ],
 )
 def test_what_a_model_cannot_do_is_refused_by_name(request_changes, terms_changes, code, param):
-    """The refusal names the model and the field."""
+    """The refusal names the model, the field and, for tools, the backend."""
     with pytest.raises(DownstreamError) as refused:
         admit(attrs.evolve(REQUEST, **request_changes), attrs.evolve(TERMS, **terms_changes))
     assert (refused.value.code, refused.value.param) == (code, param)
@@ -87,7 +122,7 @@ def test_what_a_model_cannot_do_is_refused_by_name(request_changes, terms_change
 def test_what_a_model_can_do_is_not_refused():
     """Neither flag stands in the way of the other."""
     admit(attrs.evolve(REQUEST, has_tools=True), TERMS)
-    admit(attrs.evolve(REQUEST, stream=False), attrs.evolve(TERMS, streams=False))
+    admit(attrs.evolve(REQUEST, stream=False), attrs.evolve(TERMS, streaming="reject"))
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,6 @@ async def test_a_configuration_without_a_key_sends_none(tmp_path, autojump_clock
         names = [name for name, _ in model.backend.headers]
         assert b"authorization" in names
         path = tmp_path / "bare.toml"
-        path.write_text(config_text(("sim",)).replace('api_key_env = "SIM_KEY"\n', ""))
-        gateway = composition.build_gateway(load_config(path, {}), Telemetry(StringIO()), here.store)
+        path.write_text(config_text(("sim",)).replace('api_key_env = "SIM_KEY"\n', "", 1))
+        gateway = composition.build_gateway(load_config(path, {"SIM_KEY": "k"}), Telemetry(StringIO()), here.store)
         assert b"authorization" not in [name for name, _ in gateway.models["sim"].backend.headers]

@@ -9,9 +9,11 @@ import pytest
 
 from ainf.config import Address, Config, ConfigError, Secret, load_config
 from ainf.pricing import FREE, Price
+from ainf.providers.registry import PROVIDERS
 
 KEY = "sk-canary-4711"
 ENVIRON = {"OPENAI_API_KEY": KEY}
+VENDORS = " or ".join(f'"{name}"' for name in PROVIDERS)
 
 WHOLE = """\
 [server]
@@ -26,7 +28,7 @@ silence_s = 120
 exchange_s = 900
 write_s = 20
 [providers.openai]
-format = "openai"
+format = "openai-compatible"
 base_url = "https://api.openai.com/v1"
 api_key_env = "OPENAI_API_KEY"
 [models.gpt-4o-mini]
@@ -88,7 +90,7 @@ def test_every_kind_of_value(tmp_path):
         tls_key = "key.pem"
         drain_s = 0
         [providers.local]
-        format = "openai"
+        format = "openai-compatible"
         base_url = "http://127.0.0.1:9/v1/"
         proxy = "http://127.0.0.1:3128"
         ca_file = "ca.pem"
@@ -99,7 +101,7 @@ def test_every_kind_of_value(tmp_path):
         max_output_tokens = 10
         min_output_tokens = 1
         price = "free"
-        hidden_reasoning = true
+        hidden_reasoning = "always"
         bytes_per_token = 3.25
         input_bytes_per_token_low = 1
         streaming = "reject"
@@ -130,7 +132,7 @@ def test_every_kind_of_value(tmp_path):
     free, priced = config.models["free"], config.models["priced"]
     assert free.price == FREE
     assert (free.bytes_per_token_milli, free.input_bytes_per_token_low_milli) == (3250, 1000)
-    assert (free.streaming, free.tools, free.hidden_reasoning) == ("reject", False, True)
+    assert (free.streaming, free.tools, free.hidden_reasoning) == ("reject", False, "always")
     assert (free.finish_reasons, free.money_refusal) == ("loud", "429")
     assert (priced.price.request, priced.price.cached_input, priced.price.reasoning) == (1, 10**9, 3 * 10**9)
     assert priced.upstream_model == "llama"
@@ -220,8 +222,18 @@ FAULTS = [
     ("sqlite:ainf.db", "postgres://x", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
     ("sqlite:ainf.db", "sqlite:///x.db", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
     ("sqlite:ainf.db", "sqlite::memory:", '6: store.url: must be "sqlite:" and a path, such as "sqlite:ainf.db"'),
-    ('format = "openai"', 'format = "opnai"', '13: providers.openai.format: must be "openai"'),
-    ('format = "openai"\n', "", "12: providers.openai.format: is required: The API that it speaks."),
+    ('format = "openai-compatible"', 'format = "opnai"', f"13: providers.openai.format: must be {VENDORS}"),
+    (
+        'format = "openai-compatible"\n',
+        "",
+        "12: providers.openai.format: is required: Which vendor's API it speaks; what is declared of it is the "
+        "default.",
+    ),
+    (
+        'base_url = "https://api.openai.com/v1"\n',
+        "",
+        "12: providers.openai.base_url: is required: Where it is, with its version prefix.",
+    ),
     ("https://api", "https://me:pw@api", "14: providers.openai.base_url: must not hold credentials"),
     ("openai.com/v1", "openai.com/v1?a=b", "14: providers.openai.base_url: must not hold a query or fragment"),
     (
@@ -330,7 +342,7 @@ def test_a_file_that_cannot_be_read(tmp_path):
 
 def test_without_an_environment_no_secret_and_no_file_is_looked_for(tmp_path):
     """A command that only keeps the books runs where the provider's key and certificates are not."""
-    config = load(tmp_path, WHOLE + '[providers.other]\nformat="openai"\nbase_url="http://x"\nca_file="no.pem"\n', None)
+    config = load(tmp_path, WHOLE + '[providers.other]\nformat="vllm"\nbase_url="http://x"\nca_file="no.pem"\n', None)
     assert config.providers["openai"].api_key is None
 
 

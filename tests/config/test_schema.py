@@ -28,7 +28,7 @@ def test_rows():
     assert rows["models.NAME.bytes_per_token"].default == "4.0"
     assert rows["models.NAME.price.cached_input"].default == "`input`"
     assert rows["models.NAME.first_byte_s"].default == "`limits.first_byte_s`"
-    assert rows["models.NAME.max_output_tokens"].default == "required"
+    assert rows["models.NAME.max_output_tokens"].default == "required, but for embeddings, which have none"
     assert rows["providers.NAME.api_key_env"].default == "none"
     assert all(row.meaning.endswith(".") and "|" not in row.meaning for row in SETTINGS)
 
@@ -50,7 +50,7 @@ PLAIN = [
 def test_defaults_as_documented_are_what_is_used(tmp_path: Path, row):
     """Writing a documented default into the file changes nothing."""
     rest = (
-        '\n[providers.p]\nformat = "openai"\nbase_url = "http://x"\n'
+        '\n[providers.p]\nformat = "openai-compatible"\nbase_url = "http://x"\n'
         '[models.m]\nprovider = "p"\nmax_output_tokens = 16\nprice = "free"\n'
     )
     path = tmp_path / "ainf.toml"

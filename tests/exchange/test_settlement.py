@@ -9,6 +9,7 @@ from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
 from ainf.exchange.settlement import NOTHING, blind_end, end_of, finish_reason_of, reckon
 from ainf.formats.base import Answer
+from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Verdict
 from ainf.inference.usage import Usage
 from tests.exchange.test_hold import RATE, admission
@@ -22,6 +23,7 @@ GOOD = Usage(input_tokens=7, output_tokens=3)
 class FakePlan:
     admission: Admission
     finish_reasons: str = "extended"
+    is_translated: bool = False
     inference_id: str = "inf_1"
 
 
@@ -43,7 +45,9 @@ def plan(finish_reasons: str = "extended") -> Plan:
 def attempt(
     *, head: bool = True, finish: str | None = None, usage: Usage | None = None, raw: str | None = None
 ) -> Attempt:
-    answer = Answer(raw_finish_reason=finish, usage=usage, raw_usage=raw or ("{}" if usage else None))
+    answer = Answer(
+        finish=FinishReason.STOP, raw_finish_reason=finish, usage=usage, raw_usage=raw or ("{}" if usage else None)
+    )
     return FakeAttempt(FakePipe(answer), head)  # type: ignore[return-value]
 
 
@@ -121,12 +125,42 @@ def test_reckoning(row):
 )  # fmt: skip
 def test_what_the_client_is_told(ending, style, reason):
     """The provider's reason only where the provider ended; a failure never reads as a stop."""
-    assert finish_reason_of(Verdict(ending), Answer(raw_finish_reason="odd"), style) == reason
+    assert finish_reason_of(Verdict(ending), Answer(raw_finish_reason="odd"), plan(style)) == reason
+
+
+def test_in_another_format_the_reason_is_our_word_for_it():
+    """What the provider said raw stands with its attempt; the client's format has words of its own."""
+    translated = FakePlan(admission(), is_translated=True)
+    answer = Answer(raw_finish_reason="end_turn", finish=FinishReason.STOP)
+    assert finish_reason_of(COMPLETED, answer, translated) == "stop"  # type: ignore[arg-type]
+
+
+HELD = attrs.evolve(admission(), terms=attrs.evolve(admission().terms, aborted_billing="held"))
+
+
+@pytest.mark.parametrize("ending", Ending)
+def test_what_a_provider_that_goes_on_bills(ending):
+    """Where we break off and the provider does not, all held output is used; where it ended, only what came."""
+    reckoning = reckon(FakePlan(HELD), Verdict(ending), attempt(), hold(received=9, tokens=8))  # type: ignore[arg-type]
+    ours = {
+        Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.INTERNAL_ERROR, Ending.SHUTDOWN,
+        Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
+    }  # fmt: skip
+    assert reckoning.usage.output_tokens == (8 if ending in ours else 3)
+    assert reckoning.evidence is Evidence.METERED
+    assert reckoning.cost_nusd <= hold(tokens=8).held_nusd
+
+
+def test_usage_of_the_input_is_believed_in_all_its_parts_when_the_answer_is_cut():
+    """What was cached and written to caches stands in the first event of some formats."""
+    told = Usage(input_tokens=9, cached_input_tokens=2, cache_write_tokens=3, long_cache_write_tokens=1)
+    cut = reckon(plan(), FAILED, attempt(usage=told), hold(received=0))
+    assert cut.usage == attrs.evolve(told, output_tokens=0)
 
 
 def test_without_an_answer_there_is_no_reason():
     """Nothing is invented."""
-    assert finish_reason_of(COMPLETED, None, "extended") is None
+    assert finish_reason_of(COMPLETED, None, plan()) is None
 
 
 def test_notes_say_what_an_auditor_should_know():

@@ -12,7 +12,7 @@ from ainf.sse import HEARTBEAT
 from tests.exchange.test_speech import HEAD, Wire
 
 CLOCKS = Clocks(early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, speak_s=25, prelude_bytes=1000)
-LIMITS = Limits(exchange_s=100, first_byte_s=30, silence_s=20, is_stream=True)
+LIMITS = Limits(exchange_s=100, first_byte_s=30, silence_s=20, is_stream=True, is_streamed=True)
 
 
 @attrs.define

@@ -28,13 +28,14 @@ api_key_env = "SIM_KEY"
 _MODEL = """
 [models."{name}"]
 provider = "{provider}"
-upstream_model = "{behaviour}"
-price = {{ input = "1.00", cached_input = "0.50", cache_write = "1.25", long_cache_write = "2.00", output = "2.00" }}
 {more}
 """
 
+_PRICE = '{ input = "1.00", cached_input = "0.50", cache_write = "1.25", long_cache_write = "2.00", output = "2.00" }'
+
 # What the vendors declare of themselves is tested by itself; here all formats behave alike.
 _DEFAULTS = {
+    "price": _PRICE,
     "max_output_tokens": "4096",
     "hidden_reasoning": '"never"',
     "aborted_billing": '"delivered"',
@@ -54,7 +55,11 @@ def vendors_text(origin: str, vendors: Mapping[str, str], models: tuple[str, ...
     """The tables of vendors as they are declared, each with one model: the first of ``models``."""
     return "".join(
         _PROVIDER.format(name=vendor, vendor=vendor, base_url=origin + path)
-        + _MODEL.format(name=f"{vendor}-model", provider=vendor, behaviour=models[0], more="max_output_tokens = 4096")
+        + _MODEL.format(
+            name=f"{vendor}-model",
+            provider=vendor,
+            more=f'upstream_model = "{models[0]}"\nmax_output_tokens = 4096\nprice = {_PRICE}',
+        )
         for vendor, path in vendors.items()
     )
 
@@ -69,6 +74,6 @@ def _model_text(model: str, more: str) -> str:
     if not found or wire_format not in FORMATS:
         wire_format, behaviour = "chat", model
     given = {line.partition("=")[0].strip() for line in more.splitlines()}
-    lines = [f"{key} = {value}" for key, value in _DEFAULTS.items() if key not in given]
-    provider = FORMATS[wire_format][0]
-    return _MODEL.format(name=model, provider=provider, behaviour=behaviour, more="\n".join([*lines, more]))
+    defaults = _DEFAULTS | {"upstream_model": f'"{behaviour}"'}
+    lines = [f"{key} = {value}" for key, value in defaults.items() if key not in given]
+    return _MODEL.format(name=model, provider=FORMATS[wire_format][0], more="\n".join([*lines, more]))
