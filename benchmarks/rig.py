@@ -37,7 +37,7 @@ idle_s = 300  # connections of one load wait while another runs
 url = "sqlite:bench.db"
 
 [providers.simulated]
-format = "openai"
+format = "openai-compatible"
 base_url = "{base_url}"
 """
 _MODEL: Final = """

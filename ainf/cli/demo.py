@@ -43,7 +43,7 @@ drain_s = 2
 url = "sqlite:demo.db"
 
 [providers.simulated]
-format = "openai"
+format = "openai-compatible"
 base_url = "{base_url}"
 api_key_env = "DEMO_PROVIDER_KEY"
 

@@ -13,7 +13,7 @@ CONFIG = """\
 [store]
 url = "sqlite:books.db"
 [providers.openai]
-format = "openai"
+format = "openai-compatible"
 base_url = "https://api.openai.com/v1"
 api_key_env = "OPENAI_API_KEY"
 [models.small]
