@@ -48,11 +48,12 @@ _LONG_TIMES: Final = frozenset({"1h", "12h"})
 class MessagesReader:
     """Reads the messages of one request, in order. Calls of the legacy form get ids, which their results find again."""
 
-    __slots__ = ("_custom_ids", "_legacy_ids", "_messages")
+    __slots__ = ("_custom_ids", "_legacy_calls", "_legacy_ids", "_messages")
 
     def __init__(self) -> None:
         self._messages: list[Message] = []
         self._legacy_ids: dict[str, str] = {}
+        self._legacy_calls = 0
         self._custom_ids: set[str] = set()
 
     def read(self, messages: Sequence[Mapping[str, Any]]) -> tuple[Message, ...]:
@@ -103,7 +104,8 @@ class MessagesReader:
         if legacy is not None:
             within = path_of(at, "function_call")
             name = required(legacy, "name", str, at=within)
-            call_id = self._legacy_ids[name] = f"call_{len(self._legacy_ids)}_{name}"
+            call_id = self._legacy_ids[name] = f"call_{self._legacy_calls}"
+            self._legacy_calls += 1
             parts.append(ToolCall(call_id, name, optional(legacy, "arguments", str, at=within) or ""))
         return parts
 

@@ -3,8 +3,10 @@ import json
 import pytest
 
 from ainf.formats.base import Answer
+from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
+    TOOL_KINDS,
     BlockDelta,
     BlockEnd,
     BlockKind,
@@ -54,7 +56,7 @@ def call(index=0, call_id=None, name=None, arguments=None):
 
 
 def calls_of(events):
-    starts = {event.index: event for event in events if isinstance(event, BlockStart)}
+    starts = {event.index: event for event in events if isinstance(event, BlockStart) and event.kind in TOOL_KINDS}
     return [
         (
             start.call_id,
@@ -76,7 +78,7 @@ def test_fixture(name, size):
         if isinstance(event, BlockDelta):
             texts[kinds[event.index]] += event.text
     assert (texts[BlockKind.TEXT], texts[BlockKind.REASONING]) == (want["text"], want["reasoning"])
-    assert [list(found) for found in calls_of(events) if found[0]] == want["calls"]
+    assert [list(found) for found in calls_of(events)] == want["calls"]
     assert [event.raw_reason for event in events if isinstance(event, MessageEnd)] == [want["finish"]]
     assert [event for event in events if isinstance(event, UsageUpdate)][-1] == UsageUpdate(Usage(*want["usage"]))
 
@@ -123,6 +125,71 @@ def test_transcript():
 def test_tool_calls(frames, found):
     """Pieces of tool calls are joined by index, else by id, however odd the index."""
     assert calls_of(stream(b"".join(frames) + chunk({}, "tool_calls"))) == found
+
+
+def test_custom_calls():
+    """A call of a custom tool is told from a function's, in a stream and in a whole answer."""
+    custom = {"id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}
+    pieces = [{"index": 0} | custom, {"index": 0, "custom": {"input": "y"}}]
+    events = stream(b"".join(chunk({"tool_calls": [piece]}) for piece in pieces) + chunk({}, "tool_calls"))
+    assert events[1:-1] == [
+        BlockStart(0, BlockKind.CUSTOM_TOOL_CALL, "a", "f"),
+        BlockDelta(0, "x"),
+        BlockDelta(0, "y"),
+        BlockEnd(0),
+    ]
+    body = answer_of({"role": "assistant", "tool_calls": [custom]}, "tool_calls")
+    start = read(CHAT.answer_reader(LIMITS, Answer()), body)[1]
+    assert start == BlockStart(0, BlockKind.CUSTOM_TOOL_CALL, "a", "f")
+
+
+SIGNED = {"type": "reasoning.text", "text": "", "signature": "s1", "format": "anthropic-claude-v1", "index": 0}
+SECRET = {"type": "reasoning.encrypted", "data": "d1", "index": 1}
+SIGNED_OPAQUE = Opaque("chat", '{"type":"reasoning.text","signature":"s1","format":"anthropic-claude-v1"}')
+SECRET_OPAQUE = Opaque("chat", '{"type":"reasoning.encrypted","data":"d1"}')
+
+
+def test_opaque_reasoning():
+    """What a provider wants back of its reasoning ends the thought that it belongs to, or stands alone."""
+    frames = [
+        chunk({"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm", "index": 0}]}),
+        chunk({"reasoning_details": [SIGNED]}),
+        text("a"),
+        chunk({"reasoning_details": [SECRET]}),
+        text("b"),
+    ]
+    assert stream(b"".join(frames) + FINISH)[1:-1] == [
+        BlockStart(0, BlockKind.REASONING),
+        BlockDelta(0, "hm"),
+        BlockEnd(0, SIGNED_OPAQUE),
+        BlockStart(1, BlockKind.TEXT),
+        BlockDelta(1, "a"),
+        BlockEnd(1),
+        BlockStart(2, BlockKind.REASONING),
+        BlockEnd(2, SECRET_OPAQUE),
+        BlockStart(3, BlockKind.TEXT),
+        BlockDelta(3, "b"),
+        BlockEnd(3),
+    ]
+
+
+def test_opaque_reasoning_of_a_whole_answer():
+    """A whole answer says the same at once; a thought that only the entries tell is read from them."""
+    message = {
+        "role": "assistant",
+        "content": "a",
+        "reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}, SIGNED, SECRET],
+    }
+    events = read(CHAT.answer_reader(LIMITS, Answer()), answer_of(message))
+    assert events[1:8] == [
+        BlockStart(0, BlockKind.REASONING),
+        BlockDelta(0, "hm"),
+        BlockEnd(0, SIGNED_OPAQUE),
+        BlockStart(1, BlockKind.REASONING),
+        BlockEnd(1, SECRET_OPAQUE),
+        BlockStart(2, BlockKind.TEXT),
+        BlockDelta(2, "a"),
+    ]
 
 
 def test_orphan_piece():
