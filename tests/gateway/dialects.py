@@ -79,21 +79,26 @@ def _chat_ask(model: str, stream: bool, prompt: str, limit: int | None) -> dict[
     return asked | ({"max_completion_tokens": limit} if limit else {})
 
 
-def _chat_usage(said: Said, usage: dict[str, Any] | None) -> None:
-    if usage:
-        said.input_tokens, said.output_tokens = usage["prompt_tokens"], usage["completion_tokens"]
+def _chat_usage(said: Said, usage: Any) -> None:
+    if isinstance(usage, dict):
+        said.input_tokens, said.output_tokens = usage.get("prompt_tokens"), usage.get("completion_tokens")
         said.cached_tokens = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
         said.reasoning_tokens = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
 
 
-def _chat_message(said: Said, message: dict[str, Any], calls: dict[int, list[str]]) -> None:
-    said.text += message.get("content") or ""
-    said.reasoning += message.get("reasoning_content") or ""
-    said.refusal += message.get("refusal") or ""
+def _chat_message(said: Said, message: Any, calls: dict[int, list[str]]) -> None:
+    """Read what can be read: a relay hands on whatever the provider said."""
+    if not isinstance(message, dict):
+        return
+    for field, name in (("content", "text"), ("reasoning_content", "reasoning"), ("refusal", "refusal")):
+        if isinstance(piece := message.get(field), str):
+            setattr(said, name, getattr(said, name) + piece)
     for number, call in enumerate(message.get("tool_calls") or ()):
-        kept = calls.setdefault(call.get("index", number), ["", ""])
-        kept[0] += call["function"].get("name") or ""
-        kept[1] += call["function"].get("arguments") or ""
+        match call:
+            case {"function": {**function}}:
+                kept = calls.setdefault(call.get("index", number), ["", ""])
+                kept[0] += function.get("name") or ""
+                kept[1] += function.get("arguments") or ""
 
 
 def _chat_stream(payloads: list[bytes]) -> Said:
@@ -103,9 +108,11 @@ def _chat_stream(payloads: list[bytes]) -> Said:
         if chunk.get("error"):
             assert said.error is None
             said.error = chunk["error"]
-        for choice in chunk.get("choices") or ():
-            _chat_message(said, choice.get("delta") or {}, calls)
-            if choice.get("finish_reason"):
+        for choice in chunk["choices"] if isinstance(chunk.get("choices"), list) else ():
+            if not isinstance(choice, dict):
+                continue
+            _chat_message(said, choice.get("delta"), calls)
+            if isinstance(choice.get("finish_reason"), str):
                 assert said.reason is None, "two finish reasons"
                 said.reason = choice["finish_reason"]
     said.calls = [(name, arguments) for name, arguments in calls.values()]

@@ -155,7 +155,7 @@ async def test_a_stream_is_held_in_slices(tmp_path, autojump_clock):
 
 async def test_hidden_reasoning_is_held_whole(tmp_path, autojump_clock):
     """A model that bills what it does not show is never held in slices."""
-    async with world(tmp_path, "sim", more=f"{SLICES}\nhidden_reasoning = true") as here:
+    async with world(tmp_path, "sim", more=f'{SLICES}\nhidden_reasoning = "always"') as here:
         client = await here.ask(max_tokens=64)
         receipt = await here.receipt(client.inference_id)
         assert receipt["held_nusd"] >= 64 * OUTPUT

@@ -9,7 +9,8 @@ import trio
 
 from ainf.app import wall_clock
 from ainf.store.verify import verify
-from tests.gateway.live import INPUT_RATE, check_law
+from tests.gateway.backends import INPUT_RATE
+from tests.gateway.live import check_law
 from tests.gateway.live_client import RawClient, frames_so_far
 from tests.gateway.process import Deployment, deployment
 

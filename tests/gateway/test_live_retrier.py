@@ -10,7 +10,8 @@ import attrs
 import trio
 
 from ainf.simulator import Entry, Simulator
-from tests.gateway.live import INPUT_RATE, OUTPUT_RATE, Live, live
+from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
+from tests.gateway.live import Live, live
 from tests.gateway.live_client import Answer
 
 TRIES = 3

@@ -9,7 +9,8 @@ from openai import APIError, APIStatusError, OpenAI
 from pydantic import BaseModel, ValidationError
 
 from ainf.simulator import Script, Step, chunk, head, last_chunk, whole
-from tests.gateway.live import INPUT_RATE, OUTPUT_RATE, live
+from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
+from tests.gateway.live import live
 from tests.gateway.live_client import eventually
 
 ASKED = [{"role": "user", "content": "What is the weather in Delft?"}]
