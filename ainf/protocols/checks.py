@@ -1,29 +1,17 @@
-"""Checks of request fields that every protocol makes the same way."""
+"""Checks of request fields that several protocols make the same way."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ainf.formats.fields import objects, optional, path_of, required, wrong_type, wrong_value
 from ainf.inference.errors import DownstreamError
 
 MODEL_CHARACTERS: Final = 256
 """The longest model name."""
+MOST_TOKENS: Final = (1 << 31) - 1
+"""The highest number of tokens that a request may name."""
 
 _SHOWN_CHARACTERS = 64
-_WORDS: Final = {bool: "true or false", int: "an integer", str: "a string", list: "a list", dict: "an object"}
-
-
-def optional(fields: Mapping[str, Any], name: str, *types: type, within: str | None = None) -> Any:  # noqa: ANN401
-    """Return a field of one of these types, or None where it is absent or null. A boolean is no integer.
-
-    Raises:
-        DownstreamError: ``invalid_type``.
-    """
-    value = fields.get(name)
-    if value is None or type(value) in types:
-        return value
-    param = name if within is None else f"{within}.{name}"
-    words = " or ".join(_WORDS[kind] for kind in types)
-    raise DownstreamError("invalid_type", f"`{param}` must be {words}.", param=param)
 
 
 def model_name(fields: Mapping[str, Any]) -> str:
@@ -33,9 +21,7 @@ def model_name(fields: Mapping[str, Any]) -> str:
         DownstreamError: ``missing_field``, ``invalid_type``, ``invalid_unicode``, or ``model_not_found`` for a name
             that no model can have.
     """
-    name: str | None = optional(fields, "model", str)
-    if name is None:
-        raise DownstreamError("missing_field", "`model` is required.", param="model")
+    name: str = required(fields, "model", str)
     refuse_nul(name, "model")
     if not name or len(name) > MODEL_CHARACTERS:
         raise unknown_model(name)
@@ -48,6 +34,54 @@ def unknown_model(name: str) -> DownstreamError:
     return DownstreamError(
         "model_not_found", f"The model '{shown}' is not configured; GET /v1/models lists those that are.", param="model"
     )
+
+
+def messages_of(fields: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the messages, of which there is one or more.
+
+    Raises:
+        DownstreamError: ``missing_field``, ``invalid_type``, ``invalid_value``: there are none.
+    """
+    required(fields, "messages", list)
+    messages = objects(fields, "messages")
+    if not messages:
+        raise wrong_value("messages", "a list that is not empty")
+    return messages
+
+
+def check_strings(fields: Mapping[str, Any], name: str) -> None:
+    """Refuse a list that holds anything but strings.
+
+    Raises:
+        DownstreamError: ``invalid_type``.
+    """
+    for number, value in enumerate(optional(fields, name, list) or ()):
+        if not isinstance(value, str):
+            raise wrong_type(path_of(name, number), str)
+
+
+def token_limit(fields: Mapping[str, Any], name: str, at: str = "") -> int | None:
+    """Return a limit of output tokens; None where it is absent.
+
+    Raises:
+        DownstreamError: ``invalid_type``; ``invalid_value``: it is not from 1 to ``MOST_TOKENS``.
+    """
+    limit: int | None = optional(fields, name, int, at=at)
+    if limit is not None and not 1 <= limit <= MOST_TOKENS:
+        raise wrong_value(path_of(at, name), f"from 1 to {MOST_TOKENS}")
+    return limit
+
+
+def refuse_stream(fields: Mapping[str, Any]) -> None:
+    """Refuse a request for a stream where there is nothing to stream.
+
+    Raises:
+        DownstreamError: ``invalid_type``, ``unsupported_parameter``.
+    """
+    if optional(fields, "stream", bool):
+        raise DownstreamError(
+            "unsupported_parameter", "This endpoint has no streams: leave `stream` out.", param="stream"
+        )
 
 
 def refuse_nul(value: Any, param: str) -> None:  # noqa: ANN401 - any JSON value

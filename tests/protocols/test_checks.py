@@ -1,20 +1,70 @@
 import pytest
 
 from ainf.inference.errors import DownstreamError
-from ainf.protocols.checks import model_name, optional, refuse_nul, unknown_model
+from ainf.protocols.checks import (
+    check_strings,
+    messages_of,
+    model_name,
+    refuse_nul,
+    refuse_stream,
+    token_limit,
+    unknown_model,
+)
 
 
-def test_a_boolean_is_no_integer():
-    """True where a number is wanted is a wrong type."""
-    with pytest.raises(DownstreamError, match="`x` must be an integer"):
-        optional({"x": True}, "x", int)
+@pytest.mark.parametrize("value", [1, 5, (1 << 31) - 1])
+def test_a_limit(value):
+    """A whole number from 1 to 2^31-1 is a limit; absent and null are none."""
+    assert token_limit({"x": value}, "x") == value
+    assert token_limit({"x": None}, "x") is None
+    assert token_limit({}, "x") is None
 
 
-def test_several_types():
-    """A field of several types names them all in its refusal, with its path."""
-    with pytest.raises(DownstreamError, match=r"`a\.x` must be a string or an object"):
-        optional({"x": 1}, "x", str, dict, within="a")
-    assert optional({"x": "s"}, "x", str, dict) == "s"
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(-1, "invalid_value"), (0, "invalid_value"), (1 << 31, "invalid_value"), ((1 << 63) - 1, "invalid_value"),
+     (1.5, "invalid_type"), (64.0, "invalid_type"), ("64", "invalid_type"), (True, "invalid_type"),
+     ([], "invalid_type")],
+)  # fmt: skip
+def test_no_limit(value, code):
+    """Anything else is refused where it stands."""
+    with pytest.raises(DownstreamError) as refused:
+        token_limit({"x": value}, "x", at="a")
+    assert (refused.value.code, refused.value.param) == (code, "a.x")
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({}, "missing_field", "messages"),
+        ({"messages": None}, "missing_field", "messages"),
+        ({"messages": []}, "invalid_value", "messages"),
+        ({"messages": {}}, "invalid_type", "messages"),
+        ({"messages": [{}, 7]}, "invalid_type", "messages[1]"),
+    ],
+)
+def test_no_messages(fields, code, param):
+    """There must be one message or more, and each an object."""
+    with pytest.raises(DownstreamError) as refused:
+        messages_of(fields)
+    assert (refused.value.code, refused.value.param) == (code, param)
+
+
+def test_strings():
+    """A list of strings passes; the first other value is named."""
+    check_strings({"stop": ["a", ""]}, "stop")
+    check_strings({}, "stop")
+    with pytest.raises(DownstreamError, match=r"`stop\[1\]` must be a string"):
+        check_strings({"stop": ["a", 1, 2]}, "stop")
+
+
+def test_no_stream():
+    """Where nothing can be streamed, only the wish for a stream is refused."""
+    for fields in ({}, {"stream": None}, {"stream": False}):
+        refuse_stream(fields)
+    with pytest.raises(DownstreamError) as refused:
+        refuse_stream({"stream": True})
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "stream")
 
 
 def test_model_name():

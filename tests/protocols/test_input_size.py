@@ -1,0 +1,71 @@
+"""The sizes of parts, whatever wire they are of."""
+
+import base64
+
+import pytest
+
+from ainf.protocols.input_size import InputSize, PartKinds, fields_bytes, measure_message, measure_parts, total
+
+PAYLOAD = base64.b64encode(bytes(30_000)).decode()
+KINDS = PartKinds(texts=(None, "text"), attachments=("image",), holders=("content", "output"))
+
+
+@pytest.mark.parametrize(
+    ("value", "size"),
+    [
+        ("é", InputSize(2)),
+        (["ab", "c"], InputSize(3)),
+        (12, InputSize(2)),
+        (None, InputSize(4)),
+        ({"a": "b"}, InputSize(len('{"a":"b"}'))),
+        ({"type": "text", "text": PAYLOAD}, InputSize(len('{"type":"text","text":""}') + len(PAYLOAD))),
+        ({"type": "image", "data": PAYLOAD}, InputSize(0, 1, len(PAYLOAD))),
+        ({"type": "image", "url": f"data:x/y;base64,{PAYLOAD}"}, InputSize(0, 1, len(PAYLOAD))),
+        ({"type": "odd", "data": PAYLOAD}, InputSize(len('{"type":"odd","data":""}'), 1, len(PAYLOAD))),
+    ],
+)
+def test_a_part(value, size):
+    """Text by its bytes, attachments by number and payload, what is neither as both."""
+    assert measure_parts(value, KINDS) == size
+
+
+def test_what_is_held_is_measured_by_itself():
+    """Parts inside parts, lists and single ones, count as what they are; the rest of the holder is text."""
+    image = {"type": "image", "data": PAYLOAD}
+    shell = len('{"type":"odd","content":null}')
+    assert measure_parts({"type": "odd", "content": [image, "ab", {"content": image}]}, KINDS) == InputSize(
+        shell + 2 + len('{"content":null}'), 2, 2 * len(PAYLOAD)
+    )
+    assert measure_message({"type": "unknown", "content": "ab"}, KINDS) == InputSize(
+        len('{"type":"unknown","content":"ab"}')
+    )
+
+
+@pytest.mark.parametrize("kind", [7, True, ["image"], {"image": 1}])
+def test_a_kind_that_is_no_name(kind):
+    """A type of another type is an unknown one, and no failure."""
+    assert measure_parts({"type": kind}, KINDS).attachments == 1
+
+
+@pytest.mark.parametrize("text", ["a" * 255, "a rose is a rose" * 40, "data:text/plain," + "a b" * 200])
+def test_what_is_no_payload(text):
+    """Short words and text with blanks are text, even where their part is of an unknown kind."""
+    assert measure_parts({"type": "odd", "text": text}, KINDS).payload_bytes == 0
+
+
+def test_total():
+    """Sizes are added by their parts."""
+    assert total([InputSize(1, 2, 3), InputSize(10, 20, 30)]) == InputSize(11, 22, 33)
+    assert total([]) == InputSize()
+
+
+def test_bound():
+    """All of the body less payloads may be read as text, and never less than what is known to be."""
+    assert InputSize(5, 1, 100).bound_bytes(10, 1_000) == 900
+    assert InputSize(5, 1, 100).bound_bytes(950, 1_000) == 950
+
+
+def test_fields():
+    """Fields count by their JSON; those that are absent or null by nothing."""
+    assert fields_bytes({"a": "é", "b": None, "c": 1}, ("a", "b", "d")) == len('{"a":"é"}'.encode())
+    assert fields_bytes({"b": None}, ("b",)) == 0
