@@ -1,0 +1,1 @@
+"""Vectors of an input: OpenAI's embeddings, and other vendors' told in their words."""
