@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from ainf.inference.errors import DownstreamError
-from ainf.protocols.input_size import InputSize, PartKinds, measure_message, total
+from ainf.protocols.input_size import InputSize, PartKinds, measure_all
 
 _KINDS: Final = PartKinds(
     texts=(None, "text", "refusal", "thinking"),
@@ -29,4 +29,4 @@ def measure_messages(messages: Sequence[Mapping[str, Any]]) -> InputSize:
         if not (is_parts or content is None or isinstance(content, str)):
             param = f"messages[{number}].content"
             raise DownstreamError("invalid_type", f"`{param}` must be a string or a list of parts.", param=param)
-    return total(measure_message(message, _KINDS) for message in messages)
+    return measure_all(messages, _KINDS)

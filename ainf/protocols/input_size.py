@@ -14,6 +14,9 @@ import msgspec
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/_-]+={0,2}")
 _LEAST_PAYLOAD: Final = 256
 _LOOKED_AT: Final = 4096
+_CONTAINERS: Final = (list, dict)
+
+_encode = msgspec.json.Encoder().encode
 
 
 @attrs.frozen
@@ -26,13 +29,6 @@ class InputSize:
     """Images, audio, video, files, whether they come by URL or in the body."""
     payload_bytes: int = 0
     """Bytes of the attachments that are in the body, as base64."""
-
-    def __add__(self, other: "InputSize") -> "InputSize":
-        return InputSize(
-            self.text_bytes + other.text_bytes,
-            self.attachments + other.attachments,
-            self.payload_bytes + other.payload_bytes,
-        )
 
     def bound_bytes(self, input_bytes: int, body_bytes: int) -> int:
         """Return the bytes of everything that the model may read as text, of a body with these messages.
@@ -57,55 +53,80 @@ class PartKinds:
     """Fields in which a message or a part holds other parts: a list of them, or one."""
 
 
-def measure_message(message: Mapping[str, Any], kinds: PartKinds) -> InputSize:
-    """Return the size of an object that is read as text: its JSON, less the parts that it holds, and theirs.
+def measure_all(messages: Iterable[Mapping[str, Any]], kinds: PartKinds) -> InputSize:
+    """Return the size of objects that are read as text: their JSON, less the parts that they hold, and theirs.
 
     JSON's own characters stand for what a chat template adds to each message.
     """
-    held = {name: message[name] for name in kinds.holders if isinstance(message.get(name), list | dict)}
-    shell = {**message, **dict.fromkeys(held)} if held else message
-    size = InputSize(_json_bytes(shell))
-    for parts in held.values():
-        size += measure_parts(parts, kinds)
-    return size
+    scale = _Scale(kinds)
+    for message in messages:
+        scale.add_message(message)
+    return scale.size()
 
 
 def measure_parts(value: Any, kinds: PartKinds) -> InputSize:  # noqa: ANN401 - any JSON value
     """Return the size of one part, of a list of them, or of whatever else stands in their place."""
-    if isinstance(value, list):
-        return total(measure_parts(part, kinds) for part in value)
-    if isinstance(value, str):
-        return InputSize(len(value.encode()))
-    if not isinstance(value, dict):
-        return InputSize(_json_bytes(value))
-    kind = value.get("type")
-    if kind in kinds.attachments:
-        return InputSize(0, 1, _payload_bytes(value))
-    if kind in kinds.texts or any(isinstance(value.get(name), list | dict) for name in kinds.holders):
-        return measure_message(value, kinds)
-    # A kind that we do not know may be either, so it counts as both.
-    payload = _payload_bytes(value)
-    return InputSize(_json_bytes(value) - payload, 1, payload)
+    scale = _Scale(kinds)
+    scale.add(value)
+    return scale.size()
 
 
-def total(sizes: Iterable[InputSize]) -> InputSize:
-    """Return the size of all together."""
-    found = list(sizes)
-    return InputSize(
-        sum(size.text_bytes for size in found),
-        sum(size.attachments for size in found),
-        sum(size.payload_bytes for size in found),
-    )
+class _Scale:
+    """Adds up sizes; no object per part, since a conversation may have thousands."""
+
+    __slots__ = ("_attachments", "_kinds", "_payload_bytes", "_text_bytes")
+
+    def __init__(self, kinds: PartKinds) -> None:
+        self._kinds = kinds
+        self._text_bytes = 0
+        self._attachments = 0
+        self._payload_bytes = 0
+
+    def size(self) -> InputSize:
+        """Return the sum so far."""
+        return InputSize(self._text_bytes, self._attachments, self._payload_bytes)
+
+    def add_message(self, message: Mapping[str, Any]) -> None:
+        """Add an object that is read as text, and the parts that it holds."""
+        held = [name for name in self._kinds.holders if type(message.get(name)) in _CONTAINERS]
+        if not held:
+            self._text_bytes += len(_encode(message))
+            return
+        self._text_bytes += len(_encode({**message, **dict.fromkeys(held)}))
+        for name in held:
+            self.add(message[name])
+
+    def add(self, value: Any) -> None:  # noqa: ANN401 - any JSON value
+        """Add a part, or each of a list."""
+        if isinstance(value, list):
+            for part in value:
+                self.add(part)
+        elif isinstance(value, str):
+            self._text_bytes += len(value.encode())
+        elif isinstance(value, dict):
+            self._add_part(value)
+        else:
+            self._text_bytes += len(_encode(value))
+
+    def _add_part(self, part: dict[str, Any]) -> None:
+        kind, kinds = part.get("type"), self._kinds
+        if kind in kinds.texts or (
+            kind not in kinds.attachments and any(type(part.get(name)) in _CONTAINERS for name in kinds.holders)
+        ):
+            self.add_message(part)
+            return
+        payload = _payload_bytes(part)
+        self._attachments += 1
+        self._payload_bytes += payload
+        if kind not in kinds.attachments:
+            # A kind that we do not know may be either, so it counts as both.
+            self._text_bytes += len(_encode(part)) - payload
 
 
 def fields_bytes(fields: Mapping[str, Any], names: Iterable[str]) -> int:
     """Return the bytes of those fields of a request that are set, as JSON text."""
     found = {name: fields[name] for name in names if fields.get(name) is not None}
-    return _json_bytes(found) if found else 0
-
-
-def _json_bytes(value: Any) -> int:  # noqa: ANN401 - any JSON value
-    return len(msgspec.json.encode(value))
+    return len(_encode(found)) if found else 0
 
 
 def _payload_bytes(value: Any) -> int:  # noqa: ANN401 - any JSON value

@@ -8,7 +8,7 @@ are read as they stand, encrypted or not: what they hold cannot be told, and is 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from ainf.protocols.input_size import InputSize, PartKinds, measure_message, total
+from ainf.protocols.input_size import InputSize, PartKinds, measure_all
 
 _KINDS: Final = PartKinds(
     texts=(
@@ -24,4 +24,4 @@ _KINDS: Final = PartKinds(
 
 def measure_messages(messages: Sequence[Mapping[str, Any]]) -> InputSize:
     """Return the size of messages whose content was found to be text or a list of blocks."""
-    return total(measure_message(message, _KINDS) for message in messages)
+    return measure_all(messages, _KINDS)

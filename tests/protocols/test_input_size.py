@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from ainf.protocols.input_size import InputSize, PartKinds, fields_bytes, measure_message, measure_parts, total
+from ainf.protocols.input_size import InputSize, PartKinds, fields_bytes, measure_all, measure_parts
 
 PAYLOAD = base64.b64encode(bytes(30_000)).decode()
 KINDS = PartKinds(texts=(None, "text"), attachments=("image",), holders=("content", "output"))
@@ -36,9 +36,6 @@ def test_what_is_held_is_measured_by_itself():
     assert measure_parts({"type": "odd", "content": [image, "ab", {"content": image}]}, KINDS) == InputSize(
         shell + 2 + len('{"content":null}'), 2, 2 * len(PAYLOAD)
     )
-    assert measure_message({"type": "unknown", "content": "ab"}, KINDS) == InputSize(
-        len('{"type":"unknown","content":"ab"}')
-    )
 
 
 @pytest.mark.parametrize("kind", [7, True, ["image"], {"image": 1}])
@@ -53,10 +50,12 @@ def test_what_is_no_payload(text):
     assert measure_parts({"type": "odd", "text": text}, KINDS).payload_bytes == 0
 
 
-def test_total():
-    """Sizes are added by their parts."""
-    assert total([InputSize(1, 2, 3), InputSize(10, 20, 30)]) == InputSize(11, 22, 33)
-    assert total([]) == InputSize()
+def test_messages():
+    """Each counts as text, whatever its type; all are added up."""
+    messages = [{"type": "unknown", "content": "ab"}, {"role": "user", "content": [{"type": "image", "data": PAYLOAD}]}]
+    shells = len('{"type":"unknown","content":"ab"}') + len('{"role":"user","content":null}')
+    assert measure_all(messages * 2, KINDS) == InputSize(2 * shells, 2, 2 * len(PAYLOAD))
+    assert measure_all([], KINDS) == InputSize()
 
 
 def test_bound():
