@@ -62,11 +62,20 @@ class WireRequest:
 class Provider(Protocol):
     """One vendor. Pure: it knows no key, no clock and no connection."""
 
-    name: str
-    """As in the configuration's ``format``: "openai", "anthropic", ..."""
-    facts: Facts
-    formats: Mapping[Operation, str]
-    """What it can do, and the wire format of each: ``Operation.GENERATE`` -> "chat"."""
+    @property
+    def name(self) -> str:
+        """As in the configuration's ``format``: "openai", "anthropic", ..."""
+        ...
+
+    @property
+    def facts(self) -> Facts:
+        """What it declares of itself."""
+        ...
+
+    @property
+    def formats(self) -> Mapping[Operation, str]:
+        """What it can do, and the wire format of each: ``Operation.GENERATE`` -> "chat"."""
+        ...
 
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the headers that authenticate us to this vendor, and all else that each request to it carries."""

@@ -1,0 +1,67 @@
+"""Google's Gemini, by its own API (Gemini Developer API).
+
+Sources (ai.google.dev/api): "generateContent" and "streamGenerateContent" (``alt=sse``), "batchEmbedContents", the
+``x-goog-api-key`` header; ai.google.dev/gemini-api/docs/thinking: thoughts are billed as output
+(``thoughtsTokenCount``), shown as a summary or not at all, and current models think unasked (a model that never does is
+configured with ``hidden_reasoning = "never"``). openrouter.ai/docs/api-reference/streaming lists Google AI Studio among
+those that go on, and bill, when a stream is aborted.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
+from urllib.parse import quote
+
+from ainf.formats.gemini.embeddings import write_embeddings
+from ainf.inference.errors import UpstreamError
+from ainf.inference.request import InferenceRequest, Operation
+from ainf.pricing import Price
+from ainf.providers import refusals
+from ainf.providers.base import Facts, Target, WireRequest
+from ainf.providers.fields import HOST_FIELDS, check_refused
+from ainf.providers.gemini_fields import check_gemini_fields
+from ainf.providers.writing import is_streamed, post
+
+
+class Gemini:
+    """The vendor "gemini". See ``Provider``."""
+
+    name = "gemini"
+    facts = Facts(
+        base_url="https://generativelanguage.googleapis.com/v1beta", aborted_billing="held", hidden_reasoning="always"
+    )
+    formats: Mapping[Operation, str] = MappingProxyType({
+        Operation.GENERATE: "gemini",
+        Operation.EMBED: "gemini_embeddings",
+    })
+
+    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+        """Return the key's header. See ``Provider.credential``."""
+        return ((b"x-goog-api-key", secret.encode("ascii")),)
+
+    def check(self, request: InferenceRequest, price: Price) -> None:
+        """Refuse what changes price, model or host. See ``Provider.check``."""
+        if request.operation is Operation.GENERATE:
+            check_gemini_fields(request.fields)
+        else:
+            check_refused(request.fields, HOST_FIELDS)
+            write_embeddings(request.fields, request.model)  # refuses what it cannot say, before anything is reserved
+
+    def write_request(self, request: InferenceRequest, target: Target, max_output_tokens: int | None) -> WireRequest:
+        """Return the request; model and stream are said by its path. See ``Provider.write_request``."""
+        at = f"{target.base_url}/models/{quote(target.upstream_model.removeprefix('models/'), safe='')}"
+        if request.operation is Operation.EMBED:
+            return post(f"{at}:batchEmbedContents", write_embeddings(request.fields, target.upstream_model))
+        fields: dict[str, Any] = {**request.fields}
+        if max_output_tokens is not None:
+            settings = fields.get("generationConfig") or {}
+            fields["generationConfig"] = {**settings, "maxOutputTokens": max_output_tokens}
+        method = "streamGenerateContent?alt=sse" if is_streamed(request, target) else "generateContent"
+        return post(f"{at}:{method}", fields)
+
+    def read_error(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> UpstreamError:
+        """Return what a refusal means. See ``Provider.read_error``."""
+        return refusals.read_error(status, headers, body)
+
+
+GEMINI: Final = Gemini()

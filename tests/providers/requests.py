@@ -1,0 +1,60 @@
+"""What the tests of vendors share: requests, prices, targets, and what is written of them."""
+
+import json
+
+import pytest
+
+from ainf.inference.errors import DownstreamError
+from ainf.inference.request import InferenceRequest, Operation
+from ainf.pricing import FREE, Price
+from ainf.providers.base import Target
+
+BASE_URL = "https://api.example.test/v1"
+TARGET = Target("main", "up-1", BASE_URL, "max_completion_tokens", 4096)
+COVERED = Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2)
+LONG_COVERED = Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3)
+
+
+def request_of(fields, *, stream=False, operation=Operation.GENERATE, betas=()):
+    return InferenceRequest(
+        protocol="any",
+        path="/v1/any",
+        model="asked",
+        stream=stream,
+        include_usage=False,
+        max_output_tokens=None,
+        input_bytes=1,
+        bound_bytes=1,
+        attachment_count=0,
+        has_tools=False,
+        fields=fields,
+        operation=operation,
+        betas=betas,
+    )
+
+
+def written(vendor, fields, limit=None, *, target=TARGET, **asked):
+    """Return the URL's path below the base and the body of what a vendor writes."""
+    wire = vendor.write_request(request_of(fields, **asked), target, limit)
+    assert wire.url.startswith(BASE_URL)
+    return wire.url.removeprefix(BASE_URL), json.loads(wire.body)
+
+
+def refused(check, *args):
+    """Return the field that a check refuses."""
+    with pytest.raises(DownstreamError) as caught:
+        check(*args)
+    assert caught.value.code == "unsupported_parameter"
+    assert f"`{caught.value.param}`" in caught.value.message
+    return caught.value.param
+
+
+def refused_by(vendor, fields, price=FREE, **asked):
+    """Return the field that a vendor refuses."""
+    return refused(vendor.check, request_of(fields, **asked), price)
+
+
+def passes(vendor, fields, price=FREE, **asked):
+    """Whether a vendor's check lets a request pass."""
+    vendor.check(request_of(fields, **asked), price)
+    return True

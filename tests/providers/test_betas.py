@@ -1,0 +1,29 @@
+import pytest
+
+from ainf.providers.betas import beta_headers, check_betas, unknown_betas
+from tests.providers.requests import refused
+
+KNOWN = ("interleaved-thinking-2025-05-14", "claude-code-20250219")
+
+
+def test_betas_that_go_on():
+    """Those that change neither price nor host go on, in their order, in one header."""
+    check_betas(KNOWN)
+    assert beta_headers(KNOWN) == ((b"anthropic-beta", b"interleaved-thinking-2025-05-14,claude-code-20250219"),)
+    assert unknown_betas(KNOWN) == ()
+
+
+def test_betas_that_are_left_out():
+    """What is unknown is named to the client and not sent."""
+    betas = ("mcp-client-2025-11-20", KNOWN[0], "x-2099-01-01")
+    check_betas(betas)
+    assert unknown_betas(betas) == ("mcp-client-2025-11-20", "x-2099-01-01")
+    assert beta_headers(betas) == ((b"anthropic-beta", KNOWN[0].encode()),)
+    assert beta_headers(("x-2099-01-01",)) == ()
+    assert beta_headers(()) == ()
+
+
+@pytest.mark.parametrize("beta", ["context-1m-2025-08-07", "context-1m-2099-01-01", "fast-mode-2026-02-01"])
+def test_betas_with_a_price(beta):
+    """They are refused by the header's name."""
+    assert refused(check_betas, (KNOWN[0], beta)) == "anthropic-beta"

@@ -1,0 +1,74 @@
+import pytest
+
+from ainf.pricing import FREE
+from ainf.providers.fields import (
+    HOST_FIELDS,
+    asks,
+    check_cache_control,
+    check_cache_write,
+    check_refused,
+    check_word,
+    objects_in,
+    refusal,
+)
+from tests.providers.requests import COVERED, refused
+
+
+@pytest.mark.parametrize("value", [None, False, [], {}])
+def test_nothing_asked(value):
+    """Null, false and empty containers ask for nothing."""
+    assert not asks(value)
+
+
+@pytest.mark.parametrize("value", [True, 0, 0.0, "", "x", [0], {"a": None}])
+def test_something_asked(value):
+    """Everything else does, a nought too."""
+    assert asks(value)
+
+
+def test_hosts_are_never_named():
+    """The client libraries' ways to name hosts and credentials are refused, the first in order by name."""
+    assert refused(check_refused, {"proxy": "http://x", "api_base": "http://y"}, HOST_FIELDS) == "api_base"
+    check_refused({"proxy": None, "other": 1}, HOST_FIELDS)
+
+
+@pytest.mark.parametrize("value", ["other", 1, ["a"], {"a": 1}])
+def test_words(value):
+    """A field with a few allowed words takes no other value, of whatever type."""
+    assert refused(check_word, {"tier": value}, "tier", "a", "b") == "tier"
+    for allowed in ("a", "b", None):
+        check_word({"tier": allowed}, "tier", "a", "b")
+    check_word({}, "tier", "a")
+
+
+def test_objects_of_whatever_a_client_sends():
+    """Only objects are looked at, each at its own path; what is no list has none."""
+    assert list(objects_in(["a", {"x": 1}, None, {}], "tools")) == [("tools[1]", {"x": 1}), ("tools[3]", {})]
+    assert [list(objects_in(value, "p")) for value in (None, "text", {"a": {}}, 1)] == [[], [], [], []]
+
+
+def test_cache_writes():
+    """A price that lacks the rate is named with it."""
+    assert "`cache_write`" in _message(False, FREE)
+    assert "`long_cache_write`" in _message(True, COVERED)
+    check_cache_write("x", COVERED, is_long=False)
+
+
+def _message(is_long, price):
+    with pytest.raises(Exception, match="cache_write") as caught:
+        check_cache_write("x", price, is_long=is_long)
+    return caught.value.message
+
+
+def test_cache_marks_of_any_shape():
+    """A mark that is no object counts as a long one, since nobody knows what it asks for."""
+    assert refused(check_cache_control, {"cache_control": "yes"}, "", FREE) == "cache_control"
+    assert (
+        refused(check_cache_control, {"cache_control": {"ttl": 300}}, "tools[0]", COVERED) == "tools[0].cache_control"
+    )
+    check_cache_control({"cache_control": None}, "", FREE)
+
+
+def test_refusals_are_sentences():
+    """The message names the field and says why."""
+    assert refusal("x", "because").message == "`x` is not supported: because."
