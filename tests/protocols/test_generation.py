@@ -9,7 +9,7 @@ from ainf.protocols.messages import Messages
 from ainf.protocols.responses import Responses
 
 LIMITS = PipeLimits(1 << 16, 1 << 16, 1 << 16)
-GENERATING = [each for each in (ChatCompletions(), Messages(), Responses()) if each.format in FORMATS]
+GENERATING = (ChatCompletions(), Messages(), Responses())
 
 
 def listener(*, stream):

@@ -21,6 +21,7 @@ KINDS = PartKinds(texts=(None, "text"), attachments=("image",), holders=("conten
         ({"type": "text", "text": PAYLOAD}, InputSize(len('{"type":"text","text":""}') + len(PAYLOAD))),
         ({"type": "image", "data": PAYLOAD}, InputSize(0, 1, len(PAYLOAD))),
         ({"type": "image", "url": f"data:x/y;base64,{PAYLOAD}"}, InputSize(0, 1, len(PAYLOAD))),
+        ({"type": "image", "content": [{"text": "a"}]}, InputSize(0, 1, 0)),
         ({"type": "odd", "data": PAYLOAD}, InputSize(len('{"type":"odd","data":""}'), 1, len(PAYLOAD))),
     ],
 )
