@@ -20,6 +20,7 @@ from ainf.pricing import FREE
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.providers.base import Target
+from ainf.providers.betas import unknown_betas
 from ainf.store.base import KeyRecord
 
 _LABELS = 10
@@ -169,6 +170,8 @@ def prepared(
         )
         request = attrs.evolve(request, fields=fields, dropped=dropped)
     model.backend.provider.check(request, model.terms.price)
+    if left_out := unknown_betas(request.betas):
+        request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
     return request
 
 

@@ -1,6 +1,6 @@
 """The routes that run exchanges."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -23,6 +23,14 @@ from ainf.store.base import KeyRecord, Rejection
 _JSON = b"application/json"
 
 
+def _by_name(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by name; of one that came several times, all values as the list that they are (RFC 9110, 5.3)."""
+    joined: dict[bytes, bytes] = {}
+    for name, value in headers:
+        joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
+
+
 class InferenceRoute:
     """One path on which one protocol is spoken."""
 
@@ -40,7 +48,7 @@ class InferenceRoute:
             headers = scope["headers"]
             key = await self._gateway.authenticator.authenticate(headers, peer_of(scope))
             self._gateway.check_open()
-            await self._infer(scope["path"], seam, key, dict(headers))
+            await self._infer(scope["path"], seam, key, _by_name(headers))
         except AinfError as error:
             await self._refuse(seam, key, error, scope["path"])
         return Response(b"", 200)  # dropped by the seam: the client was answered
