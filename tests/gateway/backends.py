@@ -53,8 +53,9 @@ def providers_text(origin: str) -> str:
 
 def vendors_text(origin: str, vendors: Mapping[str, str], models: tuple[str, ...]) -> str:
     """The tables of vendors as they are declared, each with one model: the first of ``models``."""
+    known = {name for name, _, _ in FORMATS.values()}
     return "".join(
-        _PROVIDER.format(name=vendor, vendor=vendor, base_url=origin + path)
+        ("" if vendor in known else _PROVIDER.format(name=vendor, vendor=vendor, base_url=origin + path))
         + _MODEL.format(
             name=f"{vendor}-model",
             provider=vendor,

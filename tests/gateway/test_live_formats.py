@@ -127,7 +127,7 @@ async def test_a_cap_in_the_stream(tmp_path, sdk, format_):
 async def test_vendors_by_name_reach_the_end_marker(tmp_path, vendor):
     """A chat client reads a stream of each of these vendors to its ``[DONE]``."""
     path = "/v1beta" if vendor == "gemini" else "/v1"
-    async with live(tmp_path, "sim-tokens-6", vendors={vendor: path}) as here:
+    async with live(tmp_path, "sim-tokens-6-usage-always", vendors={vendor: path}) as here:
         taken = await here.ask(f"{vendor}-model")
         assert taken.status == 200
         assert taken.body.endswith(b"data: [DONE]\n\n")
