@@ -1,27 +1,38 @@
-"""``ainf check``: whether the configuration is right, and what it says."""
+"""``ainf check``: whether the configuration is right, and what it says; whether a provider is as declared."""
 
 import os
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import click
+import trio
 
-from ainf.cli.output import print_json, print_table
-from ainf.cli.settings import CommandError, config_option, json_option
+from ainf.cli.output import print_json, print_table, printable
+from ainf.cli.settings import CommandError, config_option, json_option, told
 from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, load_config
 from ainf.inference.money import format_usd
 from ainf.pricing import FREE, Price
 from ainf.store.beside import StoreState, state_of
 
+if TYPE_CHECKING:
+    from ainf.cli.live import LiveReport
+
 
 @click.command()
+@click.option(
+    "--live", "provider", metavar="PROVIDER", help="Make one small call to this provider; tell what is not as declared."
+)
+@click.option("--model", metavar="NAME", help="With --live: the model to ask; else the provider's first one.")
 @json_option
 @config_option
 @click.pass_context
-def check(ctx: click.Context, *, as_json: bool, config_path: Path) -> None:
+def check(ctx: click.Context, *, provider: str | None, model: str | None, as_json: bool, config_path: Path) -> None:
     """Check the configuration: print every fault with its line, or what it says. Nothing is changed."""
+    if model is not None and provider is None:
+        raise click.UsageError("--model belongs to --live PROVIDER.")
     try:
         config = load_config(config_path, os.environ)
     except ConfigError as error:
@@ -29,6 +40,9 @@ def check(ctx: click.Context, *, as_json: bool, config_path: Path) -> None:
             raise
         print_json({"faults": [attrs.asdict(fault) for fault in error.faults]})
         ctx.exit(1)
+    if provider is not None:
+        _check_live(ctx, config, provider, model, as_json=as_json)
+        return
     state = state_of(config.store.url)
     folder = Path(state.path).parent
     if not os.access(folder, os.W_OK):
@@ -37,6 +51,33 @@ def check(ctx: click.Context, *, as_json: bool, config_path: Path) -> None:
         print_json({"faults": [], **_as_json(config, state)})
     else:
         _print(config_path, config, state)
+
+
+def _check_live(ctx: click.Context, config: Config, provider: str, model: str | None, *, as_json: bool) -> None:
+    from ainf.cli.live import check_live  # noqa: PLC0415 - the web stack takes half a second; checking does without
+
+    with told("the call cannot be made", OSError):
+        report = trio.run(partial(check_live, config, provider, model))
+    if as_json:
+        print_json(attrs.asdict(report))
+    else:
+        _print_live(report)
+    if report.differences:
+        ctx.exit(1)
+
+
+def _print_live(report: "LiveReport") -> None:
+    click.echo(f"one small call to {report.provider}, model {report.model}; the provider bills it, the ledger does not")
+    if report.usage is not None:
+        click.echo(f"{report.usage.input_tokens} input tokens, {report.usage.output_tokens} output tokens")
+    if report.answered_as is not None:
+        click.echo(f"answered as {printable(report.answered_as)}")
+    if not report.differences:
+        click.echo("nothing that it showed is other than declared")
+        return
+    click.echo()
+    rows = [[each.fact, each.declared, each.found] for each in report.differences]
+    print_table(["not as declared", "declared", "found"], rows)
 
 
 def _as_json(config: Config, state: StoreState) -> dict[str, Any]:
