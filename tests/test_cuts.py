@@ -2,10 +2,16 @@
 
 from itertools import pairwise
 
-from hypothesis import example, given
+import attrs
+import pytest
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ainf.formats.format import open_pipe
+from ainf.formats.registry import FORMATS
+from ainf.inference.errors import UpstreamError
 from ainf.sse import EventStreamReader
+from tests.event_streams import ANSWERS, LIMITS, STYLE, completed, listener
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXTS = st.one_of(
@@ -81,3 +87,45 @@ def test_any_cut_gives_the_same_events(stream: bytes, cuts: list[int]):
     assert tuple(events) == read_plainly(stream)
     assert read([stream[a:b] for a, b in pairwise(places)]) == whole
     assert read([stream[at : at + 1] for at in range(len(stream))]) == whole
+
+
+def client_view(client: str, case: tuple[str, str], stream: bool, cuts: list[int]) -> tuple[object, ...]:
+    """Return all that a client and we see of a provider's answer in these cuts."""
+    data = ANSWERS[case]
+    pipe = open_pipe(FORMATS[client], FORMATS[case[0]], listener(stream=stream), LIMITS)
+    places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    readings, failure = [], None
+    for a, b in pairwise(places):
+        readings.append(pipe.receive(data[a:b]))
+    try:
+        readings.append(pipe.receive_eof())
+    except UpstreamError as error:
+        failure = error
+    answer = attrs.asdict(pipe.answer) | {"error": str(pipe.answer.error or failure or "")}
+    ended = pipe.answer.raw_finish_reason is not None
+    group = pipe.close(completed(pipe.answer.usage), STYLE) if ended else b""
+    size = sum(reading.output_bytes for reading in readings)
+    return b"".join(reading.data for reading in readings), size, group, pipe.is_wrapped, answer
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("client", FORMATS)
+@pytest.mark.parametrize(
+    "case", [case for case, data in ANSWERS.items() if b'"custom_tool_call"' not in data], ids="-".join
+)
+@settings(max_examples=12)
+@given(cuts=st.lists(st.integers(0, 4_000), max_size=30))
+def test_any_cut_of_an_answer(client: str, case: tuple[str, str], stream: bool, cuts: list[int]):
+    """However a provider's answer is cut, each client gets the same bytes, and we learn the same."""
+    whole = client_view(client, case, stream, [])
+    assert client_view(client, case, stream, cuts) == whole
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("client", FORMATS)
+@pytest.mark.parametrize(
+    "case", [case for case, data in ANSWERS.items() if b'"custom_tool_call"' not in data], ids="-".join
+)
+def test_one_byte_at_a_time(client: str, case: tuple[str, str], stream: bool):
+    """The smallest reads give each client the same bytes as one read."""
+    assert client_view(client, case, stream, list(range(len(ANSWERS[case])))) == client_view(client, case, stream, [])

@@ -35,7 +35,8 @@ class Format(Protocol):
 
         Args:
             listener: whom it is for.
-            answer: what the reader learns of the provider's answer.
+            answer: what is known of the provider's answer: its names when it begins, all of it when it is closed. Of a
+                whole answer all is known from the beginning.
             is_translated: whether the provider's format is another one: then the client's name of the model and our
                 words for finish reasons are said; else the provider's stand.
         """
@@ -85,7 +86,8 @@ def open_pipe(client: Format, provider: Format, listener: Listener, limits: Pipe
     if listener.stream:
 
         def to_stream(reader: EventReader) -> Pipe:
-            return EventPipe(reader, client.stream_writer(listener, answer, is_translated=is_translated))
+            told = answer if reader.is_whole else Answer()  # a whole answer is known before any of it is written
+            return EventPipe(reader, client.stream_writer(listener, told, is_translated=is_translated), told)
 
         native = (
             to_stream(provider.stream_reader(limits, answer))

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
+import attrs
+
 from ainf.formats.base import Answer, EndingStyle, Piece, Pipe, Reading
 from ainf.formats.relay import payloads_of
 from ainf.inference.errors import UpstreamError
-from ainf.inference.events import BlockDelta, BlockStart, MessageEnd, StreamEvent
+from ainf.inference.events import BlockDelta, BlockStart, MessageEnd, MessageStart, StreamEvent
 from ainf.inference.outcome import Outcome
 
 
@@ -53,20 +55,26 @@ class EventWriter(Protocol):
         ...
 
 
+# Strategy: a writer must not see what the reader learns from the rest of a read, or its frames would depend on how the
+# bytes were cut. So the writer of a stream is told of the answer in an object of its own: with the beginning only what
+# the event of the beginning says, and all that there is before the end.
 class EventPipe:
     """The pipe of translation: events between any reader and any writer.
 
     Args:
         reader: of the provider's format.
         writer: of the client's format.
+        told: what the writer looks at to know of the answer; None for the reader's own, where nothing is written before
+            all of it was read.
     """
 
-    __slots__ = ("_reader", "_writer", "answer")
+    __slots__ = ("_reader", "_told", "_writer", "answer")
 
-    def __init__(self, reader: EventReader, writer: EventWriter) -> None:
+    def __init__(self, reader: EventReader, writer: EventWriter, told: Answer | None = None) -> None:
         self._reader = reader
         self._writer = writer
         self.answer = reader.answer
+        self._told = reader.answer if told is None else told
 
     @property
     def is_wrapped(self) -> bool:
@@ -91,6 +99,8 @@ class EventPipe:
 
     def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
         """Return the terminal group. See ``Pipe.close``."""
+        for field in attrs.fields(Answer):
+            setattr(self._told, field.name, getattr(self.answer, field.name))
         return self._writer.close(outcome, ending)
 
     def _read(self, events: list[StreamEvent]) -> Reading:
@@ -100,6 +110,8 @@ class EventPipe:
                 output_bytes += len(event.text.encode())
             elif isinstance(event, BlockStart) and event.name:
                 output_bytes += len(event.name.encode())
+            elif isinstance(event, MessageStart):
+                self._told.response_id, self._told.model = event.response_id, event.model
             elif isinstance(event, MessageEnd):
                 is_end = True
         data = self._writer.send(events)

@@ -2,9 +2,12 @@ import json
 
 import pytest
 
-from ainf.formats.pipe import SniffingPipe
+from ainf.formats.base import Answer
+from ainf.formats.pipe import EventPipe, SniffingPipe
 from ainf.inference.errors import UpstreamError
+from ainf.inference.events import BlockKind, BlockStart, MessageStart
 from ainf.inference.outcome import Ending
+from ainf.inference.usage import Usage
 from tests.formats.chat.support import (
     CAPPED,
     COMPLETED,
@@ -139,6 +142,60 @@ def test_collected_stream_is_bounded():
     pipe = opened(is_stream=False)
     with pytest.raises(UpstreamError, match="over the gateway's limit"):
         feed(pipe, text("x" * 10_000) * 100, 10_000)
+
+
+class Reader:
+    """A format whose reads are noted in the answer as they come, and whose events are given."""
+
+    is_whole = False
+
+    def __init__(self, *reads):
+        self.answer = Answer()
+        self._reads = list(reads)
+
+    def receive(self, data):
+        self.answer.usage = Usage(input_tokens=len(data))
+        return self._reads.pop(0)
+
+    def receive_eof(self):
+        return []
+
+
+class Writer:
+    """A format that says all that it knows of the answer with each event, and at the end."""
+
+    is_whole = False
+
+    def __init__(self, answer):
+        self._answer = answer
+
+    def send(self, events):
+        return b"".join(self._say(type(event).__name__) for event in events)
+
+    def close(self, outcome, ending):
+        return self._say("close")
+
+    def _say(self, word):
+        answer = self._answer
+        return f"{word}:{answer.response_id}:{answer.model}:{answer.usage and answer.usage.input_tokens};".encode()
+
+
+def test_what_a_writer_knows_depends_on_no_cut():
+    """With the beginning it is told the names, of the rest nothing before the end, when it is told all."""
+    start, text_start = MessageStart("i", "m"), BlockStart(0, BlockKind.TEXT)
+    said = []
+    for reads in ([[start, text_start]], [[start], [text_start]]):
+        told = Answer()
+        pipe = EventPipe(Reader(*reads), Writer(told), told)
+        said.append(b"".join(pipe.receive(b"x").data for _ in reads) + pipe.close(COMPLETED, style()))
+    assert said[0] == said[1] == b"MessageStart:i:m:None;BlockStart:i:m:None;close:None:None:1;"
+
+
+def test_of_a_whole_answer_all_is_known():
+    """A writer that looks at the reader's own answer knows what the reader knows."""
+    reader = Reader([MessageStart("i", "m")])
+    pipe = EventPipe(reader, Writer(reader.answer))
+    assert pipe.receive(b"x").data == b"MessageStart:i:m:1;"
 
 
 def test_metered_as_it_comes():

@@ -6,7 +6,16 @@ from ainf.formats.base import Answer, PipeLimits
 from ainf.formats.chat.collected import read_answer
 from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.chat.reasoning import opaque_in, told_in
-from ainf.formats.chat.wire import DONE, ChunkView, FunctionView, MessageView, ToolCallView, finish_reason_of
+from ainf.formats.chat.wire import (
+    DONE,
+    ChunkView,
+    FunctionView,
+    HeadedView,
+    MessageView,
+    ToolCallView,
+    finish_reason_of,
+    view_bytes,
+)
 from ainf.formats.collected import WholeBody
 from ainf.formats.loose import clean
 from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
@@ -213,22 +222,28 @@ class ChatStreamReader:
             return
         self._broken = 0
         note_head(self.answer, view)
-        if not self._is_started:
-            self._is_started = True
-            events.append(MessageStart(self.answer.response_id, self.answer.model))
-        if note_view_usage(self.answer, view) and self.answer.usage is not None:
-            events.append(UsageUpdate(self.answer.usage))
-        if self.answer.raw_finish_reason is not None:
-            return
-        self.answer.error = error_in(view, is_named=is_error)
+        has_usage = note_view_usage(self.answer, view)
+        if self.answer.raw_finish_reason is None:
+            self.answer.error = error_in(view, is_named=is_error)
         if self.answer.error is not None:
             self._is_over = True
+            return
+        self._start(view, events, is_told=has_usage)
+        if has_usage and self.answer.usage is not None:
+            events.append(UsageUpdate(self.answer.usage))
+        if self.answer.raw_finish_reason is not None:
             return
         events.extend(_message_events(self._blocks, view, is_whole=False))
         reason = finish_reason_of(view)
         if reason is not None:
             note_end(self.answer, reason)
             events.extend(end_events(self._blocks, self.answer))
+
+    def _start(self, view: HeadedView, events: list[StreamEvent], *, is_told: bool) -> None:
+        """Begin, once, with the first chunk that names the answer or says anything (Azure's first one does neither)."""
+        if not self._is_started and (self.answer.response_id or is_told or view_bytes(view) or finish_reason_of(view)):
+            self._is_started = True
+            events.append(MessageStart(self.answer.response_id, self.answer.model))
 
     def _skip_broken(self) -> None:
         self.answer.opaque_frames += 1

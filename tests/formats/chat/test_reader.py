@@ -127,6 +127,19 @@ def test_tool_calls(frames, found):
     assert calls_of(stream(b"".join(frames) + chunk({}, "tool_calls"))) == found
 
 
+def test_the_beginning_waits_for_a_name():
+    """A first chunk that names nothing and says nothing (Azure's) is no beginning; one that says something is."""
+    nameless = {"id": "", "model": "", "created": 0}
+    filtered = chunk(**nameless, prompt_filter_results=[])
+    assert stream(filtered + text("a") + FINISH)[0] == MessageStart("chatcmpl-1", "m-1")
+    for first in (
+        chunk({"content": "a"}, **nameless),
+        chunk({}, "stop", **nameless),
+        chunk({}, **nameless, usage=WIRE_USAGE),
+    ):
+        assert stream(first + text("b") + FINISH)[0] == MessageStart(None, None)
+
+
 def test_custom_calls():
     """A call of a custom tool is told from a function's, in a stream and in a whole answer."""
     custom = {"id": "a", "type": "custom", "custom": {"name": "f", "input": "x"}}
