@@ -3,9 +3,9 @@
 ``Simulator`` serves any stream, or a loopback port; the model's name says how it behaves (``ainf.simulator.behaviour``
 lists the words), or a ``Script`` gives the exact steps; its ``books`` say what it produced, billed and saw.
 
-The way of a request: ``http`` reads it, a wire (``chat``) says what it asks for, ``behaviour`` what its model's name
-means, ``answer`` composes what is said, ``plan`` turns that into ``steps``, ``connection`` plays them. A new wire
-format is one file like ``chat`` and its line in ``server``.
+The way of a request: ``http`` reads it, a wire (``wires``) says what it asks for, ``behaviour`` what its model's name
+means, ``answer`` composes what is said, ``plan`` has the wire put it into bytes and turns that into ``steps``,
+``connection`` plays them. It shares nothing with the formats of the gateway, so that no mistake is made twice alike.
 """
 
 from ainf.simulator.behaviour import OPTIONS, parse_model

@@ -4,9 +4,11 @@ Tokens can be counted by hand: an output token is four ASCII bytes ("tok "), an 
 contents, rounded up. Which words are said is a pure function of the seed and the request's number.
 """
 
+import base64
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from enum import Enum, auto
 from typing import Final
 
@@ -18,6 +20,8 @@ from ainf.simulator.behaviour import Behaviour, Say, Usage
 TOKEN_BYTES: Final = 4
 _ENDLESS_JSON_FACTOR = 4
 _FIRST_CREATED = 1_750_000_000
+UNKNOWN: Final = {"nested": [1, {"deep": None}], "text": "data: [DONE]\n\n"}
+"""What stands as ``x_unknown`` where fields shall be there that no one knows."""
 
 _TEXT: Final = (
     "act add aim air all and any arc ask bay bee bid big bit box bus can cup cut day dry ear egg end "
@@ -41,6 +45,15 @@ class Tool:
 _DEFAULT_TOOL: Final = Tool("get_weather", "text")
 
 
+class Task(Enum):
+    """What a request wants done."""
+
+    GENERATE = auto()
+    EMBED = auto()
+    COUNT = auto()
+    """Its tokens counted; no model is set to work, and nothing is billed."""
+
+
 @attrs.frozen
 class Ask:
     """What a request asks for, free of the format."""
@@ -48,12 +61,17 @@ class Ask:
     model: str
     stream: bool
     include_usage: bool
-    """Whether a stream shall tell its usage."""
+    """Whether a stream was asked for its usage, in a format where that can be asked."""
     max_tokens: int | None
     input_tokens: int
     tools: tuple[Tool, ...] = ()
     may_call: bool = True
     """False when the request forbids calls, or brings the result of one."""
+    task: Task = Task.GENERATE
+    habit: Usage = Usage.ASKED
+    """When a stream of this format tells its usage, unless a behaviour says otherwise."""
+    echo: bytes = b""
+    """What of the request the format needs to know again for its answer, as JSON of the format's own."""
 
 
 class BeatKind(Enum):
@@ -82,6 +100,10 @@ class Counts:
     cached: int
     output: int
     reasoning: int
+    cache_write: int = 0
+    """The part of the input that was written to a cache for the usual time; not among the cached."""
+    long_cache_write: int = 0
+    """The part that was written for longer."""
 
 
 @attrs.frozen
@@ -96,6 +118,8 @@ class Beat:
     """Which tool call, from 0."""
     counts: Counts | None = None
     """The usage so far, where the beat tells it."""
+    ends_call: bool = False
+    """Whether the arguments of the call are whole with this beat."""
 
     @property
     def text_bytes(self) -> int:
@@ -108,26 +132,34 @@ class Answer:
     """An answer before any format."""
 
     number: int
-    model: str
+    ask: Ask
     beats: Iterable[Beat]
     """A generator where the answer is endless, a list otherwise."""
     finish_reason: str
     """In the words of chat completions: stop, length, tool_calls, content_filter, or whatever was asked for."""
-    include_usage: bool
-    """Whether the client asked a stream for its usage."""
     counts: Counts | None
     """The usage of the whole answer; None where it is never told."""
-    usage_lie: str | None
-    unknown_fields: bool
+    behaviour: Behaviour
+    """For what only a format can show: odd fields, lies, the shape of reasoning."""
 
     @property
     def created(self) -> int:
         """Unix seconds: made up, so that the same request gives the same bytes."""
         return _FIRST_CREATED + self.number
 
+    @property
+    def serial(self) -> str:
+        """The request's number as ids have it."""
+        return f"sim_{self.number:08d}"
+
+    @property
+    def opaque(self) -> str:
+        """What only this provider can read of its reasoning (a signature, an encrypted thought), in base64."""
+        return base64.b64encode(b"reasoning of %d" % self.number).decode("ascii")
+
     def call_id(self, call: int) -> str:
         """Return the id of a tool call."""
-        return f"call_sim_{self.number:08d}_{call}"
+        return f"call_{self.serial}_{call}"
 
 
 def words(seed: int, number: int, count: int) -> Sequence[str]:
@@ -138,26 +170,28 @@ def words(seed: int, number: int, count: int) -> Sequence[str]:
 
 def compose(ask: Ask, behaviour: Behaviour, *, seed: int, number: int) -> Answer:
     """Return what is answered to request ``number``."""
+    if behaviour.usage in {Usage.ASKED, Usage.ALWAYS} and ask.habit is not Usage.ASKED:
+        behaviour = attrs.evolve(behaviour, usage=ask.habit)
     if behaviour.endless and not ask.stream:
         longer = _ENDLESS_JSON_FACTOR * (ask.max_tokens or behaviour.tokens)
         behaviour = attrs.evolve(behaviour, tokens=longer, unlimited=True, endless=False)
     if behaviour.endless:
         beats, finish_reason = _endless(seed, number), "stop"
+    elif ask.task is not Task.GENERATE:
+        beats, finish_reason = iter(()), "stop"
     else:
         spoken, finish_reason = _spoken(ask, behaviour, seed, number)
-        beats = iter(_closed(_grouped(spoken, behaviour.per_frame), behaviour, asked=ask.include_usage))
+        beats = iter(_closed(_grouped(spoken, behaviour.per_frame), ask, behaviour))
     told = _telling(beats, ask, behaviour)
     walked = told if behaviour.endless else list(told)
     never_told = behaviour.endless or behaviour.usage is Usage.NEVER
     return Answer(
         number=number,
-        model=ask.model,
+        ask=ask,
         beats=walked,
         finish_reason=behaviour.finish or finish_reason,
-        include_usage=ask.include_usage,
         counts=None if never_told else _counts(walked, ask, behaviour),
-        usage_lie=behaviour.usage_lie,
-        unknown_fields=behaviour.unknown_fields,
+        behaviour=behaviour,
     )
 
 
@@ -191,7 +225,8 @@ def _call(index: int, tool: Tool, text: Sequence[str]) -> Iterator[Beat]:
     said = "".join(text[-(-bare // TOKEN_BYTES) :] or text[-1:])
     arguments = msgspec.json.encode({tool.argument: said}).decode()
     for at in range(0, len(arguments), TOKEN_BYTES):
-        yield Beat(BeatKind.TOOL_ARGUMENTS, arguments[at : at + TOKEN_BYTES], 1, index)
+        is_last = at + TOKEN_BYTES >= len(arguments)
+        yield Beat(BeatKind.TOOL_ARGUMENTS, arguments[at : at + TOKEN_BYTES], 1, index, ends_call=is_last)
 
 
 def _first_tokens(beats: Iterable[Beat], limit: int) -> list[Beat]:
@@ -214,11 +249,12 @@ def _grouped(beats: Sequence[Beat], size: int) -> list[Beat]:
         for at in range(0, len(run), size):
             part = run[at : at + size]
             text = "".join(beat.text for beat in part)
-            grouped.append(Beat(kind, text, sum(beat.tokens for beat in part), call))
+            tokens = sum(beat.tokens for beat in part)
+            grouped.append(Beat(kind, text, tokens, call, ends_call=part[-1].ends_call))
     return grouped
 
 
-def _closed(spoken: list[Beat], behaviour: Behaviour, *, asked: bool) -> list[Beat]:
+def _closed(spoken: list[Beat], ask: Ask, behaviour: Behaviour) -> list[Beat]:
     """Return the beats of a whole stream: its start, what is said, and how it ends."""
     finish = Beat(BeatKind.FINISH)
     if behaviour.finish_with_content and spoken and spoken[-1].kind is BeatKind.TEXT:
@@ -228,13 +264,25 @@ def _closed(spoken: list[Beat], behaviour: Behaviour, *, asked: bool) -> list[Be
         beats += [finish, *[Beat(BeatKind.FINISH)] * (behaviour.finishes - 1)]
     if behaviour.content_after_finish:
         beats.append(Beat(BeatKind.TEXT, _AFTERTHOUGHT, 1))
-    if behaviour.usage in {Usage.ALWAYS, Usage.TWICE} or (asked and behaviour.usage in {Usage.ASKED, Usage.CONTINUOUS}):
-        beats += [Beat(BeatKind.USAGE)] * (2 if behaviour.usage is Usage.TWICE else 1)
+    beats += [Beat(BeatKind.USAGE)] * _usage_beats(ask, behaviour)
     if behaviour.done:
         beats.append(Beat(BeatKind.DONE))
     if behaviour.data_after_done:
         beats.append(Beat(BeatKind.TEXT, _AFTERTHOUGHT, 1))
     return beats
+
+
+def _usage_beats(ask: Ask, behaviour: Behaviour) -> int:
+    """Return how many beats of their own tell the usage; where the finish tells it, a second time is one more."""
+    match behaviour.usage:
+        case Usage.TWICE:
+            return 2 if ask.habit is Usage.ASKED else 1
+        case Usage.ALWAYS:
+            return 1
+        case Usage.ASKED | Usage.CONTINUOUS:
+            return 1 if ask.include_usage else 0
+        case Usage.NEVER | Usage.IN_FINISH:
+            return 0
 
 
 def _endless(seed: int, number: int) -> Iterator[Beat]:
@@ -245,11 +293,7 @@ def _endless(seed: int, number: int) -> Iterator[Beat]:
 
 def _telling(beats: Iterator[Beat], ask: Ask, behaviour: Behaviour) -> Iterator[Beat]:
     """Yield the beats, with the counts so far on those that tell their usage."""
-    tellers = {BeatKind.USAGE}
-    if behaviour.usage is Usage.CONTINUOUS:
-        tellers = set(BeatKind)
-    elif behaviour.usage is Usage.IN_FINISH:
-        tellers = {BeatKind.FINISH}
+    tellers = _tellers(ask, behaviour)
     output = reasoning = 0
     for beat in beats:
         output += beat.tokens
@@ -260,6 +304,23 @@ def _telling(beats: Iterator[Beat], ask: Ask, behaviour: Behaviour) -> Iterator[
             yield beat
 
 
+def _tellers(ask: Ask, behaviour: Behaviour) -> AbstractSet[BeatKind]:
+    """Return the beats that tell the usage so far."""
+    match behaviour.usage:
+        case Usage.NEVER:
+            return set()
+        case Usage.CONTINUOUS:
+            return set(BeatKind)
+        case Usage.IN_FINISH:
+            tellers = {BeatKind.FINISH}
+        case Usage.TWICE if ask.habit is not Usage.ASKED:
+            tellers = {BeatKind.FINISH, BeatKind.USAGE}
+        case _:
+            tellers = {BeatKind.USAGE}
+    # A format that tells its usage with the finish tells that of the input at the start.
+    return tellers | {BeatKind.START} if ask.habit is Usage.IN_FINISH else tellers
+
+
 def _counts(beats: Iterable[Beat], ask: Ask, behaviour: Behaviour) -> Counts:
     output = sum(beat.tokens for beat in beats)
     reasoning = sum(beat.tokens for beat in beats if beat.kind in _REASONING)
@@ -267,4 +328,7 @@ def _counts(beats: Iterable[Beat], ask: Ask, behaviour: Behaviour) -> Counts:
 
 
 def _told(ask: Ask, behaviour: Behaviour, output: int, reasoning: int) -> Counts:
-    return Counts(ask.input_tokens, min(behaviour.cached, ask.input_tokens), output, reasoning)
+    cached = min(behaviour.cached, ask.input_tokens)
+    long_write = min(behaviour.long_cache_write, ask.input_tokens - cached)
+    write = min(behaviour.cache_write, ask.input_tokens - cached - long_write)
+    return Counts(ask.input_tokens, cached, output, reasoning, write, long_write)

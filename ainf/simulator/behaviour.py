@@ -9,11 +9,16 @@ What is said
     ``per-frame-N``             N tokens in a content frame (default 1)
     ``tools``                   calls the first tool of the request, arguments split token by token
     ``parallel-tools``          calls two tools (the first two, or the first one twice)
-    ``reasoning-N``             N visible reasoning tokens before the text (``reasoning_content``)
+    ``reasoning-N``             N visible reasoning tokens before the text (chat: as ``reasoning_content``)
+    ``raw-reasoning``           ... shown as it is, not as a summary (responses; the others know no difference)
     ``hidden-reasoning-N``      N reasoning tokens that are billed, not shown
+    ``signature``               reasoning carries its opaque data also where it would not (see below)
     ``refusal``                 the text is a refusal
-    ``finish-WORD``             WORD as finish reason, known or not
+    ``blocked``                 nothing is said, for the prompt is blocked: a finish of ``content_filter``
+    ``finish-WORD``             WORD as finish reason, in the words of chat; others come as they are
     ``cached-N``                N of the input tokens are reported as cached (at most all of them)
+    ``cache-write-N`` ``cache-write-1h-N``
+                                N as written to a cache for the usual time, for longer (Gemini does not tell)
     ``unlimited``               ignores the request's token limit
     ``endless``                 tokens for ever, past any limit (a JSON answer: four times the limit)
 When
@@ -21,16 +26,19 @@ When
     ``pace-T``                  waits before each token
     ``burst``                   everything between two waits is one write (without pace: the whole answer)
     ``drip`` ``drip-every-T``   every byte is a write of its own
-Usage (default: as OpenAI, at the end and only if ``stream_options.include_usage`` asks; a JSON answer always)
+Usage (default: the format's habit, see below; a JSON answer always)
     ``no-usage`` ``usage-always`` ``usage-continuous`` (on every chunk) ``usage-in-finish`` (asked or not, in the
     finish chunk) ``usage-twice``, and lies: ``usage-negative`` ``usage-huge`` (over 64 bits) ``usage-float``
     ``usage-string`` ``usage-absurd`` (a billion too many) ``usage-null`` ``usage-bool`` ``usage-list`` ``usage-zero``
     ``usage-nan``
 Errors
     ``error-N``                 status N with the format's error body, before anything else; 429 has ``retry-after: 2``
+    ``overloaded``              the format's own status for it (503; messages 529)
     ``html``                    ... with a body of HTML that holds a trace and a host name
+    ``error-list``              ... with the body in a JSON list, as Gemini may send it
     ``retry-after-WORD``        ... with this ``retry-after``
     ``redirect-N``              status N with a ``location``
+    ``no-tools`` ``no-stream``  status 400 to a request with tools, to one for a stream
 Endings that break off, at a point: ``before-head``, ``after-head``, ``after-N`` (tokens, or before the finish if there
 are fewer; halfway the body of a JSON answer), ``after-finish``, ``after-usage``
     ``reset-POINT`` ``close-POINT`` (the framing unfinished) ``stall-POINT`` (until the client leaves)
@@ -52,6 +60,18 @@ Bytes that are wrong
 Whole answers that are no answer
     ``not-http`` ``bad-status-line`` ``tls-bytes`` ``html-200`` ``binary-200`` ``empty-200`` ``empty-stream``
     ``status-204`` ``two-lengths`` ``huge-header``
+How the formats differ
+    chat: usage at the end and only if ``stream_options.include_usage`` asks; with ``signature`` reasoning carries
+    ``reasoning_details`` as OpenRouter's does.
+    messages: usage of the input in ``message_start``, all of it in ``message_delta``; ``message_stop`` is its
+    ``[DONE]``; visible reasoning is always signed, hidden reasoning is a ``redacted_thinking`` block; a refusal is
+    text with ``stop_reason`` ``refusal``.
+    responses: usage in the last event, after which there is nothing; reasoning is an item, with ``encrypted_content``
+    if ``include`` asks for it (or ``signature``); an error in the stream is ``response.failed``, as an event ``error``.
+    gemini: usage in every chunk, no end but ``finishReason``; a call comes whole, when its last token is made (one that
+    the limit cuts never comes); a ``thoughtSignature`` stands on the first call, else on the last part, with
+    ``signature`` on a thought of its own; a refusal is text and ``SAFETY``, ``blocked`` is ``promptFeedback``.
+    embeddings and token counts are JSON and know what a JSON answer can do: errors, breaking off, time, usage.
 For benchmarks: ``bench-json`` (``sim-tokens-120``: a JSON answer of about 1 KB), ``bench-burst``
 (``sim-tokens-200-burst``: 203 frames, 204 with usage, in one write), ``bench-paced`` (``sim-tokens-200-pace-20ms``).
 Every answer of theirs has the same bytes, so that it is made once.
@@ -143,9 +163,14 @@ class Behaviour:
     tokens: int = 20
     per_frame: int = 1
     reasoning: int = 0
+    raw_reasoning: bool = False
     hidden_reasoning: int = 0
+    signature: bool = False
+    blocked: bool = False
     finish: str | None = None
     cached: int = 0
+    cache_write: int = 0
+    long_cache_write: int = 0
     unlimited: bool = False
     endless: bool = False
     delay_s: float = 0.0
@@ -155,9 +180,13 @@ class Behaviour:
     usage: Usage = Usage.ASKED
     usage_lie: str | None = None
     error_status: int | None = None
+    overloaded: bool = False
     error_html: bool = False
+    error_list: bool = False
     retry_after: str | None = None
     redirect: int | None = None
+    takes_tools: bool = True
+    streams: bool = True
     strike: Strike | None = None
     short_body: bool = False
     comments: bool = False
@@ -253,10 +282,15 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({
     "tools": _flag(say=Say.TOOLS),
     "parallel-tools": _flag(say=Say.PARALLEL_TOOLS),
     "reasoning": _valued("reasoning", _number),
+    "raw-reasoning": _flag(raw_reasoning=True),
     "hidden-reasoning": _valued("hidden_reasoning", _number),
+    "signature": _flag(signature=True),
     "refusal": _flag(say=Say.REFUSAL),
+    "blocked": _flag(blocked=True, tokens=0, finish="content_filter"),
     "finish": _valued("finish", str),
     "cached": _valued("cached", _number),
+    "cache-write": _valued("cache_write", _number),
+    "cache-write-1h": _valued("long_cache_write", _number),
     "unlimited": _flag(unlimited=True),
     "endless": _flag(endless=True),
     "delay": _valued("delay_s", _seconds),
@@ -274,9 +308,13 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({
         for lie in ("negative", "huge", "float", "string", "absurd", "null", "bool", "list", "zero", "nan")
     },
     "error": _valued("error_status", _status),
+    "overloaded": _flag(overloaded=True),
     "html": _flag(error_html=True),
+    "error-list": _flag(error_list=True),
     "retry-after": _valued("retry_after", str),
     "redirect": _valued("redirect", _status),
+    "no-tools": _flag(takes_tools=False),
+    "no-stream": _flag(streams=False),
     **dict(_strikes()),
     "cut-length": _flag(short_body=True),
     "comments": _flag(comments=True),

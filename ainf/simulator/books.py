@@ -25,7 +25,10 @@ _KEPT_HEADERS: Final = (
     "accept",
     "accept-encoding",
     "content-type",
+    "anthropic-version",
+    "anthropic-beta",
 )
+_CREDENTIALS: Final = ("authorization", "x-api-key", "x-goog-api-key")
 
 
 class End(StrEnum):
@@ -154,7 +157,7 @@ class Books:
     def open_entry(self, *, now: float, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Entry:
         """Enter a request; ``headers`` are all of its headers, of which the telling ones are kept."""
         self._last_number += 1
-        credential = headers.get("authorization") or headers.get("x-api-key")
+        credential = next((headers[name] for name in _CREDENTIALS if name in headers), None)
         entry = Entry(
             number=self._last_number,
             received_at=now,

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from ainf.simulator.answer import Ask
 from ainf.simulator.behaviour import Behaviour
 from ainf.simulator.http import response_head
 from ainf.simulator.steps import Close, Send, Step, whole
-from ainf.simulator.wire import ErrorBody, Wire
+from ainf.simulator.wire import ErrorBody, RefusedError, Wire
 
 _HTML: Final = "text/html; charset=utf-8"
 _PAGE: Final = b"<!DOCTYPE html><html><head><title>Welcome</title></head><body><h1>It works!</h1></body></html>\n"
@@ -21,25 +22,38 @@ ConnectionError: gpu-17.internal.example:9000 refused sk-provider-secret-0123456
 """
 
 _ERRORS: Final[Mapping[int, ErrorBody]] = MappingProxyType({
-    400: ErrorBody("The simulator refuses this request.", "invalid_request_error", "invalid_request", "messages"),
-    401: ErrorBody("Incorrect API key provided: sk-si******mulator.", "invalid_request_error", "invalid_api_key"),
-    402: ErrorBody("Your credit balance is too low.", "insufficient_quota", "insufficient_quota"),
-    403: ErrorBody("Your project does not have access to this model.", "permission_error", "access_denied"),
-    404: ErrorBody("The model does not exist.", "invalid_request_error", "model_not_found", "model"),
-    429: ErrorBody("Rate limit reached for requests.", "rate_limit_error", "rate_limit_exceeded"),
-    503: ErrorBody("The engine is currently overloaded.", "server_error", "overloaded"),
+    400: ErrorBody(400, "The simulator refuses this request.", "invalid_request_error", "invalid_request", "messages"),
+    401: ErrorBody(401, "Incorrect API key provided: sk-si******mulator.", "invalid_request_error", "invalid_api_key"),
+    402: ErrorBody(402, "Your credit balance is too low.", "insufficient_quota", "insufficient_quota"),
+    403: ErrorBody(403, "Your project does not have access to this model.", "permission_error", "access_denied"),
+    404: ErrorBody(404, "The model does not exist.", "invalid_request_error", "model_not_found", "model"),
+    429: ErrorBody(429, "Rate limit reached for requests.", "rate_limit_error", "rate_limit_exceeded"),
+    503: ErrorBody(503, "The engine is currently overloaded.", "server_error", "overloaded"),
 })
 
 
 def error_for(status: int) -> ErrorBody:
     """Return what a provider says with a status."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
-    return _ERRORS.get(status, ErrorBody(f"The simulator answers with status {status}.", kind))
+    return _ERRORS.get(status, ErrorBody(status, f"The simulator answers with status {status}.", kind))
 
 
-def refusal(wire: Wire, status: int, error: ErrorBody, headers: Mapping[str, str]) -> Send:
+def refusal(wire: Wire, error: ErrorBody, headers: Mapping[str, str]) -> Send:
     """Return the step that refuses a request as a provider does."""
-    return whole(status, "application/json", wire.error_document(error), headers)
+    return whole(error.status, "application/json", wire.error_document(error), headers)
+
+
+def require_able(behaviour: Behaviour, ask: Ask) -> None:
+    """Refuse what a behaviour cannot do.
+
+    Raises:
+        RefusedError: the request has tools or asks for a stream, and the model knows none.
+    """
+    if ask.tools and not behaviour.takes_tools:
+        raise RefusedError(ErrorBody(400, "This model does not support tools.", "invalid_request_error", None, "tools"))
+    if ask.stream and not behaviour.streams:
+        message = "This model does not support streaming."
+        raise RefusedError(ErrorBody(400, message, "invalid_request_error", None, "stream"))
 
 
 def instead_of_an_answer(wire: Wire, behaviour: Behaviour, headers: Mapping[str, str]) -> Sequence[Step] | None:
@@ -48,8 +62,9 @@ def instead_of_an_answer(wire: Wire, behaviour: Behaviour, headers: Mapping[str,
         return WHOLE[behaviour.whole](headers)
     if behaviour.redirect is not None:
         return [_redirect(behaviour.redirect, headers)]
-    if behaviour.error_status is not None:
-        return [_error(wire, behaviour, behaviour.error_status, headers)]
+    status = wire.overloaded_status if behaviour.overloaded else behaviour.error_status
+    if status is not None:
+        return [_error(wire, behaviour, status, headers)]
     return None
 
 
@@ -58,7 +73,8 @@ def _error(wire: Wire, behaviour: Behaviour, status: int, headers: Mapping[str, 
     extra = {**headers, "retry-after": retry_after} if retry_after else headers
     if behaviour.error_html:
         return whole(status, _HTML, _TRACE, extra)
-    return refusal(wire, status, error_for(status), extra)
+    body = wire.error_document(error_for(status))
+    return whole(status, "application/json", b"[" + body + b"]" if behaviour.error_list else body, extra)
 
 
 def _redirect(status: int, headers: Mapping[str, str]) -> Send:

@@ -27,6 +27,7 @@ class Request:
     headers: Mapping[str, str]
     body: bytes
     keep_alive: bool
+    query: str = ""
 
 
 class RequestReader:
@@ -84,13 +85,15 @@ class RequestReader:
         """Put the request together."""
         self._held = 0
         self._is_last = not self._parser.should_keep_alive()
+        path, _, query = self._target.decode("latin-1").partition("?")
         self._whole.append(
             Request(
                 method=self._parser.get_method().decode("latin-1"),
-                path=self._target.decode("latin-1").partition("?")[0],
+                path=path,
                 headers=self._headers,
                 body=bytes(self._body),
                 keep_alive=not self._is_last,
+                query=query,
             )
         )
 

@@ -17,11 +17,10 @@ from ainf.simulator.behaviour import Behaviour, Fault, Point, Strike, Writes
 from ainf.simulator.faults import error_for
 from ainf.simulator.http import LAST_CHUNK, as_chunk, response_head
 from ainf.simulator.steps import Close, Reset, Send, Stall, Step, Wait, coalesced, dripped
-from ainf.simulator.wire import Wire
+from ainf.simulator.wire import Voice, Wire
 
 _COMMENT: Final = b": keep-alive\n\n"
 _PING: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
-_BROKEN_FRAME: Final = b'data: {"choices": [{"delta": {"content": \n\n'
 _NOT_UTF8: Final = b"\xff\xc3(\xfe"
 _TOO_LONG_BY: Final = 1000
 _ENDLESS_PIECE: Final = b"x" * 4096
@@ -31,6 +30,7 @@ _ENDS: Final[Mapping[Fault, Step]] = MappingProxyType({
     Fault.STALL: Stall(),
     Fault.EOF: Send(LAST_CHUNK),
 })
+_ERRORS: Final = frozenset({Fault.ERROR, Fault.ERROR_STRING, Fault.ERROR_EVENT})
 
 _Dressing: TypeAlias = Callable[[bytes, Beat], bytes]
 
@@ -68,28 +68,31 @@ class Planner:
 
     def _frames(self, strike: Strike | None) -> Iterator[Step]:
         dress = _dresser(self.behaviour)
-        produced = 0
+        voice = self.wire.voice(self.answer)
+        produced = unshown = 0
         for beat in self.answer.beats:
-            frame = self.wire.frame(beat, self.answer)
             if strike and _strikes_at(strike, beat, produced):
-                yield from self._break_off(strike, frame)
+                yield from self._strike(strike, voice, beat)
                 return
+            frame = voice.frame(beat)
             if beat.tokens and self.behaviour.pace_s:
                 yield Wait(self.behaviour.pace_s * beat.tokens)
-            yield self._send(dress(frame, beat), beat)
+            unshown += beat.text_bytes
+            yield self._send(dress(frame, beat), beat, unshown)
+            unshown = 0 if frame else unshown
             if self.behaviour.broken_frames and not produced and beat.tokens:
-                yield from [Send(self._framed(_BROKEN_FRAME))] * self.behaviour.broken_frames
+                yield from [Send(self._framed(self.wire.broken_frame))] * self.behaviour.broken_frames
             produced += beat.tokens
         if strike:
-            yield from self._break_off(strike, b"")
+            yield from self._strike(strike, voice, None)
             return
         yield Close() if self.behaviour.short_body else Send(LAST_CHUNK)
 
-    def _send(self, data: bytes, beat: Beat) -> Send:
+    def _send(self, data: bytes, beat: Beat, text_bytes: int) -> Send:
         return Send(
             self._framed(data) if data else b"",
             tokens=beat.tokens,
-            text_bytes=beat.text_bytes,
+            text_bytes=text_bytes if data else 0,
             finish=beat.kind is BeatKind.FINISH,
             usage=beat.counts is not None and beat.kind in {BeatKind.FINISH, BeatKind.USAGE},
         )
@@ -109,10 +112,19 @@ class Planner:
             fields.append(("content-encoding", "gzip"))
         return Send(response_head(200, fields), status=200)
 
+    def _strike(self, strike: Strike, voice: Voice, beat: Beat | None) -> Iterator[Step]:
+        """Yield the steps of a fault in a stream, in place of the beat."""
+        if strike.fault not in _ERRORS:
+            yield from self._break_off(strike, voice.frame(beat) if beat else b"")
+            return
+        string, event = strike.fault is Fault.ERROR_STRING, strike.fault is Fault.ERROR_EVENT
+        shown = voice.error_frame(error_for(503), as_string=string, as_event=event)
+        yield Send(as_chunk(shown + self.wire.done_frame) + LAST_CHUNK)
+
     def _break_off(self, strike: Strike, frame: bytes) -> Iterator[Step]:
         """Yield the steps of a fault; ``frame`` would have come next (a token that is not shown has none)."""
         frame = frame or _COMMENT
-        half = frame[: len(frame) // 2]
+        half = _half(frame)
         match strike.fault:
             case Fault.RESET | Fault.CLOSE | Fault.STALL | Fault.EOF as fault:
                 yield _ENDS[fault]
@@ -124,10 +136,8 @@ class Planner:
             case Fault.STALL_MID:
                 yield Send(as_chunk(half))
                 yield Stall()
-            case Fault.ERROR | Fault.ERROR_STRING | Fault.ERROR_EVENT as fault:
-                string, event = fault is Fault.ERROR_STRING, fault is Fault.ERROR_EVENT
-                shown = self.wire.error_frame(error_for(503), as_string=string, as_event=event)
-                yield Send(as_chunk(shown + self.wire.done_frame) + LAST_CHUNK)
+            case Fault.ERROR | Fault.ERROR_STRING | Fault.ERROR_EVENT:
+                raise AssertionError("an error is told, by the voice or as a document")
             case Fault.ENDLESS_COMMENTS:
                 yield from self._forever(_COMMENT)
             case Fault.ENDLESS_LINE:
@@ -150,16 +160,11 @@ class Planner:
             return
         yield from self._produced()
         body = self.wire.document(self.answer)
-        if strike and strike.fault in {Fault.ERROR, Fault.ERROR_STRING, Fault.ERROR_EVENT}:
-            yield self._whole(self.wire.error_document(error_for(503)))
+        if strike and strike.fault in _ERRORS:
+            yield self._whole(self.wire.failed_document(self.answer, error_for(503)))
         elif strike and strike.point in {Point.AFTER_HEAD, Point.AFTER_TOKENS}:
             yield self._head("application/json", ("transfer-encoding", "chunked"))
-            if strike.point is Point.AFTER_TOKENS and strike.fault in {
-                Fault.RESET,
-                Fault.CLOSE,
-                Fault.STALL,
-                Fault.EOF,
-            }:
+            if strike.point is Point.AFTER_TOKENS and strike.fault in _ENDS:
                 yield Send(as_chunk(body[: len(body) // 2]))
             yield from self._break_off(strike, body)
         else:
@@ -207,6 +212,13 @@ def _strikes_at(strike: Strike, beat: Beat, produced: int) -> bool:
             return False
 
 
+def _half(frame: bytes) -> bytes:
+    """Return the bytes up to the middle of the last event: between two events nothing would be cut."""
+    before, separator, _ = frame.removesuffix(b"\n\n").rpartition(b"\n\n")
+    whole = len(before) + len(separator)
+    return frame[: whole + (len(frame) - whole) // 2]
+
+
 def as_written(steps: Iterable[Step], behaviour: Behaviour) -> Iterable[Step]:
     """Return the steps with the delay before them, and their bytes grouped into writes as the behaviour says."""
     if behaviour.delay_s:
@@ -224,8 +236,8 @@ def _dresser(behaviour: Behaviour) -> _Dressing:
         (behaviour.invalid_utf8, _invalid_utf8),
         (behaviour.ndjson, _ndjson),
         (behaviour.multi_data, lambda frame, _: frame.replace(b',"', b',\ndata: "', 1)),
-        (behaviour.comments, lambda frame, _: _COMMENT + frame),
-        (behaviour.pings, lambda frame, _: _PING + frame),
+        (behaviour.comments, lambda frame, _: frame and _COMMENT + frame),
+        (behaviour.pings, lambda frame, _: frame and _PING + frame),
         (behaviour.crlf, lambda frame, _: frame.replace(b"\n", b"\r\n")),
     )
     dressings = [dressing for wanted, dressing in known if wanted]
@@ -233,9 +245,10 @@ def _dresser(behaviour: Behaviour) -> _Dressing:
         dressings.append(_gzipper())
 
     def dress(frame: bytes, beat: Beat) -> bytes:
+        if not frame and beat.kind is not BeatKind.DONE:
+            return frame
         for dressing in dressings:
-            if frame:
-                frame = dressing(frame, beat)
+            frame = dressing(frame, beat)
         return frame
 
     return dress
@@ -248,7 +261,9 @@ def _invalid_utf8(frame: bytes, beat: Beat) -> bytes:
 
 
 def _ndjson(frame: bytes, beat: Beat) -> bytes:
-    return b"" if beat.kind is BeatKind.DONE else frame.removeprefix(b"data: ").removesuffix(b"\n")
+    if beat.kind is BeatKind.DONE:
+        return b""
+    return b"".join(line[6:] + b"\n" for line in frame.split(b"\n") if line.startswith(b"data: "))
 
 
 def _gzipper() -> _Dressing:

@@ -10,20 +10,19 @@ from typing import Final
 import msgspec
 import trio
 
-from ainf.simulator.answer import Ask, compose
+from ainf.simulator.answer import Ask, Task, compose
 from ainf.simulator.behaviour import Behaviour, UnknownModelError, parse_model
 from ainf.simulator.books import Books, Entry
-from ainf.simulator.chat import ChatWire
 from ainf.simulator.connection import Connection, Reply
-from ainf.simulator.faults import instead_of_an_answer, refusal
+from ainf.simulator.faults import instead_of_an_answer, refusal, require_able
 from ainf.simulator.http import Request
 from ainf.simulator.memory import MemoryStream, memory_connection
 from ainf.simulator.pacer import Pacer
 from ainf.simulator.plan import Planner, as_written
 from ainf.simulator.steps import Script, Send, Step, script_from_json, whole
 from ainf.simulator.wire import ErrorBody, RefusedError, Wire
+from ainf.simulator.wires.routes import Routes
 
-_WIRES: Final[Mapping[str, Wire]] = {wire.path: wire for wire in (ChatWire(),)}
 _JSON: Final = "application/json"
 _MODELS: Final = (
     "sim",
@@ -44,7 +43,7 @@ class Simulator:
         seed: what is said is a pure function of it and the request's number.
         script: exact answers for the first requests.
         keep_bytes: the books keep the bytes of every request and answer.
-        api_key: the only bearer token accepted; None accepts any, and none.
+        api_key: the only key accepted, in the header of the format spoken; None accepts any, and none.
     """
 
     def __init__(
@@ -52,11 +51,22 @@ class Simulator:
     ) -> None:
         self.books = Books(keep_bytes=keep_bytes)
         self.base_url: str | None = None
-        """``http://host:port/v1`` once ``serve`` listens."""
+        """``http://host:port/v1`` once ``serve`` listens: the base of OpenAI's paths and of ``/messages``."""
         self._seed = seed
         self._script = script or Script()
         self._api_key = api_key
-        self._constant: dict[tuple[str, Ask], list[Step]] = {}
+        self._routes = Routes()
+        self._constant: dict[tuple[Wire, Ask], list[Step]] = {}
+
+    @property
+    def origin(self) -> str | None:
+        """``http://host:port`` once ``serve`` listens: what the clients of Anthropic and Google call a base URL."""
+        return self.base_url and self.base_url.removesuffix("/v1")
+
+    @property
+    def gemini_base_url(self) -> str | None:
+        """``http://host:port/v1beta`` once ``serve`` listens: the base of ``/models/{model}:generateContent``."""
+        return self.origin and f"{self.origin}/v1beta"
 
     def set_script(self, script: Script) -> None:
         """Answer the next requests by ``script``."""
@@ -110,35 +120,37 @@ class Simulator:
             headers=request.headers,
             body=request.body,
         )
-        headers = {"x-request-id": f"req_sim_{entry.number:08d}"}
+        wire = self._routes.find(request.path)
+        speaker = wire or self._routes.nearest(request.path)
+        headers = {speaker.request_id_header: f"req_sim_{entry.number:08d}"}
         try:
-            return Reply(self._provider_endpoint(request, entry, headers), entry)
+            return Reply(self._provider_endpoint(wire, request, entry, headers), entry)
         except RefusedError as exc:
-            wire = _WIRES.get(request.path, _WIRES[ChatWire.path])
-            return Reply([refusal(wire, exc.status, exc.body, headers)], entry)
+            return Reply([refusal(speaker, exc.body, headers)], entry)
 
-    def _provider_endpoint(self, request: Request, entry: Entry, headers: Mapping[str, str]) -> Iterable[Step]:
+    def _provider_endpoint(
+        self, wire: Wire | None, request: Request, entry: Entry, headers: Mapping[str, str]
+    ) -> Iterable[Step]:
         """Return the steps of an answer.
 
         Raises:
             RefusedError: the provider refuses the request.
         """
-        self._require_key(request)
+        self._require_key(wire or self._routes.nearest(request.path), request)
         if (request.method, request.path) == ("GET", "/v1/models"):
             return [whole(200, _JSON, _models(), headers)]
-        wire = _WIRES.get(request.path)
         if wire is None:
             raise _refused(404, f"Invalid URL ({request.method} {request.path})")
         if request.method != "POST":
             raise _refused(405, f"Not allowed to {request.method} on {request.path}")
         if not request.headers.get("content-type", _JSON).startswith(_JSON):
             raise _refused(415, "Unsupported content-type; send application/json.")
-        ask = wire.read(_decoded(request.body))
+        ask = wire.read(request, _decoded(request.body))
         entry.model, entry.stream, entry.max_tokens = ask.model, ask.stream, ask.max_tokens
         entry.input_tokens = ask.input_tokens
         scripted = self._script.next_answer()
         if scripted is not None:
-            entry.model_ran = True
+            entry.model_ran = ask.task is not Task.COUNT
             return scripted
         return self._answer(wire, ask, entry, headers)
 
@@ -147,12 +159,13 @@ class Simulator:
             behaviour = parse_model(ask.model)
         except UnknownModelError as exc:
             message = f"The model '{ask.model[:100]}' does not exist: {exc}."
-            error = ErrorBody(message, "invalid_request_error", "model_not_found", "model")
-            raise RefusedError(404, error) from exc
+            error = ErrorBody(404, message, "invalid_request_error", "model_not_found", "model")
+            raise RefusedError(error) from exc
         fault = instead_of_an_answer(wire, behaviour, headers)
         if fault is not None:
             return as_written(fault, behaviour)
-        entry.model_ran = True
+        require_able(behaviour, ask)
+        entry.model_ran = ask.task is not Task.COUNT
         if behaviour.constant:
             return self._constant_answer(wire, ask, behaviour)
         return self._planned(wire, ask, behaviour, entry.number, headers)
@@ -164,7 +177,7 @@ class Simulator:
         return Planner(wire, answer, behaviour, headers).steps(stream=ask.stream)
 
     def _constant_answer(self, wire: Wire, ask: Ask, behaviour: Behaviour) -> Iterable[Step]:
-        key = (wire.path, ask)
+        key = (wire, ask)
         steps = self._constant.get(key)
         if steps is None:
             if len(self._constant) >= _MAX_CONSTANT_ANSWERS:
@@ -173,10 +186,9 @@ class Simulator:
             self._constant[key] = steps
         return steps
 
-    def _require_key(self, request: Request) -> None:
-        if self._api_key is not None and request.headers.get("authorization") != f"Bearer {self._api_key}":
-            error = ErrorBody("Incorrect API key provided.", "invalid_request_error", "invalid_api_key")
-            raise RefusedError(401, error)
+    def _require_key(self, wire: Wire, request: Request) -> None:
+        if self._api_key is not None and wire.key(request.headers) != self._api_key:
+            raise RefusedError(wire.key_refused)
 
     def _own_endpoint(self, request: Request) -> Send:
         match request.method, request.path:
@@ -185,6 +197,7 @@ class Simulator:
             case "POST", "/sim/reset":
                 self.books.clear()
                 self._script = Script()
+                self._routes = Routes()
                 return whole(200, _JSON, b"{}")
             case "POST", "/sim/script":
                 try:
@@ -215,7 +228,7 @@ def _decoded(body: bytes) -> object:
 
 
 def _refused(status: int, message: str) -> RefusedError:
-    return RefusedError(status, ErrorBody(message, "invalid_request_error"))
+    return RefusedError(ErrorBody(status, message, "invalid_request_error"))
 
 
 def _models() -> bytes:
