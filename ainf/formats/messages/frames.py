@@ -46,7 +46,7 @@ STOP_FRAME: Final = event_frame({"type": "message_stop"})
 
 def start_frame(message_id: str, model: str, usage: Usage) -> bytes:
     """Return the event that begins a message; ``usage`` is what is known by then."""
-    message = {
+    message: dict[str, Any] = {
         "id": message_id,
         "type": "message",
         "role": "assistant",
@@ -90,7 +90,7 @@ def error_type(status: int, type_: str) -> str:
     return _TYPE_OF_STATUS.get(status, "api_error" if status > 504 else "invalid_request_error")
 
 
-def error_document(
+def error_document(  # noqa: PLR0913 - everything that an error says, each by its name
     *,
     code: str,
     type_: str,
@@ -115,7 +115,7 @@ def error_document(
         retryable: whether to ask again can help; left out where None.
         request_id: of the HTTP request, where it is known.
     """
-    error = {
+    error: dict[str, Any] = {
         "type": error_type(status, type_),
         "message": message,
         "code": code,

@@ -14,6 +14,7 @@ from ainf.inference.usage import Usage
 
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "messages"
 NAMES = sorted(path.stem for path in FIXTURES.glob("*.sse"))
+ENDED = [name for name in NAMES if name != "overloaded"]
 WHOLE_NAMES = sorted(path.stem for path in FIXTURES.glob("*.json") if ".expected" not in path.name)
 LIMITS = PipeLimits(line=1 << 16, event=1 << 17, answer=1 << 18)
 USAGE = Usage(input_tokens=12, cached_input_tokens=2, output_tokens=7, reasoning_tokens=1, cache_write_tokens=4)

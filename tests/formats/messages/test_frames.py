@@ -43,7 +43,7 @@ def test_a_made_stream():
     assert (message.id, message.model, message.content[0].text) == ("msg_1", "m", "Hi\u2028\n")
     assert (message.stop_reason, message.stop_sequence) == ("stop_sequence", "END")
     assert (message.usage.input_tokens, message.usage.cache_read_input_tokens) == (6, 2)
-    assert [line for line in stream.splitlines() if line.startswith(b"event")][0] == b"event: message_start"
+    assert stream.startswith(b"event: message_start\ndata: {")
 
 
 @pytest.mark.parametrize("code", CODES)
