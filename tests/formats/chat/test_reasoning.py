@@ -31,6 +31,10 @@ def test_an_entry_goes_back_as_it_came():
     (opaque,) = opaque_in([entry])
     assert opaque.source == SOURCE
     assert entry_of(opaque, "hm", 0) == entry | {"index": 0}
+    summary = {"type": "reasoning.summary", "summary": "hm", "signature": "s"}
+    (signed,) = opaque_in([summary])
+    assert signed == Opaque(SOURCE, '{"type":"reasoning.summary","signature":"s"}')
+    assert entry_of(signed, "hm", 1) == summary | {"index": 1}
     (secret,) = opaque_in([{"type": "reasoning.encrypted", "data": "d", "id": None, "x": [1]}])
     assert entry_of(secret, "", 2) == {"type": "reasoning.encrypted", "data": "d", "index": 2}
 

@@ -161,6 +161,15 @@ def test_choosing_without_tools(mode, with_tools, without):
     assert "parallel_tool_calls" not in fields
 
 
+def test_grammar():
+    """A grammar stands one level deeper than a conversation keeps it."""
+    (tool,) = asked(tools=TOOLS[2:]).fields["tools"]
+    assert tool["custom"]["format"] == {
+        "type": "grammar",
+        "grammar": {"syntax": "lark", "definition": "start: /a/"},
+    }
+
+
 def test_nothing_asked_is_nothing_said():
     """What was not asked, and what means the default, is left out."""
     assert asked(store=False).fields == {"messages": []}
