@@ -1,0 +1,1 @@
+"""The Responses wire format: requests, streams and whole answers, read, written and relayed."""
