@@ -2,7 +2,7 @@
 
 import attrs
 
-from ainf.inference.conversation import ReasoningAsk
+from ainf.inference.conversation import CacheMark, ReasoningAsk
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.ledger import HoldAsk
@@ -83,9 +83,22 @@ def invalid_key() -> DownstreamError:
     )
 
 
-def admit(
-    request: InferenceRequest, terms: ModelTerms, reasoning: ReasoningAsk | None = None, stored_tokens: int = 0
-) -> Admission:
+@attrs.frozen
+class Reads:
+    """What a request asks beside its words, as its provider's format says it."""
+
+    reasoning: ReasoningAsk | None = None
+    """How much the model shall think."""
+    cache_write: CacheMark | None = None
+    """For how long, at most, input shall be written to the provider's cache."""
+    stored_tokens: int = 0
+    """Tokens of a stored response that it goes on from: the model reads them too."""
+
+
+PLAIN = Reads()
+
+
+def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) -> Admission:
     """Return the terms for a request whose model is known and allowed.
 
     A stream whose output is all visible is held in slices; a whole answer (also one that is made a stream), and output
@@ -94,8 +107,7 @@ def admit(
     Args:
         request: what is asked.
         terms: of its model.
-        reasoning: how much it asks the model to think.
-        stored_tokens: tokens of a stored response that it goes on from: the model reads them too.
+        reads: what it asks beside its words.
 
     Raises:
         DownstreamError: ``tools_not_supported``, ``streaming_not_supported``: the model cannot do what was asked.
@@ -104,17 +116,17 @@ def admit(
     own_limit = 0
     if request.operation is Operation.GENERATE:
         own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
-    bound = stored_tokens + input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
-    is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reasoning)
-    budget = reasoning.budget_tokens or 0 if reasoning is not None else 0
+    bound = reads.stored_tokens + input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
+    is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reads.reasoning)
+    budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
     ask = HoldAsk(
-        base_nusd=tokens_cost(bound, terms.price.dearest_input) + terms.price.request,
+        base_nusd=tokens_cost(bound, _dearest_input(terms.price, reads.cache_write)) + terms.price.request,
         output_rate=terms.price.dearest_output,
         first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
         worst_tokens=own_limit,
         min_tokens=budget + terms.min_output_tokens,
     )
-    estimate = stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
+    estimate = reads.stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
     return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
 
 
@@ -132,6 +144,14 @@ def _check_abilities(request: InferenceRequest, terms: ModelTerms) -> None:
             f"The model {terms.name!r} does not stream; send `stream: false`.",
             param="stream",
         )
+
+
+def _dearest_input(price: Price, cache_write: CacheMark | None) -> int:
+    """Return the dearest rate that the input of a request can have."""
+    rate = max(price.input, price.cached_input)
+    if cache_write is not None:
+        rate = max(rate, price.short_write_rate)
+    return max(rate, price.long_write_rate) if cache_write is CacheMark.LONG else rate
 
 
 def _thinks_unseen(terms: ModelTerms, reasoning: ReasoningAsk | None) -> bool:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.admission import KeyRights, ModelTerms, admit, check_rights
-from ainf.inference.conversation import ReasoningAsk
+from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights
+from ainf.inference.conversation import CacheMark, ReasoningAsk
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.inference.usage import Usage
@@ -63,19 +63,19 @@ def test_what_is_held_of_the_output(request_changes, terms_changes, first, worst
 )
 def test_thinking_that_is_asked_for_is_held_whole_where_it_is_not_shown(reasoning, first):
     """Where hidden output is billed only when it is asked for, only then all of it is held."""
-    admission = admit(REQUEST, attrs.evolve(TERMS, hidden_reasoning="asked"), reasoning)
+    admission = admit(REQUEST, attrs.evolve(TERMS, hidden_reasoning="asked"), Reads(reasoning))
     assert admission.ask.first_tokens == first
 
 
 def test_a_clamp_leaves_the_budget_for_thinking():
     """What the request lets the model think is never taken from it: rather it is refused."""
-    admission = admit(REQUEST, TERMS, ReasoningAsk(budget_tokens=2000))
+    admission = admit(REQUEST, TERMS, Reads(ReasoningAsk(budget_tokens=2000)))
     assert admission.ask.min_tokens == 2016
 
 
 def test_a_stored_response_is_read_again():
     """What a request goes on from counts as input, in the hold and in the estimate."""
-    plain, longer = admit(REQUEST, TERMS), admit(REQUEST, TERMS, stored_tokens=700)
+    plain, longer = admit(REQUEST, TERMS), admit(REQUEST, TERMS, Reads(stored_tokens=700))
     assert longer.input_tokens_bound == plain.input_tokens_bound + 700
     assert longer.input_tokens_estimate == plain.input_tokens_estimate + 700
 
@@ -95,6 +95,14 @@ def test_the_bound_is_of_all_that_may_be_read_and_the_estimate_of_what_is_known_
     admission = admit(attrs.evolve(REQUEST, input_bytes=400, bound_bytes=1000, attachment_count=2), TERMS)
     assert (admission.input_tokens_bound, admission.input_tokens_estimate) == (500 + 3200, 100 + 3200)
     assert admission.attachment_count == 2
+
+
+@pytest.mark.parametrize(("asked", "rate"), [(None, 1000), (CacheMark.SHORT, 1250), (CacheMark.LONG, 2000)])
+def test_a_write_to_a_cache_is_held_where_it_is_asked_for(asked, rate):
+    """Only what a request can trigger is set aside: no write costs anybody who did not ask for one."""
+    price = parse_price({"input": "1", "cache_write": "1.25", "long_cache_write": "2", "output": "2"})
+    admission = admit(REQUEST, attrs.evolve(TERMS, price=price), Reads(cache_write=asked))
+    assert admission.ask.base_nusd == 500 * rate
 
 
 def test_a_cache_that_is_dearer_is_what_is_held():

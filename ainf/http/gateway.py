@@ -7,13 +7,14 @@ from typing import Any
 import attrs
 import msgspec
 
-from ainf.admission import KeyRights, ModelTerms, admit, check_rights
+from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
 from ainf.formats.base import Listener
 from ainf.formats.registry import FORMATS
 from ainf.formats.translate import translate_fields
 from ainf.http.credentials import Authenticator
+from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.pricing import FREE
@@ -21,6 +22,7 @@ from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.providers.base import Target
 from ainf.providers.betas import unknown_betas
+from ainf.providers.fields import CacheWrites
 from ainf.store.base import KeyRecord
 
 _LABELS = 10
@@ -85,7 +87,7 @@ class Gateway:
         digest = fingerprint(key.account_id, request)
         listener = self._listener(request, protocol)
         stored_tokens = await self._stored_tokens(key, request, model)
-        request = prepared(request, model, protocol, provider_format)
+        request, cache_write = prepared(request, model, protocol, provider_format)
         reasoning = None
         if request.operation is Operation.GENERATE:
             reasoning = FORMATS[provider_format].reasoning_of(request.fields)
@@ -95,7 +97,7 @@ class Gateway:
             key=key,
             request=request,
             protocol=protocol,
-            admission=admit(request, terms, reasoning, stored_tokens),
+            admission=admit(request, terms, Reads(reasoning, cache_write, stored_tokens)),
             backend=model.backend,
             target=model.target,
             provider_format=provider_format,
@@ -152,8 +154,10 @@ class Gateway:
 
 def prepared(
     request: InferenceRequest, model: Model, protocol: ClientProtocol, provider_format: str
-) -> InferenceRequest:
-    """Return a request in its provider's words, checked for what would change price, model or host.
+) -> tuple[InferenceRequest, CacheMark | None]:
+    """Return a request in its provider's words, and what it asks to be written to the provider's cache.
+
+    It is checked for what would change price, model or host.
 
     Raises:
         DownstreamError: ``unsupported_parameter``, and what reading it for another format finds wrong.
@@ -169,10 +173,11 @@ def prepared(
             request.fields, FORMATS[protocol.format], FORMATS[provider_format], model.may_drop
         )
         request = attrs.evolve(request, fields=fields, dropped=dropped)
-    model.backend.provider.check(request, model.terms.price)
+    writes = CacheWrites(model.terms.price)
+    model.backend.provider.check(request, writes)
     if left_out := unknown_betas(request.betas):
         request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
-    return request
+    return request, writes.asked
 
 
 def _format_for(model: Model, request: InferenceRequest) -> str:

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import Price
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.betas import beta_headers, check_betas
+from ainf.providers.fields import CacheWrites
 from ainf.providers.messages_fields import check_messages_fields
 from ainf.providers.writing import own_fields, post
 
@@ -36,10 +36,10 @@ class Anthropic:
         """Return the key's header, and the version that every request names. See ``Provider.credential``."""
         return ((b"x-api-key", secret.encode("ascii")), (b"anthropic-version", _VERSION))
 
-    def check(self, request: InferenceRequest, price: Price) -> None:
+    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         check_betas(request.betas)
-        check_messages_fields(request.fields, price)
+        check_messages_fields(request.fields, writes)
 
     def write_request(self, request: InferenceRequest, target: Target, max_output_tokens: int | None) -> WireRequest:
         """Return the request with the fields as they came, but for those that are ours. See ``Provider.write_request``.

@@ -7,7 +7,7 @@ import attrs
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import Price
+from ainf.providers.fields import CacheWrites
 
 
 @attrs.frozen(kw_only=True)
@@ -81,12 +81,12 @@ class Provider(Protocol):
         """Return the headers that authenticate us to this vendor, and all else that each request to it carries."""
         ...
 
-    def check(self, request: InferenceRequest, price: Price) -> None:
+    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse by name the fields that would change price, model or host here (before anything is reserved).
 
         Args:
             request: with its fields in this vendor's format.
-            price: of the model; a field whose price it covers goes on.
+            writes: takes what is asked of the provider's cache, as far as the model's price covers it.
 
         Raises:
             DownstreamError: ``unsupported_parameter``.

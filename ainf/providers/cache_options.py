@@ -8,33 +8,32 @@ only says what belongs together.
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ainf.pricing import Price
-from ainf.providers.fields import SHARED, asks, check_cache_write, refusal
+from ainf.providers.fields import SHARED, CacheWrites, asks, refusal
 
 _OPTIONS: Final = "prompt_cache_options"
 _RETENTION: Final = "prompt_cache_retention"
 _BREAKPOINT: Final = "prompt_cache_breakpoint"
 
 
-def check_cache_options(fields: Mapping[str, Any], price: Price) -> None:
+def check_cache_options(fields: Mapping[str, Any], writes: CacheWrites) -> None:
     """Refuse options of the whole request that the price does not cover.
 
     Raises:
         DownstreamError: ``unsupported_parameter``.
     """
     options = fields.get(_OPTIONS)
-    if asks(options):
-        check_cache_write(_OPTIONS, price, is_long=_is_long(options))
+    if asks(options) and options != {}:
+        writes.ask(_OPTIONS, is_long=_is_long(options))
     if isinstance(options, dict):
         if asks(options.get("prewarm")):
             raise refusal(f"{_OPTIONS}.prewarm", "a request without an answer is no inference")
         if asks(options.get("comparison_response_id")):
             raise refusal(f"{_OPTIONS}.comparison_response_id", SHARED)
     if fields.get(_RETENTION) not in (None, "in_memory"):
-        check_cache_write(_RETENTION, price, is_long=True)
+        writes.ask(_RETENTION, is_long=True)
 
 
-def check_breakpoint(part: Mapping[str, Any], path: str, price: Price) -> None:
+def check_breakpoint(part: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
     """Refuse a part's mark of what to cache, where the price does not cover it.
 
     Raises:
@@ -42,7 +41,7 @@ def check_breakpoint(part: Mapping[str, Any], path: str, price: Price) -> None:
     """
     mark = part.get(_BREAKPOINT)
     if asks(mark):
-        check_cache_write(f"{path}.{_BREAKPOINT}", price, is_long=_is_long(mark))
+        writes.ask(f"{path}.{_BREAKPOINT}", is_long=_is_long(mark))
 
 
 def _is_long(options: Any) -> bool:  # noqa: ANN401 - judged here

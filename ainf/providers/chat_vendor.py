@@ -12,11 +12,10 @@ import attrs
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import Price
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.chat_fields import REFUSED_FIELDS, check_chat_fields, check_reasoning_is_shown
-from ainf.providers.fields import asks, check_refused, objects_in, refusal
+from ainf.providers.fields import CacheWrites, asks, check_refused, objects_in, refusal
 from ainf.providers.writing import bearer, is_streamed, own_fields, post, write_embeddings
 
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
@@ -52,11 +51,11 @@ class ChatVendor:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
 
-    def check(self, request: InferenceRequest, price: Price) -> None:
+    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         fields = request.fields
         if request.operation is Operation.GENERATE:
-            check_chat_fields(fields, price)
+            check_chat_fields(fields, writes)
             if self.facts.hidden_reasoning == "never":
                 check_reasoning_is_shown(fields)
         else:

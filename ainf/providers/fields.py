@@ -1,15 +1,16 @@
 """What all vendors' checks of request fields share: the reasons, the hosts, and how a field is refused by name.
 
 Whatever a client sends is judged here before its shape is: a field of a wrong type says nothing, and is its vendor's
-to refuse. A field that is null, false or empty asks for nothing.
+to refuse. A field that is null, false or an empty list asks for nothing.
 """
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError
-from ainf.pricing import Price
+from ainf.pricing import FREE, Price
 
 PRICE: Final = "it changes the price beyond what this model is configured with"
 MODEL: Final = "the gateway's configuration decides which model answers"
@@ -41,8 +42,11 @@ vLLM's ``kv_transfer_params``, which names the host that a cache is fetched from
 
 
 def asks(value: Any) -> bool:  # noqa: ANN401 - whatever a client sends
-    """Whether a field's value asks for anything."""
-    return value is not None and value is not False and value not in ([], {})
+    """Whether a field's value asks for anything.
+
+    An empty object does: ``web_search_options: {}`` is how a search is asked for with everything as usual.
+    """
+    return value is not None and value is not False and value != []
 
 
 def refusal(param: str, reason: str) -> DownstreamError:
@@ -84,24 +88,39 @@ def objects_in(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  
                 yield f"{path}[{number}]", each
 
 
-def check_cache_write(param: str, price: Price, *, is_long: bool) -> None:
-    """Refuse a wish for a write to the provider's cache that the model's price does not cover.
+class CacheWrites:
+    """What a request asks to be written to the provider's cache, found while its fields are gone through.
 
-    Raises:
-        DownstreamError: ``unsupported_parameter``.
+    Args:
+        price: of the model; a wish that it does not cover is refused.
     """
-    name, rate = ("long_cache_write", price.long_cache_write) if is_long else ("cache_write", price.cache_write)
-    if rate is None:
-        raise refusal(param, f"the model's price has no `{name}`, which it would be charged with")
+
+    def __init__(self, price: Price) -> None:
+        self._price = price
+        self.asked: CacheMark | None = None
+        """For how long, at most; None where nothing is asked for."""
+
+    def ask(self, param: str, *, is_long: bool) -> None:
+        """Take a wish, which stands at ``param``.
+
+        Raises:
+            DownstreamError: ``unsupported_parameter``: the price does not cover it.
+        """
+        price = self._price
+        name, rate = ("long_cache_write", price.long_cache_write) if is_long else ("cache_write", price.cache_write)
+        if rate is None and price != FREE:
+            raise refusal(param, f"the model's price has no `{name}`, which it would be charged with")
+        if self.asked is not CacheMark.LONG:
+            self.asked = CacheMark.LONG if is_long else CacheMark.SHORT
 
 
-def check_cache_control(holder: Mapping[str, Any], path: str, price: Price) -> None:
+def check_cache_control(holder: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
     """Refuse Anthropic's mark of what to cache, if it stands in ``holder`` and the price does not cover it.
 
     Args:
         holder: a message's part, a tool, or the request.
         path: of the holder; "" is the request.
-        price: of the model.
+        writes: takes the wish.
 
     Raises:
         DownstreamError: ``unsupported_parameter``.
@@ -110,4 +129,4 @@ def check_cache_control(holder: Mapping[str, Any], path: str, price: Price) -> N
     if mark is not None:
         ttl = mark.get("ttl") if isinstance(mark, dict) else None
         param = f"{path}.cache_control" if path else "cache_control"
-        check_cache_write(param, price, is_long=ttl not in {None, "5m"} if isinstance(ttl, str | None) else True)
+        writes.ask(param, is_long=ttl not in {None, "5m"} if isinstance(ttl, str | None) else True)

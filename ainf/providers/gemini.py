@@ -15,10 +15,9 @@ from urllib.parse import quote
 from ainf.formats.gemini.embeddings import write_embeddings
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import Price
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
-from ainf.providers.fields import HOST_FIELDS, check_refused
+from ainf.providers.fields import HOST_FIELDS, CacheWrites, check_refused
 from ainf.providers.gemini_fields import check_gemini_fields
 from ainf.providers.writing import is_streamed, post
 
@@ -39,7 +38,7 @@ class Gemini:
         """Return the key's header. See ``Provider.credential``."""
         return ((b"x-goog-api-key", secret.encode("ascii")),)
 
-    def check(self, request: InferenceRequest, price: Price) -> None:
+    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         if request.operation is Operation.GENERATE:
             check_gemini_fields(request.fields)

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from ainf.pricing import Price
 from ainf.providers.fields import (
     HOST_FIELDS,
     HOSTED_TOOL,
     MODEL,
     PRICE,
     SHARED,
+    CacheWrites,
     check_cache_control,
     check_refused,
     check_word,
@@ -44,7 +44,7 @@ _FREE_EDITS: Final = "clear_"
 """Edits of the context that take something out of it; others run the model again."""
 
 
-def check_messages_fields(fields: Mapping[str, Any], price: Price) -> None:
+def check_messages_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -57,14 +57,14 @@ def check_messages_fields(fields: Mapping[str, Any], price: Price) -> None:
     if isinstance(diagnostics, dict) and diagnostics.get("previous_message_id") is not None:
         raise refusal("diagnostics.previous_message_id", SHARED)
     _check_context_management(fields.get("context_management"))
-    check_cache_control(fields, "", price)
+    check_cache_control(fields, "", writes)
     for path, tool in objects_in(fields.get("tools"), "tools"):
         kind = tool.get("type")
         if kind is not None and not (isinstance(kind, str) and _CLIENT_TOOL.fullmatch(kind)):
             raise refusal(f"{path}.type", HOSTED_TOOL)
-        check_cache_control(tool, path, price)
+        check_cache_control(tool, path, writes)
     for path, block in _blocks(fields):
-        check_cache_control(block, path, price)
+        check_cache_control(block, path, writes)
         _check_files(block, path)
 
 

@@ -12,10 +12,9 @@ from typing import Final
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import Price
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
-from ainf.providers.fields import check_refused
+from ainf.providers.fields import CacheWrites, check_refused
 from ainf.providers.responses_fields import REFUSED_FIELDS, check_responses_fields
 from ainf.providers.writing import bearer, own_fields, post, write_embeddings
 
@@ -34,10 +33,10 @@ class OpenAIResponses:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
 
-    def check(self, request: InferenceRequest, price: Price) -> None:
+    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         if request.operation is Operation.GENERATE:
-            check_responses_fields(request.fields, price)
+            check_responses_fields(request.fields, writes)
         else:
             check_refused(request.fields, REFUSED_FIELDS)
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from ainf.pricing import Price
 from ainf.providers.cache_options import check_breakpoint, check_cache_options
 from ainf.providers.fields import (
     HOST_FIELDS,
@@ -19,6 +18,7 @@ from ainf.providers.fields import (
     MODERATION,
     PRICE,
     SHARED,
+    CacheWrites,
     check_refused,
     check_word,
     objects_in,
@@ -45,7 +45,7 @@ _TOOL_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
 _HOSTED: Final = ("code_interpreter_call.", "file_search_call.", "web_search_call.")
 
 
-def check_responses_fields(fields: Mapping[str, Any], price: Price) -> None:
+def check_responses_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -56,14 +56,14 @@ def check_responses_fields(fields: Mapping[str, Any], price: Price) -> None:
     reasoning = fields.get("reasoning")
     if isinstance(reasoning, dict) and reasoning.get("mode") not in (None, "standard"):
         raise refusal("reasoning.mode", f"with this value {PRICE}")
-    check_cache_options(fields, price)
+    check_cache_options(fields, writes)
     include = fields.get("include")
     for number, name in enumerate(include if isinstance(include, list) else ()):
         if isinstance(name, str) and name.startswith(_HOSTED):
             raise refusal(f"include[{number}]", HOSTED_TOOL)
     _check_tools(fields.get("tools"), "tools")
     for path, item in objects_in(fields.get("input"), "input"):
-        _check_item(item, path, price)
+        _check_item(item, path, writes)
 
 
 def _check_tools(tools: Any, at: str) -> None:  # noqa: ANN401 - whatever a client sends
@@ -81,7 +81,7 @@ def _check_tools(tools: Any, at: str) -> None:  # noqa: ANN401 - whatever a clie
                 raise refusal(f"{path}.type", HOSTED_TOOL)
 
 
-def _check_item(item: Mapping[str, Any], path: str, price: Price) -> None:
+def _check_item(item: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
     kind = item.get("type")
     if kind == "compaction_trigger":
         raise refusal(f"{path}.type", _AGAIN)
@@ -95,7 +95,7 @@ def _check_item(item: Mapping[str, Any], path: str, price: Price) -> None:
             if part.get("type") == "input_audio":
                 raise refusal(f"{part_path}.type", PRICE)
             _check_file(part, part_path)
-            check_breakpoint(part, part_path, price)
+            check_breakpoint(part, part_path, writes)
 
 
 def _check_file(part: Any, path: str) -> None:  # noqa: ANN401 - whatever a client sends

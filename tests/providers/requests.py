@@ -6,13 +6,15 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.pricing import FREE, Price
+from ainf.pricing import Price
 from ainf.providers.base import Target
+from ainf.providers.fields import CacheWrites
 
 BASE_URL = "https://api.example.test/v1"
 TARGET = Target("main", "up-1", BASE_URL, "max_completion_tokens", 4096)
-COVERED = Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2)
-LONG_COVERED = Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3)
+BARE = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1))
+COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2))
+LONG_COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3))
 
 
 def request_of(fields, *, stream=False, operation=Operation.GENERATE, betas=()):
@@ -49,12 +51,12 @@ def refused(check, *args):
     return caught.value.param
 
 
-def refused_by(vendor, fields, price=FREE, **asked):
+def refused_by(vendor, fields, writes=BARE, **asked):
     """Return the field that a vendor refuses."""
-    return refused(vendor.check, request_of(fields, **asked), price)
+    return refused(vendor.check, request_of(fields, **asked), writes)
 
 
-def passes(vendor, fields, price=FREE, **asked):
+def passes(vendor, fields, writes=BARE, **asked):
     """Whether a vendor's check lets a request pass."""
-    vendor.check(request_of(fields, **asked), price)
+    vendor.check(request_of(fields, **asked), writes)
     return True

@@ -1,9 +1,8 @@
 import pytest
 
 from ainf.inference.errors import DownstreamError
-from ainf.pricing import FREE
 from ainf.providers.chat_fields import REFUSED_FIELDS, check_chat_fields, check_reasoning_is_shown
-from tests.providers.requests import COVERED, LONG_COVERED, refused
+from tests.providers.requests import BARE, COVERED, LONG_COVERED, refused
 
 BASE = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 MARK = {"type": "ephemeral"}
@@ -14,11 +13,11 @@ LONG_MARK = MARK | {"ttl": "1h"}
 def test_refused(name):
     """Each listed field is refused by name with its reason, and is free when it asks for nothing."""
     with pytest.raises(DownstreamError) as caught:
-        check_chat_fields(BASE | {name: {"x": 1}}, FREE)
+        check_chat_fields(BASE | {name: {"x": 1}}, BARE)
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", name)
     assert REFUSED_FIELDS[name] in caught.value.message
-    for nothing in (None, False, [], {}):
-        check_chat_fields(BASE | {name: nothing}, FREE)
+    for nothing in (None, False, []):
+        check_chat_fields(BASE | {name: nothing}, BARE)
 
 
 def part(**fields):
@@ -51,7 +50,7 @@ def part(**fields):
 )
 def test_refused_values(fields, param):
     """Values, tools and parts that change the price are refused where they stand."""
-    assert refused(check_chat_fields, BASE | fields, FREE) == param
+    assert refused(check_chat_fields, BASE | fields, BARE) == param
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ def test_cache_options_that_no_price_covers(name):
 def test_a_tool_without_a_type(tool):
     """It is told what is missing, not that the gateway refuses its kind."""
     with pytest.raises(DownstreamError, match=r"`tools\[1\]\.type` is required") as caught:
-        check_chat_fields(BASE | {"tools": [{"type": "function"}, tool]}, FREE)
+        check_chat_fields(BASE | {"tools": [{"type": "function"}, tool]}, BARE)
     assert (caught.value.code, caught.value.param) == ("missing_field", "tools[1].type")
 
 
@@ -116,7 +115,7 @@ def test_a_tool_without_a_type(tool):
 )
 def test_free(fields):
     """What keeps price, model and host rides along."""
-    check_chat_fields(BASE | fields, FREE)
+    check_chat_fields(BASE | fields, BARE)
 
 
 @pytest.mark.parametrize(

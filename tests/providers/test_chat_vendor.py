@@ -4,10 +4,9 @@ import attrs
 import pytest
 
 from ainf.inference.request import Operation
-from ainf.pricing import FREE
 from ainf.providers.base import Facts
 from ainf.providers.chat_vendor import CHAT_AND_EMBEDDINGS, ChatVendor
-from tests.providers.requests import TARGET, passes, refused_by, request_of, written
+from tests.providers.requests import BARE, TARGET, passes, refused_by, request_of, written
 
 PLAIN = ChatVendor(name="plain", facts=Facts(hidden_reasoning="always"), formats=CHAT_AND_EMBEDDINGS)
 ODD = ChatVendor(
@@ -177,4 +176,4 @@ def test_credential():
 def test_refusals():
     """They are read as all vendors' are."""
     assert PLAIN.read_error(529, {}, b"").code == "upstream_overloaded"
-    assert refused_by(PLAIN, FIELDS | {"service_tier": "flex"}, FREE) == "service_tier"
+    assert refused_by(PLAIN, FIELDS | {"service_tier": "flex"}, BARE) == "service_tier"

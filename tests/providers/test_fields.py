@@ -1,26 +1,28 @@
 import pytest
 
-from ainf.pricing import FREE
+from ainf.inference.conversation import CacheMark
+from ainf.inference.errors import DownstreamError
+from ainf.pricing import FREE, Price
 from ainf.providers.fields import (
     HOST_FIELDS,
+    CacheWrites,
     asks,
     check_cache_control,
-    check_cache_write,
     check_refused,
     check_word,
     objects_in,
     refusal,
 )
-from tests.providers.requests import COVERED, refused
+from tests.providers.requests import BARE, COVERED, refused
 
 
-@pytest.mark.parametrize("value", [None, False, [], {}])
+@pytest.mark.parametrize("value", [None, False, []])
 def test_nothing_asked(value):
-    """Null, false and empty containers ask for nothing."""
+    """Null, false and empty lists ask for nothing."""
     assert not asks(value)
 
 
-@pytest.mark.parametrize("value", [True, 0, 0.0, "", "x", [0], {"a": None}])
+@pytest.mark.parametrize("value", [True, 0, 0.0, "", "x", [0], {}, {"a": None}])
 def test_something_asked(value):
     """Everything else does, a nought too."""
     assert asks(value)
@@ -47,26 +49,32 @@ def test_objects_of_whatever_a_client_sends():
     assert [list(objects_in(value, "p")) for value in (None, "text", {"a": {}}, 1)] == [[], [], [], []]
 
 
-def test_cache_writes():
+@pytest.mark.parametrize(
+    ("writes", "is_long", "name"), [(BARE, False, "cache_write"), (COVERED, True, "long_cache_write")]
+)
+def test_a_write_that_the_price_does_not_cover(writes, is_long, name):
     """A price that lacks the rate is named with it."""
-    assert "`cache_write`" in _message(False, FREE)
-    assert "`long_cache_write`" in _message(True, COVERED)
-    check_cache_write("x", COVERED, is_long=False)
+    with pytest.raises(DownstreamError, match=f"`{name}`"):
+        writes.ask("x", is_long=is_long)
 
 
-def _message(is_long, price):
-    with pytest.raises(Exception, match="cache_write") as caught:
-        check_cache_write("x", price, is_long=is_long)
-    return caught.value.message
+def test_the_longest_write_that_is_asked_for():
+    """What a request asks of the cache is known when all of it was gone through; a free model takes any of it."""
+    for price in (FREE, Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3)):
+        writes = CacheWrites(price)
+        assert writes.asked is None
+        for is_long, asked in ((False, CacheMark.SHORT), (True, CacheMark.LONG), (False, CacheMark.LONG)):
+            writes.ask("x", is_long=is_long)
+            assert writes.asked is asked
 
 
 def test_cache_marks_of_any_shape():
     """A mark that is no object counts as a long one, since nobody knows what it asks for."""
-    assert refused(check_cache_control, {"cache_control": "yes"}, "", FREE) == "cache_control"
+    assert refused(check_cache_control, {"cache_control": "yes"}, "", BARE) == "cache_control"
     assert (
         refused(check_cache_control, {"cache_control": {"ttl": 300}}, "tools[0]", COVERED) == "tools[0].cache_control"
     )
-    check_cache_control({"cache_control": None}, "", FREE)
+    check_cache_control({"cache_control": None}, "", BARE)
 
 
 def test_refusals_are_sentences():

@@ -3,9 +3,8 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import Operation
-from ainf.pricing import FREE
 from ainf.providers.gemini import GEMINI
-from tests.providers.requests import TARGET, passes, refused_by, request_of, written
+from tests.providers.requests import BARE, TARGET, passes, refused_by, request_of, written
 
 FIELDS = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "generationConfig": {"temperature": 0.5}}
 EMBED = {"operation": Operation.EMBED}
@@ -51,7 +50,7 @@ def test_embeddings():
 def test_embeddings_that_cannot_be_said():
     """They are refused before anything is reserved."""
     with pytest.raises(DownstreamError):
-        GEMINI.check(request_of({"model": "asked", "input": [[1, 2]]}, **EMBED), FREE)
+        GEMINI.check(request_of({"model": "asked", "input": [[1, 2]]}, **EMBED), BARE)
     assert refused_by(GEMINI, {"model": "asked", "input": "a", "api_key": "x"}, **EMBED) == "api_key"
     assert passes(GEMINI, {"model": "asked", "input": "a"}, **EMBED)
 

@@ -1,8 +1,7 @@
 import pytest
 
-from ainf.pricing import FREE
 from ainf.providers.messages_fields import REFUSED_FIELDS, check_messages_fields
-from tests.providers.requests import COVERED, LONG_COVERED, refused
+from tests.providers.requests import BARE, COVERED, LONG_COVERED, refused
 
 BASE = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
 MARK = {"type": "ephemeral"}
@@ -16,8 +15,8 @@ def block(**fields):
 def test_refused(name):
     """Each listed field is refused by name, and free when it asks for nothing."""
     assert refused(check_messages_fields, BASE | {name: ["x"]}, LONG_COVERED) == name
-    for nothing in (None, False, [], {}):
-        check_messages_fields(BASE | {name: nothing}, FREE)
+    for nothing in (None, False, []):
+        check_messages_fields(BASE | {name: nothing}, BARE)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ MARKED = [
 @pytest.mark.parametrize(("fields", "param"), MARKED)
 def test_cache_marks(fields, param):
     """Wherever a mark stands, it needs a price for what it writes."""
-    assert refused(check_messages_fields, BASE | fields, FREE) == param
+    assert refused(check_messages_fields, BASE | fields, BARE) == param
     check_messages_fields(BASE | fields, COVERED)
 
 
@@ -89,7 +88,7 @@ def test_what_only_looks_like_a_mark():
     """A tool's schema and a call's input may hold any names."""
     schema = {"type": "object", "properties": {"cache_control": {"type": "string"}, "file_id": {"type": "string"}}}
     call = {"type": "tool_use", "id": "1", "name": "f", "input": {"cache_control": 1, "file_id": "x"}}
-    check_messages_fields(BASE | {"tools": [{"name": "f", "input_schema": schema}]} | block(**call), FREE)
+    check_messages_fields(BASE | {"tools": [{"name": "f", "input_schema": schema}]} | block(**call), BARE)
 
 
 @pytest.mark.parametrize(
@@ -112,4 +111,4 @@ def test_what_only_looks_like_a_mark():
 )
 def test_free(fields):
     """What keeps price, model and host rides along, and odd shapes are the vendor's to refuse."""
-    check_messages_fields(BASE | fields, FREE)
+    check_messages_fields(BASE | fields, BARE)

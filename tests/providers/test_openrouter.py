@@ -1,8 +1,7 @@
 import pytest
 
-from ainf.pricing import FREE
 from ainf.providers.openrouter import OPENROUTER
-from tests.providers.requests import COVERED, passes, refused_by, written
+from tests.providers.requests import BARE, COVERED, passes, refused_by, written
 
 FIELDS = {"model": "asked", "messages": [{"role": "user", "content": "Hi"}]}
 MARKED = {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "cache_control": {"type": "x"}}]}]}
@@ -23,7 +22,7 @@ def test_refused(name):
 
 def test_cache_marks_need_a_price():
     """Anthropic's marks go through it, and are charged."""
-    assert refused_by(OPENROUTER, MARKED, FREE) == "messages[0].content[0].cache_control"
+    assert refused_by(OPENROUTER, MARKED, BARE) == "messages[0].content[0].cache_control"
     assert passes(OPENROUTER, MARKED, COVERED)
 
 
