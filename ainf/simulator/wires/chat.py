@@ -40,7 +40,7 @@ class ChatWire(OpenAIWire):
         return Ask(
             model=model,
             stream=stream,
-            include_usage=Fields(options, wrong_type).get("include_usage", bool, default=False),
+            include_usage=bool(options) and Fields(options, wrong_type).get("include_usage", bool, default=False),
             max_tokens=_max_tokens(typed),
             input_tokens=tokens(sum(text_bytes(message.get("content")) for message in messages)),
             tools=_tools(typed),
@@ -219,11 +219,14 @@ def _messages(fields: Fields) -> list[dict[str, Any]]:
 
 
 def _tools(fields: Fields) -> tuple[Tool, ...]:
+    """Return the functions; a custom tool, whose input is free-form, is taken and never called."""
     tools = []
     for index, tool in enumerate(fields.get("tools", list, default=[])):
         match tool:
             case {"type": "function", "function": {"name": str(name), **rest}}:
                 tools.append(Tool(name, first_property(rest.get("parameters"))))
+            case {"type": "custom", "custom": {"name": str()}}:
+                pass
             case _:
                 raise refused(f"Invalid value for 'tools[{index}]'.", f"tools[{index}]")
     return tuple(tools)
