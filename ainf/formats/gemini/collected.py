@@ -37,8 +37,8 @@ class GeminiWholeJudge:
 def read_answer(body: bytes, answer: Answer) -> tuple[list[AnswerView], int]:
     """Return the views of a whole answer with their visible bytes, and note what they say.
 
-    It is one object, or an array of chunks up to that with the evidence of the end. There is no view where the answer
-    reports an error (``answer.error``).
+    It is one object, or an array of chunks up to that with the evidence of the end; of those behind it only the usage
+    counts. There is no view where the answer reports an error (``answer.error``).
 
     Raises:
         UpstreamError: ``upstream_protocol``: empty, or not of the format; ``upstream_truncated``: cut, or without the
@@ -59,6 +59,8 @@ def read_answer(body: bytes, answer: Answer) -> tuple[list[AnswerView], int]:
         output_bytes += view_bytes(view)
         has_called |= has_calls(view)
         if note_end(answer, view, has_called=has_called):
+            for late in views[number:]:
+                note_view_usage(answer, late)
             answer.opaque_frames += is_opaque
             return views[:number], (min(output_bytes, len(body)) or len(body)) if is_opaque else output_bytes
     raise truncated() if any(view.candidates for view in views) else not_of_format(_WHAT)

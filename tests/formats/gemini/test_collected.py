@@ -119,6 +119,19 @@ def test_array_of_chunks():
     assert json.loads(pipe.close(CAPPED, style())) == chunks
 
 
+def test_array_behind_its_end():
+    """Of what stands behind the end in an array only the usage is learnt; the rest is neither output nor an error."""
+    chunks = [
+        document_of({"text": "a"}, finish="STOP", usageMetadata=WIRE_USAGE),
+        document_of({"text": "late"}, finish="MAX_TOKENS", usageMetadata=WIRE_USAGE | {"candidatesTokenCount": 9}),
+        {"error": {"code": 500}},
+    ]
+    pipe = collected()
+    assert feed(pipe, json.dumps(chunks).encode())[-1].output_bytes == 1
+    assert (pipe.answer.raw_finish_reason, pipe.answer.error) == ("STOP", None)
+    assert pipe.answer.usage == Usage(5, 0, 10, 1)
+
+
 def test_invalid_text_counts_by_what_can_be_read():
     """An answer with invalid UTF-8 is handed on as it came, and counts with its text."""
     pipe, body = collected(), answer_of({"text": "abcX"}).replace(b"X", b"\xff")

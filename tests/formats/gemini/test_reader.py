@@ -267,6 +267,14 @@ def test_array_of_chunks(name):
     assert events[1] == [event for event in streamed if isinstance(event, UsageUpdate)][-1]
 
 
+def test_array_behind_its_end():
+    """Nothing but usage is read behind the end of an array either."""
+    chunks = [document_of({"text": "a"}, finish="STOP"), document_of({"text": "late"}, usageMetadata=WIRE_USAGE)]
+    events = read(answer_reader(), json.dumps(chunks).encode())
+    assert texts_of(events)[BlockKind.TEXT] == "a"
+    assert events[1] == UsageUpdate(Usage(5, 0, 3, 1))
+
+
 def test_whole_error():
     """An error object gives no events."""
     reader = answer_reader()
