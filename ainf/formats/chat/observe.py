@@ -1,6 +1,6 @@
 """What the views of an answer teach: its head, usage, end and error. For relay, collector and readers alike."""
 
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -80,8 +80,11 @@ def error_in(view: ChunkView, *, is_named: bool = False) -> UpstreamError | None
     """
     if view.error:
         return in_band_error(view.error)
-    if isinstance(view, HeadedView) and view.object == "error":
-        return in_band_error({})
-    if is_named or finish_reason_of(view) == "error":
-        return in_band_error({})
-    return None
+    if is_named or (isinstance(view, HeadedView) and view.object == "error"):
+        return in_band_error(_bare_error(view))
+    return in_band_error({}) if finish_reason_of(view) == "error" else None
+
+
+def _bare_error(view: ChunkView) -> dict[str, Any]:
+    """Return the error that a view is, rather than holds."""
+    return {name: getattr(view, name, None) for name in ("message", "type", "code", "param")}

@@ -74,12 +74,16 @@ class ChunkView(msgspec.Struct, gc=False):
 
 
 class HeadedView(ChunkView, gc=False):
-    """The same with what names the answer."""
+    """The same with what names the answer, and with what an error says that has no object of its own."""
 
     id: Any = None
     model: Any = None
     created: Any = None
     object: Any = None
+    message: Any = None
+    type: Any = None
+    code: Any = None
+    param: Any = None
 
 
 _decode_views = msgspec.json.Decoder(list[ChunkView]).decode

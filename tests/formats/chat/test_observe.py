@@ -54,5 +54,7 @@ def test_errors():
     assert error_in(HeadedView(error={})) is None
     assert error_in(HeadedView(), is_named=True).code == "upstream_error"
     assert error_in(HeadedView(object="error")).code == "upstream_error"
+    assert error_in(HeadedView(object="error", code=503)).code == "upstream_overloaded"
+    assert error_in(HeadedView(message="Prompt is too long"), is_named=True).code == "context_length_exceeded"
     assert error_in(HeadedView(error={"code": 429})).code == "upstream_overloaded"
     assert error_in(read_frame(b'{"choices":[{"finish_reason":"error"}]}').view).code == "upstream_error"
