@@ -86,7 +86,7 @@ class Gateway:
         provider_format = _format_for(model, request)
         digest = fingerprint(key.account_id, request)
         listener = self._listener(request, protocol)
-        stored_tokens = await self._stored_tokens(key, request, model)
+        stored_tokens = await self._stored_tokens(key, request, model, provider_format)
         request, cache_write = prepared(request, model, protocol, provider_format)
         reasoning = None
         if request.operation is Operation.GENERATE:
@@ -133,11 +133,19 @@ class Gateway:
             echo=protocol.echo(request),
         )
 
-    async def _stored_tokens(self, key: KeyRecord, request: InferenceRequest, model: Model) -> int:
+    async def _stored_tokens(
+        self, key: KeyRecord, request: InferenceRequest, model: Model, provider_format: str
+    ) -> int:
         """Return how many tokens the model reads of a stored response; it must be this account's and provider's."""
         response_id = request.previous_response_id
         if response_id is None:
             return 0
+        if provider_format != "responses":
+            raise DownstreamError(
+                "unsupported_parameter",
+                "`previous_response_id` is not supported: this model's provider stores no responses.",
+                param="previous_response_id",
+            )
         stored = await self.services.store.find_response(response_id, key.account_id)
         if stored is None or stored.provider != model.terms.provider:
             raise DownstreamError(
@@ -163,12 +171,6 @@ def prepared(
         DownstreamError: ``unsupported_parameter``, and what reading it for another format finds wrong.
     """
     if request.operation is Operation.GENERATE and provider_format != protocol.format:
-        if request.previous_response_id is not None:
-            raise DownstreamError(
-                "unsupported_parameter",
-                "`previous_response_id` is not supported: this model's provider stores no responses.",
-                param="previous_response_id",
-            )
         fields, dropped = translate_fields(
             request.fields, FORMATS[protocol.format], FORMATS[provider_format], model.may_drop
         )
