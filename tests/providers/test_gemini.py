@@ -66,3 +66,23 @@ def test_the_rest():
     assert GEMINI.credential("k") == ((b"x-goog-api-key", b"k"),)
     assert GEMINI.read_error(503, {}, b"").code == "upstream_overloaded"
     assert (GEMINI.facts.hidden_reasoning, GEMINI.facts.aborted_billing) == ("always", "held")
+
+
+@pytest.mark.parametrize(
+    ("model", "thinking", "said"),
+    [
+        ("gemini-2.5-flash", {"thinkingLevel": "LOW", "includeThoughts": True},
+         {"thinkingBudget": 1024, "includeThoughts": True}),
+        ("models/gemini-2.5-pro", {"thinkingLevel": "HIGH"}, {"thinkingBudget": 24576}),
+        ("gemini-2.5-pro", {"thinkingBudget": 7}, {"thinkingBudget": 7}),
+        ("gemini-2.5-pro", {"thinkingLevel": "UNHEARD_OF"}, {"thinkingLevel": "UNHEARD_OF"}),
+        ("gemini-3-pro-preview", {"thinkingLevel": "LOW"}, {"thinkingLevel": "LOW"}),
+        ("gemini-3-pro-preview", 5, 5),
+    ],
+)  # fmt: skip
+def test_levels_of_thinking_are_budgets_to_models_that_know_none(model, thinking, said):
+    """Older models take a number of tokens; newer ones, and what we do not know, are told what was asked."""
+    fields = {"contents": [], "generationConfig": {"thinkingConfig": thinking, "topK": 3}}
+    target = attrs.evolve(TARGET, upstream_model=model)
+    _, body = written(GEMINI, fields, target=target)
+    assert body["generationConfig"] == {"thinkingConfig": said, "topK": 3}
