@@ -25,7 +25,6 @@ from ainf.providers.fields import HOST_FIELDS, CacheWrites, check_refused
 from ainf.providers.gemini_fields import check_gemini_fields
 from ainf.providers.writing import is_streamed, post
 
-
 _KNOWS_NO_LEVELS: Final = re.compile(r"(?:models/)?gemini-[12][.-]")
 _BUDGETS: Final = {"MINIMAL": 1024, "LOW": 1024, "MEDIUM": 8192, "HIGH": 24576, "XHIGH": 24576}
 
