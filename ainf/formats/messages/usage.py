@@ -87,4 +87,4 @@ def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - jud
 def _sum_or_nonsense(*counts: Any) -> Any:  # noqa: ANN401 - judged by believable_usage
     """Return the sum of counts, null as zero; no count where one of them is none, lest two wrongs make a right."""
     told = [0 if count is None else count for count in counts]
-    return sum(told) if all(type(count) is int and count >= 0 for count in told) else _NONSENSE
+    return sum(told) if all(type(count) is int for count in told) else _NONSENSE

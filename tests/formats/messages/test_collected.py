@@ -50,9 +50,10 @@ def test_fixture(name, size):
 def test_cap(mode):
     """At a cap the answer has our stop reason, and for those who want it loud the error beside it."""
     pipe = collect()
-    feed(pipe, answer_of(reason="max_tokens", x=[1.5]))
+    feed(pipe, answer_of(reason="stop_sequence", stop_sequence="END", x=[1.5]))
     document = json.loads(pipe.close(CAPPED, style(mode)))
     assert document["stop_reason"] == ("max_tokens" if mode == "strict" else "spend_cap_exceeded")
+    assert document["stop_sequence"] is None
     assert ("error" in document, document["x"], document["usage"]["input_tokens"]) == (mode == "loud", [1.5], 5)
     if mode == "strict":
         Message.model_validate(document, strict=True)
@@ -95,3 +96,5 @@ def test_opaque():
     assert feed(pipe, body)[-1].output_bytes == 4
     assert pipe.close(COMPLETED, style()) == body
     assert pipe.answer.opaque_frames == 1
+    body = answer_of().replace(b"Hi", b"\xff" * 999)
+    assert feed(collect(), body)[-1].output_bytes == len(body)

@@ -185,11 +185,14 @@ def test_orphans():
 
 def test_content_in_a_beginning():
     """Text that stands in a block's beginning is not lost."""
-    data = block_start(0, type="text", text="a") + text("b") + stop() + block_start(1, type="thinking", thinking="c",
-                                                                                   signature="s") + stop(1)  # fmt: skip
+    data = block_start(0, type="text", text="a", signature="none of its own") + text("b") + stop()
+    data += block_start(1, type="thinking", thinking="c", signature="s") + stop(1)
     events = stream(start() + data + finish())
     assert (text_of(events, BlockKind.TEXT), text_of(events, BlockKind.REASONING)) == ("ab", "c")
-    assert BlockEnd(1, Opaque("messages.signature", "s")) in events
+    assert [each for each in events if isinstance(each, BlockEnd)] == [
+        BlockEnd(0),
+        BlockEnd(1, Opaque("messages.signature", "s")),
+    ]
 
 
 def test_blocks_that_no_event_has():
@@ -257,6 +260,7 @@ def test_hostile_streams(payloads, size):
 
 def test_without_a_start():
     """A stream whose provider forgot message_start is read all the same."""
+    assert stream(PING + start() + finish())[0] == MessageStart("msg_1", "m-1")
     events = stream(PING + block_start() + text("a") + stop() + finish(usage={"input_tokens": 1, "output_tokens": 2}))
     assert events[0] == MessageStart()
     assert text_of(events, BlockKind.TEXT) == "a"

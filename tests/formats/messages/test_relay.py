@@ -156,7 +156,8 @@ def test_in_band_error(frame):
     """An error is not relayed, and nothing behind it; the end is told in our own words, with the open block ended."""
     pipe = relay()
     begun = start() + block_start() + text("a")
-    assert shown([pipe.receive(begun + frame + text("b") + stop()), pipe.receive(finish() + STOP)]) == begun
+    assert pipe.receive(begun).data == begun
+    assert shown([pipe.receive(frame + text("b") + stop()), pipe.receive(finish() + STOP)]) == b""
     assert (pipe.answer.error.code, pipe.answer.raw_finish_reason) == ("upstream_overloaded", None)
     pipe.receive_eof()
     block_end, error = documents(pipe.close(FAILED, style(retryable=True)))
@@ -184,6 +185,13 @@ def test_truncated(tail):
         pipe.receive_eof()
         assert pipe.answer.error.code == "upstream_truncated"
     assert pipe.answer.usage == Usage(5, 0, 3)
+
+
+def test_stop_without_a_reason():
+    """message_stop without a stop reason is known to be no end at once, whatever still comes."""
+    pipe = relay()
+    assert pipe.receive(HELLO + STOP + finish()).data == HELLO
+    assert (pipe.answer.error.code, pipe.answer.raw_finish_reason) == ("upstream_truncated", None)
 
 
 def test_nothing():

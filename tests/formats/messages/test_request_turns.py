@@ -123,6 +123,7 @@ def test_blocks(role, part, block):
         (USER, Document(media_type="text/csv", data="aGk=")),
         (USER, Document(media_type="text/plain", data="a")),
         (USER, Document(media_type="text/plain", data="//8=")),
+        (USER, Document(media_type="text/plain", data="aG*k=")),
         (USER, ToolResult("c", (Image(media_type="image/tiff", data=""),))),
         (USER, ToolResult("c", (), is_custom=True)),
         (USER, ToolCall("c", "f", "{}")),

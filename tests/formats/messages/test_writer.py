@@ -180,6 +180,7 @@ def test_opaque(text, opaque, block):
 def test_reasoning_waits_for_its_place():
     """Reasoning that has said nothing yet does not take the place of what is said meanwhile."""
     events = [MessageStart(), BlockStart(0, BlockKind.REASONING), BlockStart(1, BlockKind.TEXT), BlockDelta(1, "a")]
+    events += [BlockDelta(0, "")]
     events += [BlockEnd(0, REDACTED), BlockEnd(1), MessageEnd(FinishReason.STOP, "stop")]
     text, redacted = client_message(written(events)).content
     assert (text.text, redacted.data) == ("a", "data")
