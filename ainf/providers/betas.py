@@ -22,6 +22,7 @@ _FORWARDED: Final = frozenset({
     "fine-grained-tool-streaming-2025-05-14",
     "interleaved-thinking-2025-05-14",
     "mid-conversation-output-config-2026-07-01",
+    "mid-conversation-system-2026-04-07",
     "mid-conversation-system-clear-at-2026-08-21",
     "model-context-window-exceeded-2025-08-26",
     "output-128k-2025-02-19",

@@ -13,6 +13,17 @@ def test_betas_that_go_on():
     assert unknown_betas(KNOWN) == ()
 
 
+def test_betas_of_claude_code_go_on():
+    """All that Claude Code opts into by itself, so that its bodies find what they are written for."""
+    betas = (
+        "claude-code-20250219", "interleaved-thinking-2025-05-14", "thinking-token-count-2026-05-13",
+        "context-management-2025-06-27", "prompt-caching-scope-2026-01-05", "mid-conversation-system-2026-04-07",
+        "effort-2025-11-24",
+    )  # fmt: skip
+    check_betas(betas)
+    assert unknown_betas(betas) == ()
+
+
 def test_betas_that_are_left_out():
     """What is unknown is named to the client and not sent."""
     betas = ("mcp-client-2025-11-20", KNOWN[0], "x-2099-01-01")

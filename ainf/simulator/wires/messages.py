@@ -152,11 +152,18 @@ def _messages(fields: Fields) -> list[dict[str, Any]]:
         at = f"messages.{index}"
         if not isinstance(message, dict):
             raise _refused(f"{at}: Input should be an object")
-        if message.get("role") not in ("user", "assistant"):
-            raise _refused(f"{at}.role: Input should be 'user' or 'assistant'")
+        _check_role(message.get("role"), messages[index - 1] if index else None, f"{at}.role")
         if not isinstance(message.get("content"), str | list):
             raise _refused(f"{at}.content: Input should be a valid string or list")
     return messages
+
+
+def _check_role(role: Any, before: Mapping[str, Any] | None, at: str) -> None:  # noqa: ANN401 - any JSON value
+    """Check who speaks: a system message stands right behind a user's, as "mid-conversation system messages" says."""
+    if role not in ("user", "assistant", "system"):
+        raise _refused(f"{at}: Input should be 'user', 'assistant' or 'system'")
+    if role == "system" and (before is None or before["role"] != "user"):
+        raise _refused(f"{at}: a system message must follow a user message")
 
 
 def _input_tokens(fields: Fields) -> int:
@@ -178,7 +185,8 @@ def _tool_results(content: str | list[Any]) -> list[dict[str, Any]]:
 
 def _forbids_calls(fields: Fields) -> bool:
     choice = fields.get("tool_choice", dict, default={})
-    return choice.get("type") == "none" or bool(_tool_results(_messages(fields)[-1]["content"]))
+    said = [message["content"] for message in _messages(fields) if message["role"] != "system"]
+    return choice.get("type") == "none" or bool(_tool_results(said[-1]))
 
 
 def _tools(fields: Fields) -> tuple[Tool, ...]:

@@ -9,6 +9,7 @@ from tests.simulator.formats import ARGUMENTS, MESSAGES, ask, listening
 
 VERSION = ["anthropic-version: 2023-06-01"]
 USER = {"role": "user", "content": "hello simulator"}
+SYSTEM = {"role": "system", "content": "from here on: briefly"}
 TOOL = {"name": "look", "description": "Looks.", "input_schema": ARGUMENTS}
 
 
@@ -25,7 +26,9 @@ TOOL = {"name": "look", "description": "Looks.", "input_schema": ARGUMENTS}
         ({"messages": []}, "messages: at least one message is required"),
         ({"messages": {}}, "messages: Input should be a valid list"),
         ({"messages": [5]}, "messages.0: Input should be an object"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "messages.0.role"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages.0.role"),
+        ({"messages": [USER, SYSTEM, SYSTEM]}, "messages.2.role"),
         ({"messages": [{"role": "user"}]}, "messages.0.content"),
         ({"tools": [{"name": "x"}]}, "tools.0"),
         ({"tools": [{"type": "custom", "name": "x"}]}, "tools.0"),
@@ -78,7 +81,8 @@ async def test_input_is_counted_by_hand(fields, tokens):
 async def test_calls_need_permission_and_end_with_their_result():
     """With tool_choice none, or the result of a call, text is said; tools of the server are never called."""
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "sun"}]}
-    for fields in ({"tool_choice": {"type": "none"}}, {"messages": [USER, result]}):
+    brought = ([USER, result], [USER, result, SYSTEM])
+    for fields in ({"tool_choice": {"type": "none"}}, *({"messages": messages} for messages in brought)):
         taken = await ask(MESSAGES, "sim-tools", stream=False, **{"tools": [TOOL], **fields})
         assert json.loads(taken.body)["stop_reason"] == "end_turn"
     tools = [{"type": "web_search_20250305", "name": "web_search"}, TOOL]
