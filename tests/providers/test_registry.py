@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import textwrap
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -63,3 +64,10 @@ def test_the_page_shows_a_real_vendor():
     source = (SOURCES / "together.py").read_text()
     assert source in PAGE
     assert source.count("\n") <= 35
+
+
+def test_readme_shows_a_vendor_as_it_is():
+    """The example of how to add one is the real file, all of it but its docstring."""
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    _, code = (SOURCES / "together.py").read_text().split('"""\n\n', 1)
+    assert textwrap.indent(code, "    ").strip() in readme
