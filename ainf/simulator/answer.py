@@ -9,7 +9,7 @@ import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from typing import Final
 
 import attrs
@@ -45,7 +45,7 @@ class Tool:
 _DEFAULT_TOOL: Final = Tool("get_weather", "text")
 
 
-class Task(Enum):
+class Task(StrEnum):
     """What a request wants done."""
 
     GENERATE = auto()

@@ -36,6 +36,18 @@ async def test_facts_of_a_request():
     assert "sk-secret" not in repr(entry) + json.dumps(simulator.books.as_json())
 
 
+async def test_every_credential_is_a_digest():
+    """The key counts in whichever header it stands, and never as itself; headers of versions are kept."""
+    simulator = Simulator()
+    for header in ("authorization: Bearer sk-secret", "x-api-key: sk-secret", "x-goog-api-key: sk-secret"):
+        await exchange(simulator, headers=[header, "anthropic-version: 2023-06-01"])
+
+    bearer, *keys = [entry.authorization_sha256 for entry in simulator.books.entries]
+    assert keys[0] == keys[1] != bearer
+    assert {entry.headers["anthropic-version"] for entry in simulator.books.entries} == {"2023-06-01"}
+    assert "sk-secret" not in json.dumps(simulator.books.as_json())
+
+
 async def test_books_are_json():
     """The dump holds every entry with its bill, and kept bytes in base64."""
     simulator = Simulator(keep_bytes=True)

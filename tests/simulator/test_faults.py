@@ -4,6 +4,9 @@ import pytest
 
 from ainf.simulator import End, Simulator
 from tests.simulator.client import exchange
+from tests.simulator.formats import FORMATS, MESSAGES, TOOLS, ask
+
+EVERY_FORMAT = pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -19,6 +22,45 @@ async def test_errors_before_the_stream(status, stream):
     assert taken.headers.get("retry-after") == ("2" if status == 429 else None)
     entry = simulator.books.entries[0]
     assert (entry.billed_input_tokens, entry.billed_output_tokens, entry.status) == (0, 0, status)
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 429, 500, 503, 529, 599])
+async def test_errors_in_every_format(format_, status):
+    """Each format answers with the status, a message in its own error body, and bills nothing."""
+    simulator = Simulator()
+    taken = await ask(format_, f"sim-error-{status}", simulator=simulator)
+
+    assert taken.status == status
+    assert json.loads(taken.body)["error"]["message"]
+    assert simulator.books.totals().billed_input_tokens == 0
+
+
+@EVERY_FORMAT
+async def test_an_overloaded_provider_has_its_own_status(format_):
+    """Overload is 529 in messages and 503 elsewhere."""
+    assert (await ask(format_, "sim-overloaded")).status == (529 if format_ is MESSAGES else 503)
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize(
+    ("model", "asked", "status"),
+    [
+        ("sim-no-tools", {"functions": TOOLS}, 400),
+        ("sim-no-tools", {}, 200),
+        ("sim-no-stream", {"stream": True}, 400),
+        ("sim-no-stream", {"stream": False}, 200),
+    ],
+)
+async def test_a_model_may_lack_tools_or_streams(format_, model, asked, status):
+    """What the model cannot do is refused by name and billed nothing; all else is answered."""
+    simulator = Simulator()
+    taken = await ask(format_, model, simulator=simulator, **asked)
+
+    assert taken.status == status
+    assert (simulator.books.totals().billed_input_tokens > 0) == (status == 200)
+    if status == 400:
+        assert ("tools" if "tools" in model else "stream") in json.loads(taken.body)["error"]["message"]
 
 
 async def test_html_errors_hold_what_must_not_leak():

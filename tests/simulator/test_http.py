@@ -18,6 +18,7 @@ def test_any_cut_gives_the_same_requests(size):
     first, second = requests
     assert (first.method, first.path, first.body, first.keep_alive) == ("POST", "/v1/x", b'{"a": 1}', True)
     assert first.headers["x-api-key"] == "k"
+    assert (first.query, second.query) == ("y=z", "")
     assert (second.method, second.body, second.keep_alive) == ("GET", b"", False)
 
 

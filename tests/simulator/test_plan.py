@@ -8,8 +8,11 @@ import pytest
 import trio
 
 from ainf.simulator import End, Simulator, memory_connection
+from ainf.simulator.answer import words
 from tests.simulator.client import TappedStream, exchange, request_bytes, take
+from tests.simulator.formats import CHAT, FORMATS, GEMINI, TOOLS, ask
 
+EVERY_FORMAT = pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
 HEAD_END = b"\r\n\r\n"
 
 
@@ -88,6 +91,101 @@ async def test_a_document_breaks_off_where_its_name_says(model, end, books_end, 
         with pytest.raises(ValueError, match=r"Expecting|Unterminated"):
             json.loads(taken.body)
     assert model == "sim-cut-length" or not entry.finish_sent
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize(
+    ("fault", "end", "books_end"),
+    [
+        ("reset-before-head", "reset", End.RESET),
+        ("reset-after-3", "reset", End.RESET),
+        ("close-after-head", "eof", End.CLOSED),
+        ("close-after-3", "eof", End.CLOSED),
+        ("stall-after-3", "silence", End.CANCELLED),
+        ("stall-after-finish", "silence", End.CANCELLED),
+        ("stall-after-usage", "silence", End.CANCELLED),
+        ("stall-mid-after-3", "silence", End.CANCELLED),
+        ("eof-after-3", "eof", End.COMPLETED),
+        ("eof-after-finish", "eof", End.COMPLETED),
+        ("cut-chunk-after-3", "eof", End.CLOSED),
+        ("cut-json-after-3", "eof", End.COMPLETED),
+        ("cut-length", "eof", End.CLOSED),
+    ],
+)
+async def test_every_format_breaks_off_as_chat_does(format_, fault, end, books_end, stream, autojump_clock):
+    """The wire ends in the same way in all formats, and the same tokens are billed."""
+    bills = []
+    for spoken in (format_, CHAT):
+        simulator = Simulator()
+        taken = await ask(spoken, f"sim-{fault}", stream=stream, simulator=simulator)
+        entry = simulator.books.entries[0]
+        bills.append((taken.end, entry.end, entry.billed_input_tokens, entry.billed_output_tokens, entry.finish_sent))
+    assert bills[0] == bills[1]
+    assert bills[0][:2] == (end, books_end)
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize("after", [0, 3, 100])
+@pytest.mark.parametrize("say", ["", "-reasoning-2", "-tools"])
+async def test_a_cut_frame_is_cut_inside_its_json(format_, after, say):
+    """The last event that arrives is not JSON, wherever the cut is and however many events the frame has."""
+    taken = await ask(format_, f"sim{say}-cut-json-after-{after}", functions=TOOLS)
+    last = taken.body.rpartition(b"\n\n")[2]
+
+    assert taken.whole
+    # A call of Gemini's that is not whole has no frame that could be cut.
+    if format_ is not GEMINI or say != "-tools" or after == 100:
+        assert b"data: {" in last
+        with pytest.raises(ValueError, match=r"Expecting|Unterminated|Invalid"):
+            json.loads(last.partition(b"data: ")[2])
+
+
+async def test_a_call_that_is_not_whole_shows_nothing():
+    """Of a call in Gemini broken off after three tokens these are billed, and no byte of it is visible."""
+    simulator = Simulator()
+    taken = await ask(GEMINI, "sim-tools-eof-after-3", functions=TOOLS, simulator=simulator)
+    entry = simulator.books.entries[0]
+
+    assert (taken.body, entry.billed_output_tokens, entry.text_bytes) == (b"", 3, 0)
+
+
+@EVERY_FORMAT
+@pytest.mark.parametrize(
+    "odd", ["gzip", "ndjson", "crlf", "multi-data", "comments", "pings", "invalid-utf8", "broken-json-3"]
+)
+async def test_every_format_can_be_odd(format_, odd):
+    """The oddity changes the stream's bytes, and nothing of what is billed."""
+    simulator = Simulator()
+    plain = await ask(format_, "sim")
+    taken = await ask(format_, f"sim-{odd}", simulator=simulator)
+
+    assert taken.whole
+    assert taken.body.replace(f"sim-{odd}".encode(), b"sim") != plain.body
+    assert simulator.books.entries[0].billed_output_tokens == 20
+    if odd == "gzip":
+        assert gzip.decompress(taken.body).replace(b"sim-gzip", b"sim") == plain.body
+    if odd == "ndjson":
+        lines = [json.loads(line) for line in taken.body.splitlines()]
+        assert len(lines) == len(plain.chunks) - (plain.chunks[-1].get("type") == "message_stop")
+
+
+@EVERY_FORMAT
+async def test_the_first_token_does_not_wait_for_the_second(format_, autojump_clock):
+    """Each token is written when it is made, in every format: a second apart."""
+    tokens = [word.encode() for word in words(0, 1, 3)]
+    written = []
+
+    async def note(data):
+        written.extend((round(trio.current_time() - began), token) for token in tokens if token in data)
+
+    client, server = memory_connection()
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(Simulator().serve_connection, TappedStream(server, note))
+        await client.send_all(format_.request("sim-tokens-3-pace-1s"))
+        await take(client)
+    assert written[:3] == list(enumerate(tokens, start=1))
 
 
 @pytest.mark.parametrize("where", ["first", "after-3"])

@@ -70,6 +70,8 @@ async def test_it_listens_on_loopback_and_says_where():
         url = await nursery.start(run_simulator, simulator)
         assert url == simulator.base_url
         assert url.startswith("http://127.0.0.1:")
+        assert url == f"{simulator.origin}/v1"
+        assert simulator.gemini_base_url == f"{simulator.origin}/v1beta"
         port = int(url.split(":")[2].partition("/")[0])
 
         async def ask(raw):

@@ -91,6 +91,36 @@ async def test_stream_and_document_say_the_same():
 
 
 @pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_written_to_a_cache_are_told_where_there_are_any(stream):
+    """What was written for however long is one number, capped by the input that no cache gave; else there is none."""
+    for model, written in [("sim-cached-1-cache-write-1-cache-write-1h-9", 3), ("sim-cached-1", None)]:
+        options = {"stream_options": {"include_usage": True}} if stream else {}
+        taken = await exchange(Simulator(), model, stream=stream, **options)
+        usage = (taken.chunks[-1] if stream else json.loads(taken.body))["usage"]
+        assert usage["prompt_tokens_details"].get("cache_write_tokens") == written
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ("sim-reasoning-2-signature", 1),
+        ("sim-hidden-reasoning-2-signature", 1),
+        ("sim-signature", 0),
+        ("sim-reasoning-2", 0),
+    ],
+)
+async def test_reasoning_can_be_signed(model, count):
+    """With signature reasoning is followed by its opaque data once, in both modes; without reasoning there is none."""
+    stream = await exchange(Simulator(), model)
+    document = await exchange(Simulator(), model, stream=False)
+
+    deltas = [chunk["choices"][0]["delta"] for chunk in stream.chunks]
+    signed = [delta["reasoning_details"] for delta in deltas if "reasoning_details" in delta]
+    assert len(signed) == count
+    assert taken_message(document).get("reasoning_details") == (signed[0] if signed else None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
 async def test_tools_fill_the_first_argument_of_the_requests_tools(stream):
     """Parallel calls name the first two tools, and their split arguments join to JSON."""
     taken = await exchange(Simulator(), "sim-parallel-tools", stream=stream, tools=TOOLS)
