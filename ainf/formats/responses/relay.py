@@ -124,11 +124,11 @@ class ResponsesStreamJudge:
             self._transcript.say(view, text)
             return 0
         note_response(self.answer, view.response)
-        late = self._transcript.take(view, len(payload))
+        # An event that comes twice, byte for byte, counts twice: cuts know events by their payloads.
+        late = self._transcript.take(view, len(payload)) or self._late.get(payload, 0)
         if not late or is_opaque:  # one that is opaque is counted with what it holds, or whole
             return 0
-        self._late[payload] = late
-        return late
+        return self._late.setdefault(payload, late)
 
     def _take_end(self, view: EventView, end: _KeptEnd) -> int:
         """Keep the evidence of an end; return what only its object brought."""

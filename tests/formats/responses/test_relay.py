@@ -183,11 +183,14 @@ def test_nobody_is_told(ending):
     assert client_view(CREATED + completed())[2].close(outcome(ending), style()) == b""
 
 
-def test_an_unpaid_end_is_not_handed_over():
+@pytest.mark.parametrize(
+    "end", [completed([message("Hisecret")]), incomplete("max_output_tokens", [message("Hisecret")])]
+)
+def test_an_unpaid_end_is_not_handed_over(end):
     """A cap that cuts before the provider's end does not hand over the output in it."""
     pipe = relay()
     rest = text("secret", 4)
-    pipe.receive(CREATED + ADDED + PART + text("Hi") + rest + completed([message("Hisecret")]))
+    pipe.receive(CREATED + ADDED + PART + text("Hi") + rest + end)
     pipe.rewind(rest)
     group = pipe.close(CAPPED, style())
     assert b"secret" not in group
@@ -212,6 +215,13 @@ def test_servers_without_deltas(frames):
     piece, _ = pipe.split(pipe.receive(CREATED + b"".join(frames)), 1)
     assert piece.output_bytes <= 1
     assert b"Hi" not in piece.data
+
+
+def test_an_event_that_comes_twice():
+    """Two events that are the same byte for byte count the same, so that cuts agree with readings."""
+    pipe = relay()
+    reading = pipe.receive(ITEM_DONE + ITEM_DONE)
+    assert reading.output_bytes == pipe.split(reading, 100)[0].output_bytes == 4
 
 
 def test_split():
