@@ -12,6 +12,7 @@ from ainf.exchange.attempt import Attempt
 from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
 from ainf.formats.base import Answer
+from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
 from ainf.metering import is_believable
@@ -44,9 +45,11 @@ def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
         return Reckoning(NOTHING, Evidence.METERED, 0)
     answer = attempt.pipe.answer
     price = plan.admission.terms.price
-    reported = answer.usage if answer.usage is not None and _believes(answer.usage, plan, hold) else None
-    rejected = answer.raw_usage is not None and reported is None
-    if reported is not None and answer.raw_finish_reason is not None:
+    reported = answer.usage if answer.usage is not None and _believes(answer.usage, answer, plan, hold) else None
+    rejected = answer.raw_usage is not None and (reported is None or answer.is_usage_rejected)
+    # What was told before a word that is not believed, or before any output, says what was read and no more.
+    is_doubtful = answer.is_usage_rejected or answer.is_usage_partial
+    if reported is not None and answer.raw_finish_reason is not None and not is_doubtful:
         return Reckoning(reported, Evidence.REPORTED, cost(price, reported))
     is_cut = verdict.ending is Ending.SPEND_CAP_EXCEEDED
     # Cut for money: what came beyond the hold was not handed over, and is not charged.
@@ -65,9 +68,10 @@ def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
     return Reckoning(usage, Evidence.METERED, min(amount, hold.held_nusd) if is_cut else amount, rejected)
 
 
-def _believes(usage: Usage, plan: Plan, hold: RunningHold) -> bool:
-    if hold.received and not usage.output_tokens:
-        return False  # how some providers say "not counted"
+def _believes(usage: Usage, answer: Answer, plan: Plan, hold: RunningHold) -> bool:
+    # No output is how some providers say "not counted"; but a filter ends answers before there was any.
+    if hold.received and not usage.output_tokens and answer.finish is not FinishReason.CONTENT_FILTER:
+        return False
     metered = hold.metered(hold.received)
     return is_believable(
         usage,

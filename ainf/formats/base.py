@@ -61,6 +61,8 @@ class Answer:
     """The last usage object as JSON text (at most 2,000 characters), whatever it says."""
     is_usage_rejected: bool = False
     """The last usage object was not believed: a number in it is no count of tokens, or a part is over its whole."""
+    is_usage_partial: bool = False
+    """The output in ``usage`` is not the provider's count of it (Messages streams begin with a placeholder)."""
     error: AinfError | None = None
     """An error that the provider reported in its stream or body, sanitised."""
     opaque_frames: int = 0

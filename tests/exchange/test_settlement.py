@@ -43,10 +43,16 @@ def plan(finish_reasons: str = "extended") -> Plan:
 
 
 def attempt(
-    *, head: bool = True, finish: str | None = None, usage: Usage | None = None, raw: str | None = None
+    *,
+    head: bool = True,
+    finish: str | None = None,
+    usage: Usage | None = None,
+    raw: str | None = None,
+    reason: FinishReason = FinishReason.STOP,
+    **doubts: bool,
 ) -> Attempt:
     answer = Answer(
-        finish=FinishReason.STOP, raw_finish_reason=finish, usage=usage, raw_usage=raw or ("{}" if usage else None)
+        finish=reason, raw_finish_reason=finish, usage=usage, raw_usage=raw or ("{}" if usage else None), **doubts
     )
     return FakeAttempt(FakePipe(answer), head)  # type: ignore[return-value]
 
@@ -88,6 +94,14 @@ TABLE = [
     (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=10**6, output_tokens=3)), 8, METERED, Evidence.METERED,
      ESTIMATE * IN + 2 * RATE, True),
     (COMPLETED, attempt(finish="stop", raw='"x"'), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, True),
+    # a last word that cannot be true, and one that never came: what was told before is no count of the output
+    (COMPLETED, attempt(finish="stop", usage=GOOD, is_usage_rejected=True), 8,
+     Usage(input_tokens=7, output_tokens=2), Evidence.METERED, 7 * IN + 2 * RATE, True),
+    (COMPLETED, attempt(finish="stop", usage=GOOD, is_usage_partial=True), 8,
+     Usage(input_tokens=7, output_tokens=2), Evidence.METERED, 7 * IN + 2 * RATE, False),
+    # a filter may end an answer before the provider wrote any of it: what was shown then are our own words
+    (COMPLETED, attempt(finish="SAFETY", usage=Usage(input_tokens=7), reason=FinishReason.CONTENT_FILTER), 40,
+     Usage(input_tokens=7), Evidence.REPORTED, 7 * IN, False),
     # cut for money: what came beyond the hold is not charged
     (CUT, attempt(), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
     (CUT, attempt(), 400, Usage(input_tokens=ESTIMATE, output_tokens=8), Evidence.METERED, ESTIMATE * IN + 8 * RATE,

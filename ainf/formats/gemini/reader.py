@@ -217,9 +217,10 @@ class GeminiStreamReader:
         if self._is_over:
             return
         view = read_frame(payload).view
-        if view is None:
+        if view is None and not is_error:
             self._skip_broken()
             return
+        view = view or AnswerView()
         self._broken = 0
         note_head(self.answer, view)
         is_ended = self.answer.raw_finish_reason is not None

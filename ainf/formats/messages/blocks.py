@@ -22,18 +22,21 @@ class SentBlocks:
         self.is_started = False
         self._open: set[int] = set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no other block may begin before one of them ends."""
+        return len(self._open) >= _MOST_OPEN
+
     def start(self, index: Any) -> None:  # noqa: ANN401 - a provider's word; one that is no number opens nothing
         """Take the beginning of a block.
 
         Raises:
-            UpstreamError: ``upstream_protocol``: more blocks are open than any answer has.
+            UpstreamError: ``upstream_protocol``: more blocks are open than any answer has; this one is not taken.
         """
         if type(index) is int:
+            if self.is_full:
+                raise too_many_open()
             self._open.add(index)
-            if len(self._open) > _MOST_OPEN:
-                raise UpstreamError(
-                    "upstream_protocol", "The provider's answer has more open blocks than the gateway's limit."
-                )
 
     def stop(self, index: Any) -> None:  # noqa: ANN401 - as start
         """Take the end of a block."""
@@ -58,3 +61,8 @@ class SentBlocks:
         frames = b"".join(block_stop_frame(index) for index in sorted(self._open))
         self._open.clear()
         return frames
+
+
+def too_many_open() -> UpstreamError:
+    """More blocks are open than any answer has."""
+    return UpstreamError("upstream_protocol", "The provider's answer has more open blocks than the gateway's limit.")

@@ -6,7 +6,7 @@ from ainf.formats.base import Answer
 from ainf.formats.errors import in_band_error
 from ainf.formats.messages.usage import UsageTotals, read_usage
 from ainf.formats.messages.wire import FullView
-from ainf.formats.observe import note_finish, note_names, note_usage
+from ainf.formats.observe import note_finish, note_names, note_usage, part
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 
@@ -27,8 +27,12 @@ def note_end(answer: Answer, reason: str) -> None:
 
 
 def error_in(view: FullView | None, name: bytes) -> UpstreamError | None:
-    """Return the error that an event reports, if it does: by its name, or by its type."""
-    if name == b"error" or (view is not None and view.type == "error"):
+    """Return the error that an event reports, if it does: by its name, by its type, or by an ``error`` without a type.
+
+    The last is how servers put other formats' errors here.
+    """
+    is_error = view is not None and (view.type == "error" or bool(view.error and not view.type))
+    if name == b"error" or is_error:
         return in_band_error((None if view is None else view.error) or {})
     return None
 
@@ -51,8 +55,13 @@ class MessageNotes:
         """Note what names the answer and what it used; return whether the view told a usage that can be true."""
         if view.type == "message_start" and view.message is not None:
             note_names(self.answer, view.message.id, view.message.model)
+            self.answer.is_usage_partial = True  # its output is a placeholder: nothing was written yet
             return self._take_usage(view.message.usage)
-        return view.type == "message_delta" and self._take_usage(view.usage)
+        if view.type != "message_delta":
+            return False
+        if part(view.usage, "output_tokens"):
+            self.answer.is_usage_partial = False
+        return self._take_usage(view.usage)
 
     def _take_usage(self, document: Any) -> bool:  # noqa: ANN401 - a provider's word, judged by read_usage
         if document is None:

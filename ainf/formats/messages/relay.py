@@ -3,7 +3,7 @@
 from typing import Final
 
 from ainf.formats.base import Answer, EndingStyle
-from ainf.formats.messages.blocks import SentBlocks
+from ainf.formats.messages.blocks import SentBlocks, too_many_open
 from ainf.formats.messages.observe import MessageNotes, error_in, note_end, stop_reason_of
 from ainf.formats.messages.terminal import MessagesTerminalGroup
 from ainf.formats.messages.wire import (
@@ -52,7 +52,7 @@ class MessagesStreamJudge:
             return 0, 0
         total = 0
         for number, view in enumerate(views):
-            if view.type not in _PLAIN:
+            if view.type not in _PLAIN or self._is_too_much(view):
                 return total, number
             if view.type != "content_block_delta":
                 self._note_block(view)
@@ -91,7 +91,11 @@ class MessagesStreamJudge:
         return self._group.close(self._blocks, self.answer, outcome, ending)
 
     def _is_shown(self, view: FullView, payload: bytes, event: bytes) -> bool:
-        """Take an event that is relayed unless it belongs to the end."""
+        """Take an event that is relayed unless it belongs to the end, or begins a block too many."""
+        if self._is_too_much(view):
+            self.is_over = True
+            self.answer.error = too_many_open()
+            return False
         reason = stop_reason_of(view)
         if reason is not None:
             self.is_over = True
@@ -107,6 +111,9 @@ class MessagesStreamJudge:
         else:
             self._note_block(view)
         return True
+
+    def _is_too_much(self, view: EventView) -> bool:
+        return view.type == "content_block_start" and self._blocks.is_full
 
     def _note_block(self, view: EventView) -> None:
         if view.type == "content_block_start":

@@ -120,8 +120,12 @@ class MessagesStreamWriter:
 
         Raises:
             UpstreamError: ``upstream_protocol``: a call of a custom tool: this wire has none, and none was asked for.
+                Then none of the events is taken: the client is not given their frames.
         """
-        return b"".join([self._frames_of(event) for event in events])
+        known = list(events)
+        if any(isinstance(event, BlockStart) and event.kind is BlockKind.CUSTOM_TOOL_CALL for event in known):
+            raise _custom_tool()
+        return b"".join([self._frames_of(event) for event in known])
 
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""

@@ -213,6 +213,13 @@ def test_truncated():
     assert reader.answer.error.code == "upstream_truncated"
 
 
+def test_in_band_error_without_json():
+    """An event named "error" is an error, whatever it holds."""
+    reader = stream_reader()
+    read(reader, text("a") + b"event: error\ndata: oops\n\n" + FINISH)
+    assert (reader.answer.error.code, reader.answer.opaque_frames) == ("upstream_error", 0)
+
+
 @pytest.mark.parametrize("error", [ERROR, b"data: [" + ERROR[6:].strip() + b"]\n\n", b"event: error\n" + ERROR])
 def test_in_band_error(error):
     """An error in the stream ends the reading; nothing of it becomes an event."""

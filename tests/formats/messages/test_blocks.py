@@ -48,3 +48,4 @@ def test_limit():
         blocks.start(2**31 + index)
     with pytest.raises(UpstreamError, match="upstream_protocol"):
         blocks.start(0)
+    assert len(ends(blocks)) == 1024, "the one too many was not taken"

@@ -78,6 +78,13 @@ def test_error_without_json():
     assert error_in(None, b"message") is None
 
 
+def test_error_without_a_type():
+    """An ``error`` in an event of no type is one too; null, and one beside a type, say nothing."""
+    assert error_in(read_frame(b'{"error":{"message":"x"}}').view, b"message").code == "upstream_error"
+    assert error_in(read_frame(b'{"error":null}').view, b"message") is None
+    assert error_in(read_frame(b'{"type":"ping","error":"x"}').view, b"message") is None
+
+
 def test_notes():
     """The input is known from the start, the output from the end; what cannot be true is not told."""
     answer = Answer()
@@ -86,8 +93,12 @@ def test_notes():
     assert (answer.response_id, answer.model, answer.usage) == ("msg_1", "m-1", Usage(10, 1, 2))
     assert not notes.take(view_of(text("a")))
     assert not notes.take(view_of(event("message_delta", delta={})))
+    assert answer.is_usage_partial
+    assert notes.take(view_of(finish(usage={"output_tokens": 0})))
+    assert answer.is_usage_partial, "nothing was counted yet"
     assert notes.take(view_of(finish(usage={"output_tokens": 40})))
     assert answer.usage == Usage(10, 1, 40)
+    assert not answer.is_usage_partial
     assert not notes.take(view_of(finish(usage={"output_tokens": -1})))
     assert answer.is_usage_rejected
     assert answer.usage == Usage(10, 1, 40)

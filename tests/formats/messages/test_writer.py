@@ -193,6 +193,18 @@ def test_custom_tool(writer):
         writer().send([MessageStart(), BlockStart(0, BlockKind.CUSTOM_TOOL_CALL, "c", "f")])
 
 
+def test_events_that_cannot_be_written_leave_no_trace():
+    """The client was not given what came with a custom tool's call, so nothing of it is ended."""
+    writer = stream_writer()
+    with pytest.raises(UpstreamError):
+        writer.send([
+            MessageStart(),
+            BlockStart(0, BlockKind.TEXT),
+            BlockStart(1, BlockKind.CUSTOM_TOOL_CALL, "c", "f"),
+        ])
+    assert [document["type"] for document in documents(writer.close(FAILED, style()))] == ["error"]
+
+
 @pytest.mark.parametrize("text", ["[1]", "{oops", '"x"', '{"a":NaN}', "[" * 5000])
 def test_arguments_that_are_no_object(text):
     """A whole answer says no arguments that are not the model's own: what is no object is an error."""
