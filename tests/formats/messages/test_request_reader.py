@@ -140,6 +140,7 @@ def test_reasoning_of_never_raises(fields, ask):
          ("output_config.format.name",)),
         ({"thinking": {"type": "between_tools"}}, ("thinking",)),
         ({"thinking": {"type": "adaptive", "x": 1}}, ("thinking.x",)),
+        ({"thinking": {"type": "adaptive", "display": "updates"}}, ("thinking.display",)),
         ({"system": [{"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "scope": "s"}}]},
          ("cache_control.scope",)),
     ],
