@@ -8,6 +8,7 @@ import pytest
 import trio
 import trustme
 
+from ainf.protocols.registry import ENDPOINTS
 from ainf.simulator import Simulator
 from tests.gateway.live import Live, live
 from tests.gateway.live_client import Answer, RawClient, eventually
@@ -54,7 +55,7 @@ LENGTH_2 = "content-length: 2"
 CHUNKED = "transfer-encoding: chunked"
 ERRORS = {
     "an unknown path": ("GET /v1/nothing HTTP/1.1", (), b"", 404, "not_found"),
-    "a path of the protocol that is not served": ("POST /v1/embeddings HTTP/1.1", (JSON,), b"", 404, "not_found"),
+    "a path of the protocol that is not served": ("POST /v1/audio/speech HTTP/1.1", (JSON,), b"", 404, "not_found"),
     "another method": ("GET /v1/chat/completions HTTP/1.1", (), b"", 405, "method_not_allowed"),
     "another content type": (POST, ("content-type: text/plain", LENGTH_2), b"{}", 415, "unsupported_media_type"),
     "no content type": (POST, (LENGTH_2,), b"{}", 415, "unsupported_media_type"),
@@ -107,10 +108,13 @@ async def test_what_may_be_asked_again_says_when(tmp_path):
         assert len({answer.headers["x-request-id"] for answer in answers}) == 3
 
 
+PATHS = [*(f"POST {path}" for path in ENDPOINTS), "GET /v1/models", "GET /v1/audit/inf_0"]
+
+
 async def test_a_wrong_credential_is_told_nothing_on_any_path(tmp_path):
     """No key, a wrong key and two keys get 401 on every path that needs one, before the body is looked at."""
     async with live(tmp_path) as here:
-        for path in ("POST /v1/chat/completions", "POST /v1/inference", "GET /v1/models", "GET /v1/audit/inf_0"):
+        for path in PATHS:
             bodies = set()
             for headers in ((), ("authorization: Bearer ainf_k0000000_wrong",), ("x-api-key: nonsense",)):
                 client = await here.connect()
