@@ -1,7 +1,8 @@
 """From the messages of a chat request to those of a conversation.
 
 Source: OpenAI's API reference, "create chat completion"; beside it ``reasoning_content`` (DeepSeek, vLLM),
-``reasoning`` and ``reasoning_details`` (OpenRouter), and ``cache_control`` on parts (OpenRouter, in Anthropic's words).
+``reasoning`` and ``reasoning_details`` (OpenRouter), ``thinking`` parts (Mistral), and ``cache_control`` on parts
+(OpenRouter, in Anthropic's words).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -170,10 +171,27 @@ def _reasoning_parts(message: Mapping[str, Any], at: str) -> list[Reasoning]:
 
 
 def _read_assistant_part(part: Mapping[str, Any], at: str) -> Part:
-    if part.get("type") == "refusal":
-        refuse_others(part, frozenset({"type", "refusal"}), at)
-        return Refusal(required(part, "refusal", str, at=at))
-    return _read_text_part(part, at)
+    match part.get("type"):
+        case "refusal":
+            refuse_others(part, frozenset({"type", "refusal"}), at)
+            return Refusal(required(part, "refusal", str, at=at))
+        case "thinking":
+            return _read_thinking(part, at)
+        case _:
+            return _read_text_part(part, at)
+
+
+def _read_thinking(part: Mapping[str, Any], at: str) -> Reasoning:
+    """Return a thought as Mistral's answers hold it. What a thought refers to is no part of it."""
+    refuse_others(part, frozenset({"type", "thinking", "closed"}), at)
+    required(part, "thinking", list, at=at)
+    return Reasoning(
+        "".join(
+            required(piece, "text", str, at=path_of(path_of(at, "thinking"), number))
+            for number, piece in enumerate(objects(part, "thinking", at))
+            if piece.get("type") != "reference"
+        )
+    )
 
 
 def _read_text_part(part: Mapping[str, Any], at: str) -> Text:

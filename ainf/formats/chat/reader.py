@@ -4,6 +4,7 @@ import attrs
 
 from ainf.formats.base import Answer, PipeLimits
 from ainf.formats.chat.collected import read_answer
+from ainf.formats.chat.content import pieces_of
 from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.chat.reasoning import opaque_in, told_in
 from ainf.formats.chat.wire import (
@@ -61,7 +62,8 @@ class BlockTracker:
         """
         events: list[StreamEvent] = []
         self._add_reasoning(message, events)
-        self._add_text(BlockKind.TEXT, message.content, events)
+        for kind, text in pieces_of(message.content or ""):
+            self._add_text(kind, text, events)
         self._add_text(BlockKind.REFUSAL, message.refusal, events)
         for number, call in enumerate(message.tool_calls or ()):
             self._add_call(call, number if is_whole else None, events)

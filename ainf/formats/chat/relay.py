@@ -125,9 +125,9 @@ class ChatStreamJudge:
         if not self._group.is_open or view is None or frame.output_bytes or error_in(view) or finish_reason_of(view):
             return
         note_view_usage(self.answer, view)
-        is_usage = is_usage_only(view)
-        if not is_usage or self._include_usage:
-            self._group.keep(event, is_usage=is_usage)
+        if self._include_usage or not is_usage_only(view):
+            # OpenRouter's usage chunk has a choice, an empty one.
+            self._group.keep(event, is_usage=isinstance(view.usage, dict))
 
 
 def visible_in(payload: bytes) -> int:

@@ -2,7 +2,8 @@
 
 Source: OpenAI's API reference, "completion usage": ``prompt_tokens`` includes the cached ones and those written to a
 cache, ``completion_tokens`` the reasoning ones, which is our convention too. DeepSeek names the cached ones
-``prompt_cache_hit_tokens``.
+``prompt_cache_hit_tokens``. xAI's ``completion_tokens`` is without the reasoning tokens, which only ``total_tokens``
+includes (docs.x.ai, "consumption and rate limits").
 """
 
 from typing import Any
@@ -14,18 +15,20 @@ from ainf.inference.usage import Usage
 def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's word, judged here
     """Return the usage that an object of the wire states, or None where it states none that can be true.
 
-    Only the numbers that we price are read; ``total_tokens`` is not, since a sum cannot correct its parts.
+    Only the numbers that we price are read. ``total_tokens`` corrects none of them; it only tells whether the reasoning
+    tokens are in ``completion_tokens`` or beside it.
     """
     if not isinstance(document, dict):
         return None
     details = document.get("prompt_tokens_details")
     cached = part(details, "cached_tokens")
+    reasoning = part(document.get("completion_tokens_details"), "reasoning_tokens")
     return believable_usage(
         input_tokens=_required(document, "prompt_tokens"),
         cached_input_tokens=document.get("prompt_cache_hit_tokens") if cached is None else cached,
         cache_write_tokens=part(details, "cache_write_tokens"),
-        output_tokens=_required(document, "completion_tokens"),
-        reasoning_tokens=part(document.get("completion_tokens_details"), "reasoning_tokens"),
+        output_tokens=_output_tokens(document, reasoning),
+        reasoning_tokens=reasoning,
     )
 
 
@@ -41,6 +44,19 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
         },
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def _output_tokens(document: dict[str, Any], reasoning: Any) -> Any:  # noqa: ANN401 - judged by believable_usage
+    """Return the count of all output.
+
+    The reasoning tokens are added exactly where the total is the sum of all three. Where they are in the completion's
+    already, that total would be too large by them, so they are never counted twice.
+    """
+    prompt, completion = _required(document, "prompt_tokens"), _required(document, "completion_tokens")
+    counts = (prompt, completion, reasoning)
+    if all(type(count) is int and count >= 0 for count in counts) and sum(counts) == document.get("total_tokens"):
+        return completion + reasoning
+    return completion
 
 
 def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - judged by believable_usage

@@ -3,7 +3,7 @@
 Source: OpenAI's API reference, "chat completion chunk object" and "chat completion object"; beside them the fields of
 compatible providers that carry output or usage (``reasoning_content`` of DeepSeek and vLLM, ``reasoning`` of OpenRouter
 and newer vLLM, ``reasoning_details`` of OpenRouter, ``x_groq.usage`` of Groq, ``choices[0].usage`` of Moonshot,
-``{"object": "error"}`` of vLLM).
+``{"object": "error"}`` of vLLM, content in parts of Mistral).
 
 Decoding is tolerant in two steps. A view is decoded by type (one decode for all payloads of a read); what does not fit
 is *opaque*: it is read loosely, for the output that can be made out and for evidence (finish reason, usage, error).
@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ainf.formats.chat.content import Content, loose_content, parts_bytes
 from ainf.formats.chat.reasoning import told_in
 from ainf.formats.loose import load_loosely, text_bytes, text_or_none
 
@@ -46,7 +47,7 @@ class ToolCallView(msgspec.Struct, gc=False):
 class MessageView(msgspec.Struct, gc=False):
     """A message, or a delta of one."""
 
-    content: str | None = None
+    content: Content | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     reasoning_details: Any = None
@@ -134,8 +135,9 @@ def visible_bytes(message: MessageView) -> int:
     A provider that sends its reasoning under several names sends it once.
     """
     size = 0
-    if message.content:
-        size = text_bytes(message.content)
+    content = message.content
+    if content:
+        size = text_bytes(content) if isinstance(content, str) else parts_bytes(content)
     if message.reasoning_content:
         size += text_bytes(message.reasoning_content)
     elif message.reasoning:
@@ -207,7 +209,7 @@ def _loose_message(message: Any) -> MessageView | None:  # noqa: ANN401 - judged
         return None
     calls = message.get("tool_calls")
     return MessageView(
-        content=text_or_none(message.get("content")),
+        content=loose_content(message.get("content")),
         reasoning_content=text_or_none(message.get("reasoning_content")),
         reasoning=text_or_none(message.get("reasoning")),
         reasoning_details=message.get("reasoning_details"),

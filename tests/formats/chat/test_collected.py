@@ -98,9 +98,17 @@ def test_invalid_text_counts_by_what_can_be_read():
 
 def test_odd_message_counts_with_all_its_bytes():
     """A message of unknown shape is handed on and counts with all its bytes."""
-    pipe, body = collected(), answer_of({"role": "assistant", "content": [{"type": "text", "text": "a"}]})
+    pipe, body = collected(), answer_of({"role": "assistant", "content": [{"type": "image", "data": "aGk="}]})
     assert feed(pipe, body)[-1].output_bytes == len(body)
     assert (pipe.answer.opaque_frames, pipe.close(COMPLETED, style())) == (1, body)
+
+
+def test_content_in_parts():
+    """A message in parts (Mistral's) is handed on as it came, and counts with its thoughts and its text."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": True}
+    pipe, body = collected(), answer_of({"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]})
+    assert feed(pipe, body)[-1].output_bytes == 3
+    assert (pipe.answer.opaque_frames, pipe.close(COMPLETED, style())) == (0, body)
 
 
 def test_split_holds_nothing():

@@ -119,6 +119,36 @@ def test_thoughts(fields, parts):
     assert parts_of(role="assistant", content=None, **fields) == parts
 
 
+THOUGHT = {
+    "type": "thinking",
+    "thinking": [{"type": "text", "text": "h"}, {"type": "text", "text": "m"}],
+    "closed": True,
+}
+
+
+def test_thoughts_in_parts():
+    """A thought that stands among the parts of the content (Mistral's) is one all the same, without its references."""
+    parts = [THOUGHT, {"type": "text", "text": "a"}, {"type": "thinking", "thinking": [{"type": "reference"}]}]
+    assert parts_of(role="assistant", content=parts) == (Reasoning("hm"), Text("a"), Reasoning(""))
+
+
+@pytest.mark.parametrize(
+    ("part", "code", "param"),
+    [
+        ({"type": "thinking"}, "missing_field", ".thinking"),
+        ({"type": "thinking", "thinking": "hm"}, "invalid_type", ".thinking"),
+        ({"type": "thinking", "thinking": ["hm"]}, "invalid_type", ".thinking[0]"),
+        ({"type": "thinking", "thinking": [{"type": "text"}]}, "missing_field", ".thinking[0].text"),
+        (THOUGHT | {"signature": "x"}, "unsupported_parameter", ".signature"),
+    ],
+)
+def test_wrong_thoughts_in_parts(part, code, param):
+    """What such a part lacks, or holds beyond what we know, is refused by its path."""
+    with pytest.raises(DownstreamError) as caught:
+        parts_of(role="assistant", content=[part])
+    assert (caught.value.code, caught.value.param) == (code, f"messages[0].content[0]{param}")
+
+
 def test_results_of_consecutive_messages_are_one():
     """Results join one message of the user, which stands where the first of them stood."""
     call = {"role": "assistant", "tool_calls": [{"id": "c2", "type": "custom", "custom": {"name": "f"}}]}

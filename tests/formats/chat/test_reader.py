@@ -156,6 +156,34 @@ def test_custom_calls():
     assert start == BlockStart(0, BlockKind.CUSTOM_TOOL_CALL, "a", "f")
 
 
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "h"}, {"type": "reference"}]},
+    {"type": "thinking", "thinking": [{"type": "text", "text": "m"}]},
+    {"type": "text", "text": "a"},
+    {"type": "reference", "reference_ids": [1]},
+    {"type": "text", "text": "b"},
+]  # fmt: skip
+IN_PARTS = [
+    BlockStart(0, BlockKind.REASONING),
+    BlockDelta(0, "h"),
+    BlockDelta(0, "m"),
+    BlockEnd(0),
+    BlockStart(1, BlockKind.TEXT),
+    BlockDelta(1, "a"),
+    BlockDelta(1, "b"),
+    BlockEnd(1),
+]
+
+
+def test_content_in_parts():
+    """Thoughts and text that stand in one list are blocks of their own, whether all at once or part by part."""
+    assert stream(chunk({"content": PARTS}) + FINISH)[1:-1] == IN_PARTS
+    assert stream(b"".join(chunk({"content": [part]}) for part in PARTS) + FINISH)[1:-1] == IN_PARTS
+    message = {"role": "assistant", "content": PARTS}
+    events = read(CHAT.answer_reader(LIMITS, Answer()), answer_of(message))
+    assert [event for event in events[1:-1] if not isinstance(event, UsageUpdate)] == IN_PARTS
+
+
 SIGNED = {"type": "reasoning.text", "text": "", "signature": "s1", "format": "anthropic-claude-v1", "index": 0}
 SECRET = {"type": "reasoning.encrypted", "data": "d1", "index": 1}
 SIGNED_OPAQUE = Opaque("chat", '{"type":"reasoning.text","signature":"s1","format":"anthropic-claude-v1"}')

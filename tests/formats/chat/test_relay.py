@@ -112,6 +112,9 @@ def test_prelude_is_no_content():
     ("delta", "size"),
     [
         ({"content": "aé"}, 3),
+        ({"content": [{"type": "text", "text": "aé"}]}, 3),
+        ({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "ab"}]}]}, 2),
+        ({"content": [{"type": "reference", "reference_ids": [1]}]}, 0),
         ({"reasoning_content": "abc"}, 3),
         ({"reasoning": "abc"}, 3),
         ({"reasoning": "abc", "reasoning_content": "abc"}, 3),
@@ -291,7 +294,8 @@ def test_falsy_error_is_none(error):
         (b'{"choices":[{"delta":{"content":"abc","reasoning":7}}]}', 3),
         (b'{"choices":[{"delta":{"content":"a\\ud83d"}}]}', 4),
         (b'{"choices":[{"delta":{"content":"' + b"\xff" * 99 + b'"}}]}', None),  # never more than its bytes
-        (b'{"choices":[{"delta":{"content":[{"text":"abc"}]}}]}', None),
+        (b'{"choices":[{"delta":{"content":[{"text":"abc"}]}}]}', 3),
+        (b'{"choices":[{"delta":{"content":[{"type":"image","data":"aGk="}]}}]}', None),
         (b'{"choices":[{"delta":{"content":"abc', None),
         (b"\xff\xfe\xfd", None),
     ],

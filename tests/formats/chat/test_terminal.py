@@ -11,6 +11,8 @@ from tests.formats.chat.support import (
     FINISH,
     USAGE,
     USAGE_CHUNK,
+    WIRE_USAGE,
+    chunk,
     documents,
     feed,
     outcome,
@@ -146,3 +148,12 @@ def test_usage_is_told_once():
     last = USAGE_CHUNK.replace(b'"prompt_tokens": 5', b'"prompt_tokens": 6')
     feed(pipe, FINISH + USAGE_CHUNK + last + DONE)
     assert pipe.close(COMPLETED, style()) == FINISH + last + DONE
+
+
+@pytest.mark.parametrize("include_usage", [True, False])
+def test_usage_beside_an_empty_choice(include_usage):
+    """A usage chunk with an empty choice (OpenRouter's) goes on as it came, and nobody gets a second one."""
+    odd = chunk({"role": "assistant", "content": ""}, usage=WIRE_USAGE)
+    pipe = relay(include_usage=include_usage)
+    feed(pipe, text("a") + FINISH + odd + odd + DONE)
+    assert pipe.close(COMPLETED, style()) == FINISH + odd + DONE

@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ainf.formats.chat.usage import read_usage, usage_fields
 from ainf.inference.usage import Usage
@@ -40,7 +42,43 @@ def test_inconsistent(document):
     assert read_usage(document) is None
 
 
-def test_round_trip():
-    """What we write is what we read."""
-    usage = Usage(9, 4, 7, 2)
-    assert read_usage(usage_fields(usage)) == usage
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}, 103),
+        ({"prompt_tokens": 32, "completion_tokens": 103, "total_tokens": 135}, 103),
+        ({"prompt_tokens": 32, "completion_tokens": 103, "total_tokens": None}, 103),
+        ({"prompt_tokens": 32, "completion_tokens": 103, "total_tokens": 136}, 103),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 41}, None),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": None}, None),
+        ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": "135"}, None),
+    ],
+)
+def test_reasoning_beside_the_completion(counts, output):
+    """Reasoning tokens are added where the total says that they are beside the completion's, and nowhere else."""
+    usage = read_usage(counts | {"completion_tokens_details": {"reasoning_tokens": 94}})
+    assert usage == (None if output is None else Usage(32, 0, output, 94))
+
+
+counts = st.integers(0, 300_000_000)
+
+
+@st.composite
+def usages(draw):
+    cached, written, fresh, reasoning, told = (draw(counts) for _ in range(5))
+    return Usage(
+        input_tokens=cached + written + fresh,
+        cached_input_tokens=cached,
+        output_tokens=reasoning + told,
+        reasoning_tokens=reasoning,
+        cache_write_tokens=written,
+    )
+
+
+@given(usages())
+def test_round_trip(usage):
+    """What we write is what we read; counted as xAI does, with reasoning beside the completion, it is the same."""
+    document = usage_fields(usage)
+    assert read_usage(document) == usage
+    told = usage.output_tokens - usage.reasoning_tokens
+    assert read_usage(document | {"completion_tokens": told}) == usage
