@@ -19,6 +19,9 @@ from ainf.providers.fields import CacheWrites, asks, check_refused, objects_in, 
 from ainf.providers.writing import bearer, is_streamed, own_fields, post, write_embeddings
 
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
+_THOUGHT_FIELDS: Final = frozenset({"reasoning_content", "reasoning", "reasoning_details"})
+_NATIVE: Final = "chat_completions"
+"""The protocol whose requests are of this format as they come; those of all others are translated to it."""
 
 CHAT: Final[Mapping[Operation, str]] = MappingProxyType({Operation.GENERATE: "chat"})
 CHAT_AND_EMBEDDINGS: Final[Mapping[Operation, str]] = MappingProxyType({**CHAT, Operation.EMBED: "embeddings"})
@@ -44,6 +47,12 @@ class ChatVendor:
     """OpenAI's name of a field -> its own."""
     roles: Mapping[str, str] = attrs.field(factory=dict)
     """OpenAI's name of a role -> its own."""
+    replays_thoughts: bool = True
+    """Whether it takes back what an assistant thought before (``reasoning_content``, ``reasoning`` or
+    ``reasoning_details`` of a message); if not, it answers them with an error, and they are left out of requests that
+    were translated. Nothing is lost by that: no client of this vendor can give its models thoughts, and another
+    format's clients send them because they send back everything. What was said and called stays. Requests of clients
+    that speak the format themselves are never touched: they hear the vendor's own error."""
     asks_for_usage: bool = True
     """Whether a stream tells its usage because ``stream_options.include_usage`` asks for it; if not, it always does."""
 
@@ -69,12 +78,16 @@ class ChatVendor:
         """Return the request with the fields as they came, but for those that are ours. See ``Provider.write_request``.
 
         Ours are the model, the usage chunk of a stream (asked for always), the output limit where it is clamped, and
-        whatever this vendor says otherwise than OpenAI.
+        whatever this vendor says otherwise than OpenAI. A translated request is ours altogether: it also says its limit
+        in the field that the target wants.
         """
         if request.operation is Operation.EMBED:
             wire = write_embeddings(attrs.evolve(request, fields=self._said({**request.fields})), target)
         else:
-            fields = self._said(own_fields(request, target))
+            fields = own_fields(request, target)
+            if request.protocol != _NATIVE:
+                self._fit_translated(fields, target)
+            fields = self._said(fields)
             if is_streamed(request, target):
                 _ask_for_usage(fields, asked=self.asks_for_usage and target.reports_usage)
             if max_output_tokens is not None:
@@ -97,6 +110,15 @@ class ChatVendor:
                 if isinstance(kind, str) and kind in self.refused_parts:
                     raise refusal(f"{part_path}.type", self.refused_parts[kind])
 
+    def _fit_translated(self, fields: dict[str, Any], target: Target) -> None:
+        """Say what our own writer of the format said as this target wants it."""
+        limits = [fields.pop(name) for name in _LIMIT_FIELDS if name in fields]
+        if limits:
+            fields[target.max_tokens_field] = limits[0]
+        if not self.replays_thoughts:
+            messages = [_without_thoughts(message) for message in fields["messages"]]
+            fields["messages"] = [message for message in messages if message is not None]
+
     def _said(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Return the fields in this vendor's words."""
         for name in self.unknown:
@@ -112,6 +134,13 @@ class ChatVendor:
     def _with_role(self, message: Any) -> Any:  # noqa: ANN401 - whatever a client sends
         role = message.get("role") if isinstance(message, dict) else None
         return {**message, "role": self.roles[role]} if isinstance(role, str) and role in self.roles else message
+
+
+def _without_thoughts(message: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a message without what was thought; None where nothing is left, which no vendor takes for a message."""
+    told = {name: value for name, value in message.items() if name not in _THOUGHT_FIELDS}
+    is_bare = len(told) < len(message) and not told.get("content") and told.keys() <= {"role", "name", "content"}
+    return None if is_bare else told
 
 
 def _ask_for_usage(fields: dict[str, Any], *, asked: bool) -> None:

@@ -2,7 +2,8 @@
 
 Sources (developers.openai.com/api): the reference, "create chat completion" and "create embeddings"; the guide on
 reasoning: reasoning tokens are billed as output and, in this format, never shown, and current models reason unless
-``reasoning_effort`` is "none"; a model that never does is configured with ``hidden_reasoning = "never"``.
+``reasoning_effort`` is "none"; a model that never does is configured with ``hidden_reasoning = "never"``. A message of
+an assistant has no field for thoughts, and unknown fields are answered with 400, "Unknown parameter".
 openrouter.ai/docs/api-reference/streaming lists OpenAI among those where an aborted stream stops model and billing.
 """
 
@@ -15,4 +16,5 @@ OPENAI: Final = ChatVendor(
     name="openai",
     facts=Facts(base_url="https://api.openai.com/v1", hidden_reasoning="always"),
     formats=CHAT_AND_EMBEDDINGS,
+    replays_thoughts=False,
 )

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from ainf.formats.chat.format import ChatFormat
+from ainf.inference.conversation import Conversation, Message, Opaque, Reasoning, Role, Text, ToolCall
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.pricing import Price
@@ -17,9 +19,38 @@ COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cach
 LONG_COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3))
 
 
-def request_of(fields, *, stream=False, operation=Operation.GENERATE, betas=()):
+SECRET = Opaque("chat", '{"type":"reasoning.encrypted","data":"c2VjcmV0"}')
+HISTORY = Conversation(
+    messages=(
+        Message(Role.USER, (Text("Hi"),), "messages[0]"),
+        Message(Role.ASSISTANT, (Reasoning("hm", SECRET), Text("Hello")), "messages[1]"),
+        Message(Role.ASSISTANT, (Reasoning("hm"), ToolCall("c1", "f", "{}")), "messages[2]"),
+        Message(Role.ASSISTANT, (Reasoning("hm"),), "messages[3]"),
+        Message(Role.ASSISTANT, (Text(""),), "messages[4]"),
+    ),
+    max_output_tokens=50,
+)
+"""What a client of another format may ask, with thoughts in its history."""
+
+CALLED = [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]
+WITHOUT_THOUGHTS = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "assistant", "content": None, "tool_calls": CALLED},
+    {"role": "assistant", "content": ""},
+]
+"""The messages of that request, where thoughts cannot be sent back."""
+
+
+def translated(vendor, limit=None, *, target=None):
+    """Return the body of what a vendor writes for a client of another format; its fields, too, as they came to it."""
+    fields = ChatFormat().write_request(HISTORY).fields
+    return written(vendor, fields, limit, target=target or TARGET, protocol="messages")[1], fields
+
+
+def request_of(fields, *, stream=False, operation=Operation.GENERATE, betas=(), protocol="chat_completions"):
     return InferenceRequest(
-        protocol="any",
+        protocol=protocol,
         path="/v1/any",
         model="asked",
         stream=stream,

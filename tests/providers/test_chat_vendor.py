@@ -6,7 +6,16 @@ import pytest
 from ainf.inference.request import Operation
 from ainf.providers.base import Facts
 from ainf.providers.chat_vendor import CHAT_AND_EMBEDDINGS, ChatVendor
-from tests.providers.requests import BARE, TARGET, passes, refused_by, request_of, written
+from tests.providers.requests import (
+    BARE,
+    TARGET,
+    WITHOUT_THOUGHTS,
+    passes,
+    refused_by,
+    request_of,
+    translated,
+    written,
+)
 
 PLAIN = ChatVendor(name="plain", facts=Facts(hidden_reasoning="always"), formats=CHAT_AND_EMBEDDINGS)
 ODD = ChatVendor(
@@ -18,8 +27,10 @@ ODD = ChatVendor(
     unknown_in_messages=frozenset({"name"}),
     renamed={"seed": "random_seed", "max_completion_tokens": "max_tokens"},
     roles={"developer": "system"},
+    replays_thoughts=False,
     asks_for_usage=False,
 )
+OLDER = attrs.evolve(TARGET, max_tokens_field="max_tokens")
 FIELDS = {
     "model": "asked",
     "messages": [{"role": "user", "content": "Grüß \u2028"}],
@@ -104,9 +115,37 @@ def test_output_limit(fields, limit, limits):
 )
 def test_renamed_fields(fields, limit, limits):
     """A vendor's own name of a field is used; what the client said in it stands."""
-    target = attrs.evolve(TARGET, max_tokens_field="max_tokens")
-    body = sent(ODD, limit, target=target, **fields)
+    body = sent(ODD, limit, target=OLDER, **fields)
     assert {name: body[name] for name in body.keys() - FIELDS.keys()} == limits
+
+
+@pytest.mark.parametrize(("limit", "said"), [(None, 50), (20, 20)])
+@pytest.mark.parametrize("target", [TARGET, OLDER], ids=["newer", "older"])
+def test_output_limit_of_a_translated_request(target, limit, said):
+    """It is said in the field that the target wants, clamped or not; a client's own words stay as they are."""
+    body, _ = translated(PLAIN, limit, target=target)
+    assert {name: value for name, value in body.items() if name.startswith("max_")} == {target.max_tokens_field: said}
+    native = sent(PLAIN, limit, target=target, max_completion_tokens=50)
+    assert {name: value for name, value in native.items() if name.startswith("max_")} == {"max_completion_tokens": said}
+
+
+def test_thoughts_of_a_translated_request():
+    """Where they cannot be sent back they are left out, and a message of which nothing is left; else they stay."""
+    body, fields = translated(ODD)
+    assert body["messages"] == WITHOUT_THOUGHTS
+    body, fields = translated(PLAIN)
+    assert body["messages"] == fields["messages"]
+    assert [message.get("reasoning_content") for message in body["messages"]] == [None, "hm", "hm", "hm", None]
+    assert body["messages"][1]["reasoning_details"] == [{"type": "reasoning.encrypted", "data": "c2VjcmV0", "index": 0}]
+
+
+def test_thoughts_of_a_native_request():
+    """They are the client's own words: whatever the vendor makes of them, they are sent."""
+    messages = [
+        {"role": "assistant", "content": "", "reasoning_content": "hm"},
+        {"role": "assistant", "content": "Hello", "reasoning": "hm", "reasoning_details": [{"type": "reasoning.text"}]},
+    ]
+    assert sent(ODD, messages=messages)["messages"] == messages
 
 
 def test_renamed_roles():
@@ -119,10 +158,13 @@ def test_renamed_roles():
 
 def test_the_request_is_left_alone():
     """Writing changes nothing in the request: a later attempt writes it again."""
-    fields = FIELDS | {"stream_options": {"include_usage": False}, "seed": 1, "user": None}
+    thought = {"role": "assistant", "content": "x", "reasoning_content": "hm"}
+    fields = {"messages": [thought], "stream_options": {"include_usage": False}, "seed": 1, "user": None}
     before = json.dumps(fields)
     for vendor in (PLAIN, ODD):
-        vendor.write_request(request_of(fields, stream=True), attrs.evolve(TARGET, upstream_model="other"), 5)
+        for protocol in ("chat_completions", "messages"):
+            request = request_of(fields, stream=True, protocol=protocol)
+            vendor.write_request(request, attrs.evolve(OLDER, upstream_model="other"), 5)
     assert json.dumps(fields) == before
 
 

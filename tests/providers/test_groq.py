@@ -1,7 +1,7 @@
 import pytest
 
 from ainf.providers.groq import GROQ
-from tests.providers.requests import refused_by, written
+from tests.providers.requests import WITHOUT_THOUGHTS, refused_by, translated, written
 
 FIELDS = {"model": "asked", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -25,3 +25,9 @@ def test_names_of_speakers():
 def test_reasoning_is_shown():
     """Nobody hides it, since it is billed."""
     assert refused_by(GROQ, FIELDS | {"reasoning_format": "hidden"}) == "reasoning_format"
+
+
+def test_thoughts_stay_out_of_a_translated_request():
+    """Its messages have no field for them."""
+    body, _ = translated(GROQ)
+    assert (body["messages"], body["max_completion_tokens"]) == (WITHOUT_THOUGHTS, 50)

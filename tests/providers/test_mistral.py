@@ -2,7 +2,7 @@ import pytest
 
 from ainf.inference.request import Operation
 from ainf.providers.mistral import MISTRAL
-from tests.providers.requests import passes, refused_by, written
+from tests.providers.requests import WITHOUT_THOUGHTS, passes, refused_by, translated, written
 
 FIELDS = {"model": "asked", "messages": [{"role": "developer", "content": "Be brief."}]}
 
@@ -37,3 +37,9 @@ def test_what_changes_the_price():
     part = {"type": "document_url", "document_url": "https://x/y.pdf"}
     assert refused_by(MISTRAL, {"messages": [{"content": [part]}]}) == "messages[0].content[0].type"
     assert passes(MISTRAL, FIELDS | {"safe_prompt": True, "prompt_mode": "reasoning"})
+
+
+def test_thoughts_stay_out_of_a_translated_request():
+    """Its messages have no field for them."""
+    body, _ = translated(MISTRAL)
+    assert (body["messages"], body["max_tokens"]) == (WITHOUT_THOUGHTS, 50)

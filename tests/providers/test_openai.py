@@ -1,6 +1,6 @@
 from ainf.inference.request import Operation
 from ainf.providers.openai import OPENAI
-from tests.providers.requests import passes, refused_by, written
+from tests.providers.requests import WITHOUT_THOUGHTS, passes, refused_by, translated, written
 
 FIELDS = {"model": "asked", "messages": [{"role": "developer", "content": "Hi"}], "reasoning_effort": "low"}
 
@@ -21,3 +21,9 @@ def test_checked():
     """What changes the price is refused before anything is reserved."""
     assert refused_by(OPENAI, FIELDS | {"service_tier": "flex"}) == "service_tier"
     assert passes(OPENAI, FIELDS | {"include_reasoning": False})
+
+
+def test_thoughts_stay_out_of_a_translated_request():
+    """Its messages have no field for them."""
+    body, _ = translated(OPENAI)
+    assert (body["messages"], body["max_completion_tokens"]) == (WITHOUT_THOUGHTS, 50)
