@@ -38,9 +38,8 @@ _TOOL_MODES: Final = {
     "tool": ToolMode.NAMED,
     "none": ToolMode.NONE,
 }
-_DISPLAYS: Final = {"summarized": True, "omitted": False, "updates": False}
-_UPDATES: Final = "updates"
-"""Reasoning stays hidden but for notes between the calls of tools, which only Anthropic's models write."""
+_DISPLAYS: Final = {"summarized": True, "omitted": False, "updates": None}
+"""Whether reasoning is shown; "updates" are notes between the calls of tools, which only Anthropic's models write."""
 _HARMLESS: Final = {"service_tier": "auto", "speed": "standard"}
 """Fields with the value that says no more than their absence."""
 
@@ -165,9 +164,9 @@ def _thinking(top: FieldReader, unknown: list[str]) -> ReasoningAsk | None:
     display = fields.text("display")
     if display is not None and display not in _DISPLAYS:
         raise fields.invalid("display", '"summarized", "omitted" or "updates"')
-    if display == _UPDATES:
-        unknown.append(fields.path_of("display"))
     is_shown = None if display is None else _DISPLAYS[display]
+    if display is not None and is_shown is None:
+        unknown.append(fields.path_of("display"))
     budget = fields.integer("budget_tokens")
     unknown += [fields.path_of(name) for name in fields.unread()]
     if kind == "enabled":
