@@ -11,6 +11,7 @@ from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
 from ainf.formats.base import Listener
+from ainf.formats.foreign import without_foreign
 from ainf.formats.registry import FORMATS
 from ainf.formats.translate import translate_fields
 from ainf.http.credentials import Authenticator
@@ -175,6 +176,8 @@ def prepared(
             request.fields, FORMATS[protocol.format], FORMATS[provider_format], model.may_drop
         )
         request = attrs.evolve(request, fields=fields, dropped=dropped)
+    elif (own := without_foreign(request.fields, provider_format)) is not request.fields:
+        request = attrs.evolve(request, fields=own)
     writes = CacheWrites(model.terms.price)
     model.backend.provider.check(request, writes)
     if left_out := unknown_betas(request.betas):
