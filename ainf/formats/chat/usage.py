@@ -54,7 +54,7 @@ def _output_tokens(document: dict[str, Any], reasoning: Any) -> Any:  # noqa: AN
     """
     prompt, completion = _required(document, "prompt_tokens"), _required(document, "completion_tokens")
     counts = (prompt, completion, reasoning)
-    if all(type(count) is int and count >= 0 for count in counts) and sum(counts) == document.get("total_tokens"):
+    if all(type(count) is int for count in counts) and sum(counts) == document.get("total_tokens"):
         return completion + reasoning
     return completion
 

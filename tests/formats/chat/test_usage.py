@@ -52,6 +52,7 @@ def test_inconsistent(document):
         ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 41}, None),
         ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": None}, None),
         ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": "135"}, None),
+        ({"prompt_tokens": 32, "completion_tokens": -5, "total_tokens": 121}, None),
     ],
 )
 def test_reasoning_beside_the_completion(counts, output):
