@@ -6,9 +6,7 @@ import openai
 import pytest
 import trio
 from openai import APIError, APIStatusError, OpenAI
-from pydantic import BaseModel, ValidationError
 
-from ainf.simulator import Script, Step, chunk, head, last_chunk, whole
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.live import live
 from tests.gateway.live_client import eventually
@@ -279,82 +277,6 @@ async def test_a_cap_in_a_stream_shows_as_the_key_has_it(tmp_path, mode):
         (receipt,) = await here.receipts()
         assert receipt["ending"] == "spend_cap_exceeded"
         assert 0.9 * 600_000 <= receipt["settled_nusd"] <= 600_000
-
-
-class Weather(BaseModel):
-    city: str
-
-
-def cut_json(*, stream: bool) -> list[Step]:
-    """An answer that is cut by its limit in the middle of a JSON text."""
-    envelope = {"id": "chatcmpl-1", "created": 1_750_000_000, "model": "sim"}
-    words = ['{"city"', ': "', "De", "lf"]
-
-    def frame(delta, reason=None):
-        choice = {"index": 0, "delta": delta, "finish_reason": reason}
-        document = {**envelope, "object": "chat.completion.chunk", "choices": [choice]}
-        return chunk(f"data: {json.dumps(document)}\n\n".encode())
-
-    if stream:
-        said = [frame({"content": word}) for word in words]
-        return [head(), *said, frame({}, "length"), chunk(b"data: [DONE]\n\n"), last_chunk()]
-    message = {"role": "assistant", "content": "".join(words)}
-    choice = {"index": 0, "message": message, "finish_reason": "length"}
-    document = {**envelope, "object": "chat.completion", "choices": [choice]}
-    return [whole(200, "application/json", json.dumps(document).encode())]
-
-
-def create(client):
-    return client.chat.completions.create(model="sim", messages=ASKED)
-
-
-def parse(client):
-    return client.chat.completions.parse(model="sim", messages=ASKED, response_format=Weather)
-
-
-def stream_typed(client):
-    with client.chat.completions.stream(model="sim", messages=ASKED, response_format=Weather) as events:
-        return events.get_final_completion()
-
-
-def stream_plain(client):
-    with client.chat.completions.stream(model="sim", messages=ASKED) as events:
-        return events.get_final_completion()
-
-
-CUT = openai.LengthFinishReasonError
-HELPERS = {
-    ("extended", create): "spend_cap_exceeded",
-    ("extended", parse): ValidationError,
-    ("extended", stream_typed): ValidationError,
-    ("extended", stream_plain): "spend_cap_exceeded",
-    ("strict", create): "length",
-    ("strict", parse): CUT,
-    ("strict", stream_typed): CUT,
-    ("strict", stream_plain): CUT,
-    ("loud", create): "spend_cap_exceeded",
-    ("loud", parse): ValidationError,
-    ("loud", stream_typed): APIError,
-    ("loud", stream_plain): APIError,
-}
-
-
-@pytest.mark.parametrize("mode", ["extended", "strict", "loud"])
-async def test_the_helpers_of_the_sdk_never_take_a_cap_for_a_whole_answer(tmp_path, mode):
-    """The parse and stream helpers raise, or show a reason that is no ``stop``: none returns a cut text as parsed."""
-    async with live(tmp_path) as here:
-        await here.set_cap(1_000_000)
-        key = await here.new_key("agents", finish_reasons=mode)
-        for deed in (create, parse, stream_typed, stream_plain):
-            here.simulator.set_script(Script(cut_json(stream=deed in {stream_typed, stream_plain})))
-            expected = HELPERS[mode, deed]
-            if isinstance(expected, str):
-                (choice,) = (await here.sdk(deed, key=key)).choices
-                assert choice.finish_reason == expected
-            else:
-                with pytest.raises(expected):
-                    await here.sdk(deed, key=key)
-        assert [receipt["ending"] for receipt in await here.receipts()] == ["spend_cap_exceeded"] * 4
 
 
 async def test_models_are_listed_as_far_as_the_key_may_use_them(tmp_path):
