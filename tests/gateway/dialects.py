@@ -155,7 +155,7 @@ def _messages_stream(payloads: list[bytes]) -> Said:
     for event in _objects(payloads):
         match event:
             case {"type": "message_start", "message": message}:
-                _messages_usage(said, message["usage"])
+                _messages_usage(said, message.get("usage") or {})
             case {"type": "content_block_start", "index": index, "content_block": block}:
                 blocks[index] = {"type": block["type"], "name": block.get("name"), "said": "", "open": True}
                 blocks[index]["said"] += block.get("text") or block.get("thinking") or ""
@@ -170,7 +170,7 @@ def _messages_stream(payloads: list[bytes]) -> Said:
                 assert said.reason is None, "two stop reasons"
                 assert not any(block["open"] for block in blocks.values()), "a block is left open"
                 said.reason = delta["stop_reason"]
-                _messages_usage(said, event["usage"])
+                _messages_usage(said, event.get("usage") or {})
             case {"type": "error", "error": error}:
                 assert not any(block["open"] for block in blocks.values()), "a block is left open"
                 said.error = error
@@ -202,7 +202,7 @@ def _messages_whole(answer: dict[str, Any]) -> Said:
                 said.reasoning += block["thinking"]
             case "tool_use":
                 said.calls.append((block["name"], json.dumps(block["input"], separators=(",", ":"))))
-    _messages_usage(said, answer["usage"])
+    _messages_usage(said, answer.get("usage") or {})
     return said
 
 
