@@ -61,6 +61,9 @@ _DEFAULTS: Final[Mapping[str, tuple[Any, ...]]] = {
 }
 """Values that mean what leaving the field out means."""
 
+_ASKED_BY_BEING_THERE: Final = frozenset({"web_search_options"})
+"""Fields whose empty object is no absence: it asks for something with everything as usual."""
+
 _EFFORTS: Final = (None, "none", "minimal", "low", "medium", "high", "xhigh", "max")
 _EFFORT_WORDS: Final = ", ".join(f'"{effort}"' for effort in _EFFORTS if effort)
 _MODES: Final = {"none": ToolMode.NONE, "auto": ToolMode.AUTO, "required": ToolMode.REQUIRED}
@@ -111,7 +114,7 @@ class _FieldsReader:
 
     def is_unknown(self, name: str, value: Any) -> bool:  # noqa: ANN401 - any JSON value
         """Whether a field says something that found no place."""
-        if name in self._unplaced:
+        if name in self._unplaced or (name in _ASKED_BY_BEING_THERE and isinstance(value, dict)):
             return True
         if name in _ELSEWHERE or name in self._placed or not says_something(value):
             return False

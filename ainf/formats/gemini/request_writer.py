@@ -29,7 +29,8 @@ _SIMPLE: Final = {
     "frequency_penalty": "frequencyPenalty",
     "presence_penalty": "presencePenalty",
 }
-_UNSAID: Final = ("verbosity", "user", "metadata", "prompt_cache_key")
+_UNSAID: Final = ("user", "metadata", "prompt_cache_key")
+_USUAL_VERBOSITY: Final = (None, "medium")
 _MODES: Final = {
     ToolMode.AUTO: "AUTO",
     ToolMode.NONE: "NONE",
@@ -72,7 +73,8 @@ def write_request(conversation: Conversation) -> Written:
 
 
 def _unsaid(conversation: Conversation, *, is_thinking_said: bool) -> tuple[str, ...]:
-    unsaid = [attribute for attribute in _UNSAID if getattr(conversation, attribute) is not None]
+    unsaid = [] if conversation.verbosity in _USUAL_VERBOSITY else ["verbosity"]
+    unsaid += [attribute for attribute in _UNSAID if getattr(conversation, attribute) is not None]
     if conversation.parallel_tool_calls is False and conversation.tools:
         unsaid.append("parallel_tool_calls")
     if conversation.store:

@@ -39,7 +39,7 @@ def write_request(conversation: Conversation) -> Written:
     fields: dict[str, Any] = {"system": system, "messages": turns} if system else {"messages": turns}
     if conversation.tools:
         fields["tools"] = [_tool(tool) for tool in conversation.tools]
-        fields |= _tool_choice(conversation)
+    fields |= _tool_choice(conversation)
     unsaid = [*_write_numbers(conversation, fields), *_unsayable(conversation)]
     if conversation.reasoning is not None and not _write_reasoning(conversation.reasoning, turns, fields):
         unsaid.append("reasoning")
@@ -94,8 +94,14 @@ def _tool(tool: ToolDefinition) -> dict[str, Any]:
 
 
 def _tool_choice(conversation: Conversation) -> dict[str, Any]:
+    """Return how tools are to be chosen.
+
+    Without tools there is nothing to choose, unless something must be called: that is the provider's to refuse.
+    """
     choice = conversation.tool_choice
     mode = ToolMode.AUTO if choice is None else choice.mode
+    if not conversation.tools and mode in {ToolMode.AUTO, ToolMode.NONE}:
+        return {}
     is_serial = conversation.parallel_tool_calls is False and mode is not ToolMode.NONE
     if choice is None and not is_serial:
         return {}

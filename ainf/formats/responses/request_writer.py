@@ -22,7 +22,14 @@ from ainf.inference.conversation import (
 _SIMPLE: Final = (
     "max_output_tokens", "temperature", "top_p", "parallel_tool_calls", "user", "metadata", "prompt_cache_key",
 )  # fmt: skip
-_UNSAYABLE: Final = ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
+_UNSAYABLE: Final[Mapping[str, tuple[Any, ...]]] = {
+    "top_k": (None,),
+    "stop": ((),),
+    "seed": (None,),
+    "frequency_penalty": (None, 0),
+    "presence_penalty": (None, 0),
+}
+"""Attributes that this format has no field for, each with the values that ask for nothing."""
 
 
 def write_request(conversation: Conversation) -> Written:
@@ -40,7 +47,7 @@ def write_request(conversation: Conversation) -> Written:
         value = getattr(conversation, name)
         if value is not None:
             fields[name] = value
-    unsaid = [name for name in _UNSAYABLE if getattr(conversation, name) not in {None, ()}]
+    unsaid = [name for name, nothing in _UNSAYABLE.items() if getattr(conversation, name) not in nothing]
     fields |= _tool_fields(conversation) | _text_fields(conversation)
     if conversation.reasoning is not None:
         said, is_said = _reasoning(conversation.reasoning)

@@ -114,7 +114,7 @@ def test_legacy_functions():
         {"modalities": ["text"]}, {"stream": True, "stream_options": {"include_usage": True}}, {"logit_bias": {}},
         {"prediction": None}, {"tools": []}, {"functions": []}, {"stop": []}, {"metadata": {}}, {"stop": None},
         {"temperature": None}, {"max_completion_tokens": 5, "max_tokens": 5}, {"user": "u", "safety_identifier": "u"},
-        {"reasoning": {}}, {"reasoning_effort": None},
+        {"reasoning": {}}, {"reasoning_effort": None}, {"web_search_options": None},
     ],
 )  # fmt: skip
 def test_what_says_nothing(fields):
@@ -136,6 +136,7 @@ def test_what_says_nothing(fields):
         ({"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}}, ("tool_choice",)),
         ({"response_format": {"type": "grammar", "grammar": "x"}}, ("response_format",)),
         ({"web_search_options": {"search_context_size": "low"}}, ("web_search_options",)),
+        ({"web_search_options": {}}, ("web_search_options",)),
         ({"tool_choice": "auto", "function_call": "auto"}, ("function_call",)),
         ({"reasoning_effort": "low", "reasoning": {"max_tokens": 5}}, ("reasoning",)),
     ],

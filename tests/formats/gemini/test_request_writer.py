@@ -68,6 +68,7 @@ def test_all():
         ({"parallel_tool_calls": False}, ()),
         ({"verbosity": "low", "user": "u", "metadata": {"a": "b"}, "prompt_cache_key": "k"},
          ("verbosity", "user", "metadata", "prompt_cache_key")),
+        ({"verbosity": "medium"}, ()),
         ({"store": True}, ("store",)),
         ({"store": False}, ()),
         ({"reasoning": ReasoningAsk("enormous")}, ("reasoning",)),

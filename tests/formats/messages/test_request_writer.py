@@ -71,7 +71,10 @@ def validate(fields):
         ({"answer_format": AnswerFormat(AnswerKind.SCHEMA, schema=SCHEMA), "reasoning": ReasoningAsk(effort="low")},
          {"output_config": {"effort": "low", "format": {"type": "json_schema", "schema": SCHEMA}},
           "thinking": {"type": "adaptive"}}),
-        ({"tool_choice": ToolChoice(ToolMode.REQUIRED), "parallel_tool_calls": False}, {}),
+        ({"tool_choice": ToolChoice(ToolMode.AUTO), "parallel_tool_calls": False}, {}),
+        ({"tool_choice": ToolChoice(ToolMode.NONE)}, {}),
+        ({"tool_choice": ToolChoice(ToolMode.REQUIRED)}, {"tool_choice": {"type": "any"}}),
+        ({"tool_choice": ToolChoice(ToolMode.NAMED, "f")}, {"tool_choice": {"type": "tool", "name": "f"}}),
     ],
 )  # fmt: skip
 def test_fields(attributes, fields):
@@ -177,11 +180,6 @@ def test_custom_tool():
     with pytest.raises(DownstreamError) as refused:
         write(tools=(TOOL, ToolDefinition("g", "tools[1]", is_custom=True)))
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools[1]")
-
-
-def test_tool_choice_without_tools():
-    """Without tools nothing is said of how to choose them."""
-    assert "tool_choice" not in write(tool_choice=ToolChoice(ToolMode.AUTO), parallel_tool_calls=False).fields
 
 
 words = st.text(st.characters(exclude_categories=["Cs", "Cc", "Z"]), min_size=1, max_size=8)

@@ -57,9 +57,14 @@ def test_instructions():
 
 def test_unsaid():
     """What the API has no field for is named."""
-    written = write(top_k=3, stop=("a",), seed=0, frequency_penalty=0.0, presence_penalty=1.0)
+    written = write(top_k=3, stop=("a",), seed=0, frequency_penalty=-0.5, presence_penalty=1.0)
     assert written.unsaid == ("top_k", "stop", "seed", "frequency_penalty", "presence_penalty")
     assert set(written.fields) == {"input", "store"}
+
+
+def test_penalties_of_nothing():
+    """A penalty of 0, which clients send by default, asks for nothing."""
+    assert write(frequency_penalty=0.0, presence_penalty=0).unsaid == ()
 
 
 @pytest.mark.parametrize(
