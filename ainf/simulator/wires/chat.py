@@ -16,6 +16,8 @@ from ainf.simulator.wire import ErrorBody
 from ainf.simulator.wires.openai import OpenAIWire, encode, error_frame, fields_of, model_of, refused, wrong_type
 
 _ROLES: Final = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_INSTEAD_OF_CONTENT: Final = ("tool_calls", "function_call", "refusal", "audio")
+"""What an assistant's message may hold where its content is null."""
 
 
 class ChatWire(OpenAIWire):
@@ -211,11 +213,15 @@ def _messages(fields: Fields) -> list[dict[str, Any]]:
         role = message.get("role") if isinstance(message, dict) else None
         if not isinstance(role, str) or role not in _ROLES:
             raise refused(f"Invalid value for '{at}.role'.", f"{at}.role")
-        if not isinstance(message.get("content"), str | list) and not message.get("tool_calls"):
+        if not isinstance(message.get("content"), str | list) and not _speaks_without_content(message):
             raise refused(f"Invalid type for '{at}.content'.", f"{at}.content")
         if role == "tool" and not isinstance(message.get("tool_call_id"), str):
             raise refused(f"Missing required parameter: '{at}.tool_call_id'.", f"{at}.tool_call_id")
     return messages
+
+
+def _speaks_without_content(message: dict[str, Any]) -> bool:
+    return message["role"] == "assistant" and any(message.get(name) for name in _INSTEAD_OF_CONTENT)
 
 
 def _tools(fields: Fields) -> tuple[Tool, ...]:

@@ -152,6 +152,18 @@ async def test_the_result_of_a_call_is_answered_with_text():
     assert taken_message(taken)["content"]
 
 
+@pytest.mark.parametrize(
+    "said",
+    [{"refusal": "No."}, {"function_call": {"name": "look", "arguments": "{}"}}, {"audio": {"id": "a"}}],
+)
+async def test_an_assistant_may_have_spoken_without_content(said):
+    """What a model answered without content is taken back as it was answered."""
+    messages = [{"role": "user", "content": "x"}, {"role": "assistant", "content": None, **said}]
+    taken = await exchange(Simulator(), "sim", stream=False, messages=messages)
+
+    assert taken_message(taken)["content"]
+
+
 @pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_limit_is_honoured(name, stream):
