@@ -114,7 +114,7 @@ class Transcript:
         limit: the most bytes that are kept; beyond them only sizes are, and ``is_full`` says so.
     """
 
-    __slots__ = ("_items", "_room", "_steps", "base", "is_created", "is_full", "next_number")
+    __slots__ = ("_is_numbered", "_items", "_room", "_steps", "base", "is_created", "is_full", "next_number")
 
     def __init__(self, limit: int) -> None:
         self._room = limit
@@ -126,6 +126,7 @@ class Transcript:
         """The beginning of the answer was told."""
         self.is_full = False
         self.next_number = 0
+        self._is_numbered = False
 
     @property
     def items(self) -> list[ItemDraft]:
@@ -170,12 +171,12 @@ class Transcript:
 
     def rewind(self, payloads: list[bytes]) -> None:
         """Take back the newest events: the client has not been told of them."""
-        numbers: list[Any] = []
+        numbers: list[int | None] = []
         for payload in reversed(payloads):
             view, _ = decode_event(payload)
             if view is None:
                 continue
-            numbers.append(view.sequence_number)
+            numbers.append(_number_of(view))
             text = delta_text(view)
             if text is not None:
                 self._take_back(view, len(text))
@@ -184,11 +185,20 @@ class Transcript:
                     undo()
             if view.type == CREATED:
                 self.is_created = False
-        back = max(0, self.next_number - len(numbers))
-        self.next_number = _number_or(numbers[-1], back) if numbers else back
+        told = [number for number in numbers if number is not None]
+        if told:
+            self.next_number = told[-1]
+        elif not self._is_numbered:
+            self.next_number = max(0, self.next_number - len(numbers))
 
     def _count(self, view: DeltaView) -> None:
-        self.next_number = _number_or(view.sequence_number, self.next_number) + 1
+        """Note the number of an event. One without any is counted where none has one, else (keep-alives) it is not."""
+        number = _number_of(view)
+        if number is not None:
+            self._is_numbered = True
+            self.next_number = number + 1
+        elif not self._is_numbered:
+            self.next_number += 1
 
     def _spend(self, size: int) -> None:
         self._room -= size
@@ -293,8 +303,9 @@ def _unannounced(kind: PartKind) -> dict[str, Any]:
     return {"id": "", "type": "message", "role": "assistant", "content": []}
 
 
-def _number_or(value: Any, known: int) -> int:  # noqa: ANN401 - a provider's word, judged here
-    return value if type(value) is int and 0 <= value < 1 << 53 else known
+def _number_of(view: DeltaView) -> int | None:
+    number = view.sequence_number
+    return number if type(number) is int and 0 <= number < 1 << 53 else None
 
 
 def _first(pair: tuple[int, Any]) -> int:

@@ -26,8 +26,8 @@ def test_what_is_open_is_closed_in_order():
     """Items are ended in their order, with numbers that go on."""
     begun = {"type": "response.created", "sequence_number": 6}
     items = [
-        {"type": "response.output_item.added", "output_index": at, "item": item}
-        for at, item in [(1, call("")), (0, message("") | {"content": []})]
+        {"type": "response.output_item.added", "sequence_number": number, "output_index": at, "item": item}
+        for number, at, item in [(7, 1, call("")), (8, 0, message("") | {"content": []})]
     ]
     made = transcript(begun, *items)
     found = documents(terminal_group(made, BASE, End(INCOMPLETE, "max_output_tokens"), USAGE))

@@ -67,6 +67,17 @@ def test_rewind_without_numbers():
     assert transcript.next_number == 4
 
 
+def test_an_event_without_a_number_among_others():
+    """A keep-alive has no number and takes none, told or taken back."""
+    transcript = Transcript(1 << 16)
+    tell(transcript, *ALL[:4], {"type": "keepalive"})
+    assert transcript.next_number == ALL[3]["sequence_number"] + 1
+    transcript.rewind(payloads({"type": "keepalive"}))
+    assert transcript.next_number == ALL[3]["sequence_number"] + 1
+    transcript.rewind(payloads(ALL[3]))
+    assert transcript.next_number == ALL[3]["sequence_number"]
+
+
 def test_late_text_is_found_once():
     """What a repetition holds beyond the deltas is found where it comes first."""
     transcript = Transcript(1 << 16)
