@@ -8,8 +8,9 @@ Words: a *line* ends with LF, CRLF or CR, and nothing else (U+2028 and U+0085 ar
 and with the next blank line; its *payload* is its ``data`` lines joined by LF, if it has any.
 """
 
+import re
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final
 
 from ainf.inference.errors import UpstreamError
 
@@ -19,9 +20,16 @@ HEARTBEAT: Final = b": keep-alive\n\n"
 _BOM = b"\xef\xbb\xbf"
 _DATA = b"data: "
 _BETWEEN = b"\n\ndata: "
-_FRAMING = len(_DATA) + len(b"\n\n")
+_BEGINNINGS = (_DATA, b"event: ")
 _LF = b"\n"[0]
 _MESSAGE = b"message"
+_BLANK = b"\n\n"
+_CRLF_BLANK = b"\r\n\r\n"
+# To split by: what is left over are a gap, a name (None for none) and a payload, over and over, and a last gap. The
+# anchor bounds the search where nothing fits: each line is tried once, not each place in it. An event that is named as
+# the default does not fit, so that any name that is found is one to tell.
+_EVENT = re.compile(rb"(?m)^(?:event: (?!message\n)(.*+)\n)?data: (.*+)\n\n")
+_CRLF_EVENT = re.compile(rb"(?m)^(?:event: (?!message\r)(.*)\r\n)?data: (.*)\r\n\r\n")
 
 
 def frame(data: bytes, *, event: bytes | None = None) -> bytes:
@@ -65,16 +73,18 @@ class EventBatch:
     @property
     def ends(self) -> list[int]:
         """For each payload, the offset in ``raw`` just behind its event: where ``raw`` may be cut."""
-        if self._ends is None:
-            self._ends = list(accumulate(len(payload) + _FRAMING for payload in self.payloads))
+        if self._ends is None:  # of a read that was recognised: each blank line ends one event, and each has a payload
+            blank = _CRLF_BLANK if self.raw.endswith(_CRLF_BLANK) else _BLANK
+            self._ends = list(accumulate(len(event) + len(blank) for event in self.raw.split(blank)[:-1]))
         return self._ends
 
 
-# Strategy: two readers over one buffer. Providers send events of one "data: " line, ended by LF LF, many to a read;
-# such a read is recognised as a whole and split by four searches in C, without a step per event. Everything else (CR,
-# other fields, comments, extra blank lines) goes line by line. The buffer holds the bytes behind the last whole event;
-# `_scanned` of them were already read as lines, so that no line is read twice and a dripping provider costs linear
-# time.
+# Strategy: two readers over one buffer. Providers send events of a "data: " line, some with an "event: " line before
+# it, all with the same line ends (LF or CRLF), many to a read; such a read is recognised as a whole and split in C,
+# without a step per event. Everything else (CR alone, other fields, comments, extra blank lines) goes line by line. The
+# buffer holds the bytes behind the last whole event; `_scanned` of them were already read as lines, so that a dripping
+# provider costs linear time. What is behind an event that this read ended counts as not read: then the next read can be
+# recognised, and no line is read more than twice.
 class EventStreamReader:
     """Cuts a byte stream into whole events.
 
@@ -123,17 +133,13 @@ class EventStreamReader:
         else:
             chunk = data
         size = len(chunk)
-        if size <= self._max_line_bytes and chunk.startswith(_DATA) and b"\r" not in chunk:
-            cut = chunk.rfind(b"\n\n") + 2
-            if cut > 1:
-                raw = chunk if cut == size else chunk[:cut]
-                payloads = raw[len(_DATA) : -2].split(_BETWEEN)
-                # Each payload accounts for two line ends; one more anywhere means that some event is not one data line.
-                if raw.count(b"\n") == 2 * len(payloads):
-                    if buffer or cut != size:
-                        buffer[:] = chunk[cut:]
-                    self._at_start = False
-                    return EventBatch(raw, payloads)
+        if size <= self._max_line_bytes and chunk.startswith(_BEGINNINGS):
+            batch = _recognise(chunk)
+            if batch is not None:
+                if buffer or len(batch.raw) != size:
+                    buffer[:] = chunk[len(batch.raw) :]
+                self._at_start = False
+                return batch
         return self._read_lines(data)
 
     def receive_eof(self) -> EventBatch:
@@ -183,7 +189,16 @@ class EventStreamReader:
         del buffer[:start]
         self._scanned = at - start
         self._check_tail(tail)
+        if start and self._scanned:
+            self._forget_lines()
         return batch
+
+    def _forget_lines(self) -> None:
+        """Count the lines behind the last whole event as not read."""
+        self._scanned = 0
+        self._after_cr = False
+        self._data = []
+        self._name = b""
 
     def _dispatch(self, batch: EventBatch, end: int) -> None:
         """End the event at a blank line."""
@@ -204,6 +219,46 @@ class EventStreamReader:
         """Hold the limits for what may never be finished."""
         if line_bytes > self._max_line_bytes or len(self._buffer) > self._max_event_bytes:
             raise _over_limit()
+
+
+def _recognise(chunk: bytes) -> EventBatch | None:
+    """Return the whole events of a read that holds nothing but regular ones, and perhaps the beginning of one more."""
+    if b"\r" in chunk:
+        return _recognise_crlf(chunk)
+    cut = chunk.rfind(_BLANK) + len(_BLANK)
+    if cut < len(_BLANK):
+        return None
+    raw = chunk[:cut]
+    if raw.startswith(_DATA):
+        payloads = raw[len(_DATA) : -len(_BLANK)].split(_BETWEEN)
+        # Each payload accounts for two line ends; one more anywhere means that some event is not one data line.
+        if raw.count(b"\n") == 2 * len(payloads):
+            return EventBatch(raw, payloads)
+    return _batch_of(raw, _EVENT.split(raw))
+
+
+def _recognise_crlf(chunk: bytes) -> EventBatch | None:
+    """Do the same where lines end with CRLF."""
+    cut = chunk.rfind(_CRLF_BLANK) + len(_CRLF_BLANK)
+    if cut < len(_CRLF_BLANK):
+        return None
+    raw = chunk[:cut]
+    parts = _CRLF_EVENT.split(raw)
+    names = parts[1::3]
+    # A CR alone would be a line end too, and what is behind the last event may hold a blank line of another kind.
+    if raw.count(b"\r") != 3 * len(names) - names.count(None) or b"" in chunk[cut:].splitlines():
+        return None
+    return _batch_of(raw, parts)
+
+
+def _batch_of(raw: bytes, parts: list[Any]) -> EventBatch | None:
+    """Return the events that a pattern found, or None where there is anything between them."""
+    if any(parts[::3]):
+        return None
+    names = parts[1::3]
+    if all(names):
+        return EventBatch(raw, parts[2::3], None, names)
+    return EventBatch(raw, parts[2::3], None, [name or _MESSAGE for name in names] if any(names) else None)
 
 
 def _over_limit() -> UpstreamError:

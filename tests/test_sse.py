@@ -1,6 +1,12 @@
 """The event-stream reader and writer, by the WHATWG rules."""
 
+import time
+from functools import partial
+from itertools import pairwise
+
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ainf.inference.errors import UpstreamError
 from ainf.sse import HEARTBEAT, EventBatch, EventStreamReader, frame
@@ -12,6 +18,45 @@ def make_reader(*, line: int = 4096, event: int = 8192) -> EventStreamReader:
 
 def read(data: bytes) -> EventBatch:
     return make_reader().receive(data)
+
+
+class LineReader(EventStreamReader):
+    """Recognises nothing: what the reader is compared with."""
+
+    def receive(self, data: bytes) -> EventBatch:
+        return self._read_lines(data)
+
+
+class CountingReader(EventStreamReader):
+    """Counts the reads that were not recognised, and the lines in them."""
+
+    reads = 0
+    lines = 0
+
+    def _read_lines(self, data: bytes) -> EventBatch:
+        self.reads += 1
+        return super()._read_lines(data)
+
+    def _read_field(self, line: bytes) -> None:
+        self.lines += 1
+        super()._read_field(line)
+
+
+def outcomes(reader: EventStreamReader, reads: list[bytes]) -> list[object]:
+    """Return all that a reader says of these reads, down to the limit that stops it."""
+    said: list[object] = []
+    for step in [*(partial(reader.receive, data) for data in reads), reader.receive_eof]:
+        try:
+            batch = step()
+        except UpstreamError as error:
+            return [*said, error.code]
+        said.append((batch.raw, batch.payloads, batch.names, batch.ends, reader.pending))
+    return said
+
+
+def in_pieces(stream: bytes, cuts: list[int]) -> list[bytes]:
+    places = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
+    return [stream[a:b] for a, b in pairwise(places)]
 
 
 @pytest.mark.parametrize(
@@ -168,3 +213,110 @@ def test_frames_are_read_back():
     assert batch.names == [b"message", b"ping", b"message"]
     assert frame(b"x") == b"data: x\n\n"
     assert frame(b"x", event=b"e") == b"event: e\ndata: x\n\n"
+
+
+# --- reads that are recognised as a whole ---
+
+NAMED = [b"event: content_block_delta\ndata: {}\n\n", b"event: ping\ndata: two\n\n"]
+SHAPES = {
+    "plain": [b"data: one\n\n", b"data: \n\n"],
+    "named": NAMED,
+    "plain crlf": [b"data: one\r\n\r\n", b"data: \r\n\r\n"],
+    "named crlf": [event.replace(b"\n", b"\r\n") for event in NAMED],
+    "some named": [*NAMED, b"data: three\n\n"],
+}
+ODD = [
+    b": comment\n\n", b": comment\r\n\r\n", b"\n", b"\r", b"\r\n", b"event: lost\n\n", b"event: lost\r\n\r\n",
+    b"event: \ndata: x\n\n", b"event: message\ndata: x\n\n", b"event: message\r\ndata: x\r\n\r\n",
+    b"event: messages\ndata: x\n\n", b"event: a\ndata: x\ndata: \ndata: b\ndata: y\n\n", b"data: a\nevent: b\n\n",
+    b"data: x\ry\r\n\r\n", b"data: x\r\r\n", b"event: a\rb\r\ndata: x\r\n\r\n", b"event: a\r\ndata: x\n\n", b"id: 1\n",
+    b"data: x\n", b"event: a\n", b"data", b"event: ", b"\xef\xbb\xbf", b"x", b"data: event: a\n\n",
+]  # fmt: skip
+TEXTS = st.one_of(
+    st.sampled_from([b"", b" ", b"{}", b"event: x", b"message", b"[DONE]", "\u2028\x85".encode(), b"\xff"]),
+    st.binary(max_size=20).map(lambda text: text.replace(b"\n", b"").replace(b"\r", b"")),
+)
+
+
+def shaped(event: bytes | None, payload: bytes, end: bytes) -> bytes:
+    return (b"" if event is None else b"event: " + event + end) + b"data: " + payload + end + end
+
+
+def streams_of(names: st.SearchStrategy[bytes | None], end: bytes) -> st.SearchStrategy[bytes]:
+    return st.lists(st.builds(shaped, names, TEXTS, st.just(end)), max_size=10).map(b"".join)
+
+
+REGULAR = st.one_of(*(streams_of(names, end) for names in (st.none(), TEXTS) for end in (b"\n", b"\r\n")))
+MIXED = st.lists(
+    st.one_of(
+        REGULAR,
+        st.sampled_from([*ODD, *(event for events in SHAPES.values() for event in events)]),
+        st.builds(shaped, st.one_of(st.none(), TEXTS), TEXTS, st.sampled_from([b"\n", b"\r\n", b"\r"])),
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@given(
+    stream=st.one_of(REGULAR, MIXED),
+    cuts=st.lists(st.integers(0, 300), max_size=8),
+    limits=st.sampled_from([(1000, 1000), (1000, 2000), (40, 60), (20, 200)]),
+)
+@example(stream=b"data: a\r\n\r\ndata: b\r\n\r\n", cuts=[22], limits=(1000, 1000))
+@example(stream=b"event: a\n\nevent: \ndata: x\ndata: y\n\n", cuts=[], limits=(1000, 1000))
+@example(stream=b"event: a\ndata: x\ndata: y\n\nevent: b\n\n", cuts=[], limits=(1000, 1000))
+@example(stream=b": c\n\nevent: a\ndata: x\n\nevent: b\ndata: y\n\n", cuts=[33, 34], limits=(1000, 1000))
+@example(stream=b"data: a\n\ndata: b\r\ndata: c\r\n\r\n", cuts=[17], limits=(1000, 1000))
+def test_a_recognised_read_gives_what_its_lines_give(stream: bytes, cuts: list[int], limits: tuple[int, int]):
+    """For any stream in any cuts: the same batches, read by read, and the same limit in the same place."""
+    reads = in_pieces(stream, cuts)
+    line, event = limits
+    expected = outcomes(LineReader(max_line_bytes=line, max_event_bytes=event), reads)
+    assert outcomes(make_reader(line=line, event=event), reads) == expected
+
+
+@pytest.mark.parametrize("odd", ODD)
+@pytest.mark.parametrize("events", SHAPES.values(), ids=SHAPES)
+def test_one_odd_thing_in_a_regular_read_changes_nothing_else(events: list[bytes], odd: bytes):
+    """Alone, before, behind or between regular events, what is not regular is read as lines are."""
+    regular = b"".join(events)
+    for stream in (odd, odd + regular, regular + odd, regular + odd + regular, odd + odd):
+        expected = outcomes(LineReader(max_line_bytes=4096, max_event_bytes=8192), [stream])
+        assert outcomes(make_reader(), [stream]) == expected
+
+
+@pytest.mark.parametrize("events", SHAPES.values(), ids=SHAPES)
+def test_reads_of_regular_events_are_recognised(events):
+    """Whatever shape the events have, and wherever in its last line one is cut, no read goes line by line."""
+    reader = CountingReader(max_line_bytes=4096, max_event_bytes=8192)
+    stream = b"".join(events * 5)
+    cut = stream.rindex(b"data") + 5
+    batch, rest = reader.receive(stream[:cut]), reader.receive(stream[cut:] + stream)
+    assert batch.raw + rest.raw == stream + stream
+    assert len(batch.payloads) + len(rest.payloads) == 10 * len(events)
+    assert reader.reads == 0
+
+
+def test_reads_are_recognised_again_after_one_that_was_not():
+    """A comment costs its own read, although the event behind it was cut between its lines."""
+    reader = CountingReader(max_line_bytes=4096, max_event_bytes=8192)
+    assert not reader.receive(b": hello\n\nevent: a\ndata: o").payloads
+    batch = reader.receive(b"ne\n\nevent: b\ndata: two\n\n")
+    assert (batch.payloads, batch.names) == ([b"one", b"two"], [b"a", b"b"])
+    assert reader.reads == 1
+
+
+def test_no_line_is_read_more_than_twice():
+    """A provider that drips lines costs linear time, in events that end as in one that does not."""
+    reader = CountingReader(max_line_bytes=4096, max_event_bytes=8192)
+    for piece in [b"id: 1\n"] * 100 + [b"\nid: 2\nid: 3\n"] * 100:
+        reader.receive(piece)
+    assert reader.lines <= 2 * 300
+
+
+def test_what_does_not_fit_is_given_up_line_by_line():
+    """A line of beginnings costs one search of the line, not one from each of them: milliseconds, not half a minute."""
+    data = b"event: " * 100_000 + b"\n\n" + b"data: x\n\n"
+    began = time.process_time()
+    assert make_reader(line=1 << 20, event=1 << 20).receive(data).payloads == [b"x"]
+    assert time.process_time() - began < 5
