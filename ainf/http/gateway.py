@@ -13,7 +13,7 @@ from ainf.exchange.plan import Backend, Plan, Services
 from ainf.formats.base import Listener
 from ainf.formats.foreign import without_foreign
 from ainf.formats.registry import FORMATS
-from ainf.formats.translate import translate_fields
+from ainf.formats.translate import drop_fields, translate_fields
 from ainf.http.credentials import Authenticator
 from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
@@ -171,15 +171,23 @@ def prepared(
     Raises:
         DownstreamError: ``unsupported_parameter``, and what reading it for another format finds wrong.
     """
-    if request.operation is Operation.GENERATE and provider_format != protocol.format:
+    provider, operation = model.backend.provider, request.operation
+    fields: Mapping[str, Any]
+    if operation is Operation.GENERATE and provider_format != protocol.format:
         fields, dropped = translate_fields(
-            request.fields, FORMATS[protocol.format], FORMATS[provider_format], model.may_drop
+            request.fields,
+            FORMATS[protocol.format],
+            FORMATS[provider_format],
+            model.may_drop,
+            beyond=lambda written: provider.unsaid(written, operation),
         )
+    else:
+        own = without_foreign(request.fields, provider_format)
+        fields, dropped = drop_fields(own, provider.unsaid(own, operation), model.may_drop)
+    if fields is not request.fields:
         request = attrs.evolve(request, fields=fields, dropped=dropped)
-    elif (own := without_foreign(request.fields, provider_format)) is not request.fields:
-        request = attrs.evolve(request, fields=own)
     writes = CacheWrites(model.terms.price)
-    model.backend.provider.check(request, writes)
+    provider.check(request, writes)
     if left_out := unknown_betas(request.betas):
         request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
     return request, writes.asked

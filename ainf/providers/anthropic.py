@@ -36,6 +36,10 @@ class Anthropic:
         """Return the key's header, and the version that every request names. See ``Provider.credential``."""
         return ((b"x-api-key", secret.encode("ascii")), (b"anthropic-version", _VERSION))
 
+    def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
+        """Return nothing: the format is this vendor's own. See ``Provider.unsaid``."""
+        return ()
+
     def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         check_betas(request.betas)

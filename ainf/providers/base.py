@@ -1,7 +1,7 @@
 """What a vendor is to us: its facts, how its requests are written, and what its refusals mean."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -79,6 +79,13 @@ class Provider(Protocol):
 
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the headers that authenticate us to this vendor, and all else that each request to it carries."""
+        ...
+
+    def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
+        """Return the names of fields, in this vendor's format, that ask for something and that it cannot be told.
+
+        ``check`` refuses them; a setting may leave them out before.
+        """
         ...
 
     def check(self, request: InferenceRequest, writes: CacheWrites) -> None:

@@ -37,8 +37,8 @@ class ChatVendor:
     refused: Mapping[str, str] = attrs.field(factory=dict)
     """Fields of its own that change price, model or host, with the reason; beside those refused at every vendor."""
     unknown: Collection[str] = frozenset()
-    """Fields of OpenAI's that it answers with an error: they are refused before anything is reserved. One that asks for
-    nothing (null, false, empty) is left out."""
+    """Fields of OpenAI's that it answers with an error: they are refused before anything is reserved, or left out where
+    a setting allows it. One that asks for nothing (null, false, empty) is left out."""
     unknown_in_messages: Collection[str] = frozenset()
     """The same of messages (but those of tools)."""
     refused_parts: Mapping[str, str] = attrs.field(factory=dict)
@@ -59,6 +59,10 @@ class ChatVendor:
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
+
+    def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
+        """Return the fields of OpenAI's that it does not know. See ``Provider.unsaid``."""
+        return tuple(name for name in sorted(self.unknown) if asks(fields.get(name)))
 
     def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
-from ainf.formats.gemini.embeddings import write_embeddings
+from ainf.formats.gemini.embeddings import unsaid_fields, write_embeddings
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
@@ -44,6 +44,10 @@ class Gemini:
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the key's header. See ``Provider.credential``."""
         return ((b"x-goog-api-key", secret.encode("ascii")),)
+
+    def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
+        """Return what a request for embeddings (in OpenAI's words) cannot say here. See ``Provider.unsaid``."""
+        return unsaid_fields(fields) if operation is Operation.EMBED else ()
 
     def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""

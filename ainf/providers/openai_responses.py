@@ -8,7 +8,7 @@ where an aborted stream stops model and billing.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
@@ -32,6 +32,10 @@ class OpenAIResponses:
     def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
+
+    def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
+        """Return nothing: the format is this vendor's own. See ``Provider.unsaid``."""
+        return ()
 
     def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""

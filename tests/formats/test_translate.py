@@ -1,7 +1,7 @@
 import attrs
 import pytest
 
-from ainf.formats.translate import EVERYTHING, translate_fields
+from ainf.formats.translate import EVERYTHING, drop_fields, translate_fields
 from ainf.inference.conversation import Conversation, Message, Role, Text, Written
 from ainf.inference.errors import DownstreamError
 
@@ -64,6 +64,37 @@ def test_refused_by_the_clients_name(may_drop, param):
 def test_dropped_and_named(may_drop):
     """What may be dropped is left out, and named once, by the client's names."""
     assert translate(Client(), Provider(("top_k", "top_k")), may_drop) == ({"said": True}, ("strange", "odd", "topK"))
+
+
+def test_what_the_vendor_does_not_know():
+    """It is refused, or dropped and named, by the client's name, as what its format cannot say."""
+    known = Client(attrs.evolve(CONVERSATION, unknown=(), names={"user": "metadata.user_id"}))
+
+    @attrs.frozen
+    class Told(Provider):
+        def write_request(self, conversation):
+            return Written({"said": True, "user": "u"})
+
+    def translated(may_drop):
+        return translate_fields(
+            {"any": 1}, known, Told(), may_drop, beyond=lambda fields: ("user",) * ("user" in fields)
+        )
+
+    with pytest.raises(DownstreamError) as caught:
+        translated(("user",))
+    assert caught.value.param == "metadata.user_id"
+    assert translated(("metadata.user_id",)) == ({"said": True}, ("metadata.user_id",))
+
+
+@pytest.mark.parametrize(
+    ("may_drop", "left"),
+    [((), {"a": 1, "b": 2, "c": 3}), (("a", "c"), {"b": 2, "c": 3}), ((EVERYTHING,), {"c": 3})],
+)
+def test_fields_of_the_providers_own_format(may_drop, left):
+    """Of what the vendor cannot be told, only what may be dropped is left out, and it is named."""
+    fields = {"a": 1, "b": 2, "c": 3}
+    found, dropped = drop_fields(fields, ("a", "b"), may_drop)
+    assert (found, set(dropped)) == (left, fields.keys() - left.keys())
 
 
 def test_parts_are_never_left_out():

@@ -84,6 +84,61 @@ async def test_fields_that_may_be_dropped_are_named(stream, tmp_path, autojump_c
         assert (custom.status, error_of(custom)["param"]) == (400, "tools[0]")
 
 
+VENDOR = """
+[providers.mistral]
+format = "mistral"
+base_url = "http://provider.test/v1"
+api_key_env = "SIM_KEY"
+[models.mistral]
+provider = "mistral"
+upstream_model = "sim"
+max_output_tokens = 4096
+price = { input = "1.00", output = "2.00" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("dialect", "asked", "param"),
+    [
+        (CHAT, {"user": "who-asks"}, "user"),
+        (MESSAGES, {"metadata": {"user_id": "who-asks"}}, "metadata.user_id"),
+        (RESPONSES, {"safety_identifier": "who-asks"}, "safety_identifier"),
+        (RESPONSES, {"text": {"verbosity": "low"}}, "text.verbosity"),
+    ],
+)
+async def test_what_only_this_vendor_does_not_know(dialect, asked, param, tmp_path, autojump_clock):
+    """Where a vendor of the format knows no such field, it is refused by the client's name, or dropped and named."""
+    async with world(tmp_path, "sim", after=VENDOR) as here:
+        refused = await here.speak(dialect, "mistral", stream=False, **asked)
+        assert (refused.status, error_of(refused)["param"]) == (400, param)
+        assert error_of(refused)["code"] == "unsupported_parameter"
+    async with world(tmp_path, "sim", after=VENDOR + f'drop_params = ["{param}"]') as here:
+        client = await here.speak(dialect, "mistral", stream=False, **asked)
+        assert (client.status, client.headers["x-ainf-dropped-params"]) == (200, param)
+        assert not {"user", "safety_identifier", "verbosity"} & sent(here).keys()
+
+
+EMBEDDINGS = """
+[models.vectors]
+provider = "gemini"
+upstream_model = "sim"
+kind = "embeddings"
+price = { input = "1.00", output = "0" }
+"""
+
+
+async def test_what_embeddings_may_drop(tmp_path, autojump_clock):
+    """The settings of a model of embeddings drop what Gemini cannot be told, and name it."""
+    asked = {"model": "vectors", "input": "x", "user": "who-asks"}
+    async with world(tmp_path, "sim", after=EMBEDDINGS) as here:
+        refused = await here.run(here.client(asked, path="/v1/embeddings"))
+        assert (refused.status, error_of(refused)["param"]) == (400, "user")
+    async with world(tmp_path, "sim", after=EMBEDDINGS + 'drop_params = ["user"]') as here:
+        client = await here.run(here.client(asked, path="/v1/embeddings"))
+        assert (client.status, client.headers["x-ainf-dropped-params"]) == (200, "user")
+        assert "who-asks" not in json.dumps(sent(here))
+
+
 INSTRUCTIONS = [42, ["a"], {"b": 1}, True]
 
 

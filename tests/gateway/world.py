@@ -296,12 +296,16 @@ async def world(
     *models: str,
     more: str = "",
     limits: str = "",
+    after: str = "",
     simulator: Simulator | None = None,
     store: Store | None = None,
 ) -> AsyncIterator[World]:
-    """Run a gateway in memory around a block. ``more`` goes into every model's table, ``limits`` into [limits]."""
+    """Run a gateway in memory around a block.
+
+    ``more`` goes into every model's table, ``limits`` into [limits], ``after`` behind everything.
+    """
     path = tmp_path / "ainf.toml"
-    path.write_text(config_text(models or DEFAULT_MODELS, more, limits))
+    path.write_text(config_text(models or DEFAULT_MODELS, more, limits) + after)
     config = load_config(path, {"SIM_KEY": "sk-canary-provider-secret"})
     simulator = simulator or Simulator(keep_bytes=True)
     log = StringIO()

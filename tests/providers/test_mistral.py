@@ -31,6 +31,11 @@ def test_what_its_validation_refuses(name):
     assert refused_by(MISTRAL, FIELDS | {name: "x"}) == name
 
 
+def test_what_it_cannot_be_told():
+    """What asks for something may be left out; what asks for nothing always is."""
+    assert MISTRAL.unsaid(FIELDS | {"user": "u", "store": False, "seed": 1}, Operation.GENERATE) == ("user",)
+
+
 def test_what_changes_the_price():
     """Documents are billed by the page, guardrails are models."""
     assert refused_by(MISTRAL, FIELDS | {"guardrails": [{"x": 1}]}) == "guardrails"

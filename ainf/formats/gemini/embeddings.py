@@ -36,20 +36,25 @@ _decode_answer = msgspec.json.Decoder(_AnswerView).decode
 _decode_usage = msgspec.json.Decoder(_UsageView).decode
 
 
+def unsaid_fields(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of what an OpenAI embeddings request says and this API cannot be told."""
+    known = _READ | _ELSEWHERE
+    return tuple(name for name, value in fields.items() if name not in known and says_something(value))
+
+
 def write_embeddings(fields: Mapping[str, Any], upstream_model: str) -> dict[str, Any]:
     """Return the body of ``batchEmbedContents`` for an OpenAI embeddings request.
 
     Args:
-        fields: the request's JSON object; what the configuration allows dropping was taken out before.
+        fields: the request's JSON object.
         upstream_model: the provider's name of the model, with or without ``models/``.
 
     Raises:
         DownstreamError: ``unsupported_parameter``: tokens instead of text, or a field that the API cannot be told;
             ``invalid_type``, ``missing_field``.
     """
-    for name, value in fields.items():
-        if name not in _READ | _ELSEWHERE and says_something(value):
-            raise unsupported(name)
+    for name in unsaid_fields(fields):
+        raise unsupported(name)
     model = upstream_model if upstream_model.startswith(_MODELS) else _MODELS + upstream_model
     dimensions = optional(fields, "dimensions", int)
     sized = {} if dimensions is None else {"outputDimensionality": dimensions}
