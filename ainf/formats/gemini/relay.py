@@ -50,7 +50,8 @@ class GeminiStreamJudge:
         if views is None:
             return 0, 0
         note_head(self.answer, views[0])
-        output_bytes, plain, usage = _measure(views)
+        output_bytes, plain = _measure(views)
+        usage = _last_usage(views[:plain])
         if usage is not None:
             note_usage(self.answer, usage, read_usage(usage))
         return output_bytes, plain
@@ -118,20 +119,24 @@ def visible_in(payload: bytes) -> int:
     return read_frame(payload).output_bytes
 
 
-def _measure(views: Sequence[AnswerView]) -> tuple[int, int, Any]:
-    """Return the visible bytes of the leading plain chunks, how many those are, and the last usage in them."""
-    total, usage = 0, None
+def _measure(views: Sequence[AnswerView]) -> tuple[int, int]:
+    """Return the visible bytes of the leading plain chunks, and how many those are."""
+    total = 0
     for number, view in enumerate(views):
         candidates = view.candidates
         if not candidates or len(candidates) > 1 or view.error or candidates[0].finishReason:
-            return total, number, usage
+            return total, number
         content = candidates[0].content
         size = 0 if content is None else _plain_bytes(content)
         if size is None:
-            return total, number, usage
+            return total, number
         total += size
-        usage = usage_of(view) or usage
-    return total, len(views), usage
+    return total, len(views)
+
+
+def _last_usage(views: Sequence[AnswerView]) -> dict[str, Any] | None:
+    """Return the newest usage in chunks, each of which tells all so far."""
+    return next((usage for usage in map(usage_of, reversed(views)) if usage is not None), None)
 
 
 def _plain_bytes(content: ContentView) -> int | None:

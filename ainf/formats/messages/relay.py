@@ -19,8 +19,8 @@ from ainf.formats.observe import truncated
 from ainf.inference.outcome import Outcome
 from ainf.sse import EventBatch
 
-_PLAIN: Final = frozenset({"content_block_start", "content_block_delta", "content_block_stop", "ping"})
-"""Events that go on as they are."""
+_PLAIN: Final = frozenset({"content_block_start", "content_block_stop", "ping"})
+"""Events that go on as they are, beside deltas."""
 
 
 class MessagesStreamJudge:
@@ -52,9 +52,9 @@ class MessagesStreamJudge:
             return 0, 0
         total = 0
         for number, view in enumerate(views):
-            if view.type not in _PLAIN or self._is_too_much(view):
-                return total, number
-            if view.type != "content_block_delta":
+            if view.type != "content_block_delta":  # nearly all are
+                if view.type not in _PLAIN or self._is_too_much(view):
+                    return total, number
                 self._note_block(view)
             if view.delta is not None:
                 total += delta_bytes(view.delta)
