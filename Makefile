@@ -3,13 +3,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+AGENTS ?= .venv-agents
 PYTEST := $(BIN)/python -m pytest
 # Startables are named to no tool (114, 128); Quart makes a thread of every handler that is not async (124); httpx's
 # own face is all that we use of it (127).
 NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
 SOURCES := ainf tests benchmarks
 
-.PHONY: demo test tests check law bench clean
+.PHONY: demo test tests check law bench agents clean
 
 $(BIN)/ainf: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ainf needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
@@ -39,9 +40,21 @@ tests: $(VENV)/.dev
 law: $(VENV)/.dev            ## the long suites, whole
 	AINF_LAW=full $(PYTEST) -m law
 
+# An environment of its own, for frameworks bind many versions; with a new pip, for an old one finds no set of them.
+$(AGENTS)/.agents: pyproject.toml
+	$(PYTHON) -m venv $(AGENTS)
+	$(AGENTS)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(AGENTS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,agents]'
+	npm install --silent --prefix $(AGENTS) @openai/codex @anthropic-ai/claude-code \
+		|| echo "Codex and Claude Code are not installed; their tests are skipped."
+	@touch $@
+
+agents: $(AGENTS)/.agents    ## agent frameworks through a real gateway, five to ten minutes; see docs/agents.md
+	$(AGENTS)/bin/python -m pytest tests/agents
+
 bench: $(VENV)/.dev          ## cost per request, stream and frame; store latency
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.store_latency
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(AGENTS)

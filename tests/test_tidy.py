@@ -38,7 +38,7 @@ OVER_SEVERAL_FILES = {
 }
 """Tests that belong to no one source file."""
 
-WHOLE_SYSTEMS = {"gateway": "the whole gateway", "benchmarks": "tests of benchmarks/"}
+WHOLE_SYSTEMS = {"gateway": "the whole gateway", "agents": "frameworks over it", "benchmarks": "tests of benchmarks/"}
 """Folders of tests that mirror no room."""
 
 MAY_WAIT = {"cli", "app.py", "server", "http", "exchange", "upstream", "store", "simulator"}
