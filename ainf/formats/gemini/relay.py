@@ -136,7 +136,11 @@ def _measure(views: Sequence[AnswerView]) -> tuple[int, int]:
 
 def _last_usage(views: Sequence[AnswerView]) -> dict[str, Any] | None:
     """Return the newest usage in chunks, each of which tells all so far."""
-    return next((usage for usage in map(usage_of, reversed(views)) if usage is not None), None)
+    for view in reversed(views):
+        usage = usage_of(view)
+        if usage is not None:
+            return usage
+    return None
 
 
 def _plain_bytes(content: ContentView) -> int | None:
