@@ -250,15 +250,17 @@ FEATURES: Final = (
             check=_says("text"), sent=("0.5", "0.9")),
     Feature("stop", "stop sequences", fields={"chat": {"stop": ["halt-here"]}, "messages": {
         "stop_sequences": ["halt-here"]}}, check=_says("text"), sent=("halt-here",)),
-    Feature("top_k", "top_k", fields={"chat": {"top_k": 40}, "messages": {"top_k": 40}}, check=_says("text")),
-    Feature("seed", "seed", fields={"chat": {"seed": 7}}, check=_says("text")),
-    Feature("penalties", "penalties", fields={"chat": {"frequency_penalty": 0.5, "presence_penalty": 0.5}},
-            check=_says("text")),
+    Feature("top_k", "top_k", fields={"chat": {"top_k": 4041}, "messages": {"top_k": 4041}}, check=_says("text"),
+            sent=("4041",)),
+    Feature("seed", "seed", fields={"chat": {"seed": 70717}}, check=_says("text"), sent=("70717",)),
+    Feature("penalties", "penalties", fields={"chat": {"frequency_penalty": 0.625, "presence_penalty": 0.375}},
+            check=_says("text"), sent=("0.625", "0.375")),
     Feature("logprobs", "log probabilities", fields={
         "chat": {"logprobs": True, "top_logprobs": 2},
         "responses": {"include": ["message.output_text.logprobs"], "top_logprobs": 2}}, check=_says("text")),
     Feature("end_user", "end user's id", fields={"chat": {"user": "end-user-17"}, "messages": {
-        "metadata": {"user_id": "end-user-17"}}, "responses": {"user": "end-user-17"}}, check=_says("text")),
+        "metadata": {"user_id": "end-user-17"}}, "responses": {"user": "end-user-17"}}, check=_says("text"),
+            sent=("end-user-17",)),
     Feature("cache_control", "cache marks", fields={
         "messages": {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]}},
         check=_says("text")),
