@@ -1,5 +1,8 @@
 """Heads and error answers: what a client reads before, or instead of, a stream."""
 
+import re
+from collections.abc import Sequence
+
 import attrs
 
 from ainf.exchange.plan import Headers, Plan
@@ -7,6 +10,9 @@ from ainf.inference.errors import CODES, AinfError
 from ainf.protocols.base import ClientProtocol, ErrorAnswer
 
 DEFAULT_RETRY_AFTER_S = 1
+_NAMES = 32
+_NAME_CHARACTERS = 64
+_NOT_IN_A_NAME = re.compile(r"[^!-+\--~]")
 _STREAM_HEADERS: Headers = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -56,7 +62,7 @@ def error_reply(
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
+        *request_ids(request_id),
         (b"x-should-retry", b"true" if may_retry else b"false"),
     ]
     if may_retry:
@@ -71,11 +77,21 @@ def audit_url(public_url: str, inference_id: str) -> str:
     return f"{public_url}/v1/audit/{inference_id}"
 
 
+def request_ids(request_id: str) -> list[tuple[bytes, bytes]]:
+    """Return the id of an answer, under the names that OpenAI's and Anthropic's SDKs read it by."""
+    return [(b"x-request-id", request_id.encode()), (b"request-id", request_id.encode())]
+
+
+def _listed(names: Sequence[str]) -> bytes:
+    """Return names of a client's own fields as a header's value: whatever they hold, they stay inside it."""
+    shown = [_NOT_IN_A_NAME.sub("?", name)[:_NAME_CHARACTERS] for name in names[:_NAMES]]
+    return ", ".join([*shown, *(["..."] if len(names) > _NAMES else [])]).encode("ascii")
+
+
 def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[tuple[bytes, bytes]]:
-    """Return what every answer of an admitted exchange carries, streamed or not."""
+    """Return what every answer of an admitted exchange carries beside its ids, streamed or not."""
     terms = plan.admission.terms
     headers = [
-        (b"x-request-id", plan.inference_id.encode()),
         (b"x-ainf-inference-id", plan.inference_id.encode()),
         (b"x-ainf-agent-id", plan.key.account_name.encode()),
         (b"x-ainf-audit-url", audit_url(public_url, plan.inference_id).encode()),
@@ -83,7 +99,7 @@ def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[t
         (b"x-ainf-provider", terms.provider.encode()),
     ]
     if plan.request.dropped:
-        headers.append((b"x-ainf-dropped-params", ", ".join(plan.request.dropped).encode("ascii", "replace")))
+        headers.append((b"x-ainf-dropped-params", _listed(plan.request.dropped)))
     if clamp_tokens is not None:
         headers.append((b"x-ainf-max-tokens", str(clamp_tokens).encode()))
     return headers

@@ -118,17 +118,17 @@ async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None) 
             billed_nusd=outcome.billed_nusd,
             money_refusal=plan.money_refusal,
         )
-        await speech.start(reply.status, [*reply.headers, *exchange.own_headers[1:]])
+        await speech.start(reply.status, [*reply.headers, *exchange.own_headers])
         await speech.finish(reply.body)
         return
     body = _terminal(exchange, outcome)
     if plan.request.stream:
-        await speech.start(200, stream_head(exchange.own_headers, is_wrapped=attempt.pipe.is_wrapped))
+        await speech.start(200, stream_head(exchange.head, is_wrapped=attempt.pipe.is_wrapped))
     else:
         if plan.inference_shape:
             url = audit_url(exchange.services.public_url, plan.inference_id)
             body = plan.protocol.finish_json(body, {"cost": format_usd(outcome.billed_nusd), "audit_url": url})
-        own = [*exchange.own_headers, _stream_mode(is_wrapped=attempt.pipe.is_wrapped)]
+        own = [*exchange.head, _stream_mode(is_wrapped=attempt.pipe.is_wrapped)]
         await speech.start(200, whole_head(own, body))
     await speech.finish(body)
 

@@ -9,7 +9,7 @@ import contextlib
 
 import trio
 
-from ainf.exchange.answers import own_headers, stream_head
+from ainf.exchange.answers import own_headers, request_ids, stream_head
 from ainf.exchange.attempt import Attempt
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
@@ -50,6 +50,8 @@ class Exchange:
         self.opened_at_s = trio.current_time()
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []
+        self.head: list[tuple[bytes, bytes]] = []
+        """The same, with the ids of the answer."""
         self.body_ended = False
         self.close_s = services.clocks.close_s
         self.residue = b""
@@ -139,6 +141,7 @@ class Exchange:
         self.clamp_tokens = opened.clamp_tokens
         self.hold = RunningHold(self.plan.admission, opened.held_nusd, opened.clamp_tokens, self._extend)
         self.own_headers = own_headers(self.plan, services.public_url, opened.clamp_tokens)
+        self.head = [*request_ids(self.plan.inference_id), *self.own_headers]
         limits = Limits(
             exchange_s=self.plan.deadline_at - trio.current_time(),
             first_byte_s=terms.first_byte_s,
@@ -146,7 +149,7 @@ class Exchange:
             is_stream=self.plan.request.stream,
             is_streamed=self.plan.request.stream and self.plan.target.streams,
         )
-        early_head = stream_head(self.own_headers, is_wrapped=None)
+        early_head = stream_head(self.head, is_wrapped=None)
         self._watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, early_head)
 
     async def _pump(self) -> None:
@@ -284,7 +287,7 @@ class Exchange:
         self.first_byte_s = trio.current_time() - self.opened_at_s
         self.plan.request.forget()
         if self.plan.request.stream:
-            await self.speech.start(200, stream_head(self.own_headers, is_wrapped=attempt.pipe.is_wrapped))
+            await self.speech.start(200, stream_head(self.head, is_wrapped=attempt.pipe.is_wrapped))
             if prelude := b"".join(self._kept):
                 await self.speech.write(prelude)
         self._kept.clear()

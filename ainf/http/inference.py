@@ -8,7 +8,7 @@ import msgspec
 import trio
 from quart import Response, request
 
-from ainf.exchange.answers import Reply, error_reply, whole_head
+from ainf.exchange.answers import Reply, error_reply, request_ids, whole_head
 from ainf.exchange.run import Exchange
 from ainf.formats.json import load_json
 from ainf.http.credentials import peer_of
@@ -94,7 +94,7 @@ class InferenceRoute:
             return None
         tokens = input_estimate(parsed.input_bytes, parsed.attachment_count, model.terms.ratios)
         body = msgspec.json.encode({"input_tokens": tokens})
-        own = [(b"x-request-id", self._gateway.new_request_id().encode()), (b"x-ainf-evidence", b"metered")]
+        own = [*request_ids(self._gateway.new_request_id()), (b"x-ainf-evidence", b"metered")]
         return Reply(200, list(whole_head(own, body)), body)
 
     async def _refuse(

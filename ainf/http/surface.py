@@ -8,7 +8,7 @@ from quart import Response, request
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from ainf.exchange.answers import error_reply
+from ainf.exchange.answers import error_reply, request_ids
 from ainf.http.gateway import Gateway
 from ainf.http.inference import InferenceRoute
 from ainf.http.reads import ReadRoutes
@@ -66,7 +66,8 @@ def _with_id(route: _Route, gateway: Gateway) -> _Route:
     @wraps(route)
     async def answer(**parts: str) -> Response:
         response = await route(**parts)
-        response.headers["x-request-id"] = gateway.new_request_id()
+        for name, value in request_ids(gateway.new_request_id()):
+            response.headers[name.decode()] = value.decode()
         return response
 
     return answer

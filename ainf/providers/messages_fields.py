@@ -34,7 +34,7 @@ REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType({
     "fallbacks": MODEL,
     "inference_geo": PRICE,
     "mcp_servers": PRICE,
-    "thread": SHARED,
+    "thread": f"{SHARED} (the SDK's tool runner leaves it out with `thread=False`)",
 })
 
 _CLIENT_TOOL: Final = re.compile(

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from ainf.exchange.answers import audit_url, error_reply, retryable, stream_head, whole_head
+from ainf.exchange.answers import audit_url, error_reply, request_ids, retryable, stream_head, whole_head
 from ainf.inference.errors import CODES, AinfError
 from ainf.protocols.registry import PROTOCOLS
+from tests.gateway.dialects import CHAT as CHAT_DIALECT
+from tests.gateway.world import world
 
 CHAT = PROTOCOLS["chat_completions"]
 
@@ -65,3 +67,20 @@ def test_whole_heads():
 def test_the_receipt_is_on_the_public_address():
     """Never on what a request says."""
     assert audit_url("https://gw.example", "inf_1") == "https://gw.example/v1/audit/inf_1"
+
+
+def test_ids_for_every_sdk():
+    """OpenAI's SDK reads an answer's id from one header, Anthropic's from another; both are there, once each."""
+    assert dict(request_ids("inf_1")) == {b"x-request-id": b"inf_1", b"request-id": b"inf_1"}
+    names = [name for name, _ in error_reply(CHAT, AinfError("invalid_json", "x"), request_id="req_1").headers]
+    assert (names.count(b"x-request-id"), names.count(b"request-id")) == (1, 1)
+
+
+async def test_names_of_dropped_fields_stay_inside_their_header(tmp_path, autojump_clock):
+    """They are a client's words: no line break, comma or other character in them makes a header of its own."""
+    names = ['a\r\nset-cookie: x="1"', "b, c", "\u00e9\x00", "d" * 200, *(f"f{number}" for number in range(50))]
+    async with world(tmp_path, "messages/sim", more='drop_params = ["*"]') as here:
+        client = await here.speak(CHAT_DIALECT, "messages/sim", stream=False, **dict.fromkeys(names, 1))
+        told = client.headers["x-ainf-dropped-params"].split(", ")
+        assert told[:4] == ['a??set-cookie:?x="1"', "b??c", "??", "d" * 64]
+        assert (len(told), told[-1]) == (33, "...")

@@ -104,7 +104,7 @@ async def test_a_refusal_of_the_provider(tmp_path, sdk, format_):
 @pairs
 async def test_a_cap_in_the_stream(tmp_path, sdk, format_):
     """Typed clients that want standard words get them: a stream that runs out of money ends as one that is too long."""
-    model = f"{format_}/sim-tokens-500-unlimited"
+    model = f"{format_}/sim-tokens-500-unlimited-pace-1ms"
     words = {"chat": "length", "responses": "max_output_tokens", "messages": "max_tokens"}
     async with live(tmp_path, model, more='finish_reasons = "strict"\nslice_tokens = 8\nmin_output_tokens = 4') as here:
         await here.set_cap(200_000)

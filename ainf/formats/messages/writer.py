@@ -74,9 +74,14 @@ class _Names:
         """Return a tool call's id; the legacy form of another format has none."""
         return start.call_id or f"toolu_{self._listener.inference_id}_{start.index}"
 
-    def end(self, end: MessageEnd) -> tuple[str, str | None]:
-        """Return the stop reason and stop sequence: the provider's own in the same format, else our words for them."""
+    def end(self, end: MessageEnd, *, has_refused: bool) -> tuple[str, str | None]:
+        """Return the stop reason and stop sequence: the provider's own in the same format, else our words for them.
+
+        Other formats end a refusal as any answer; here it has a reason of its own.
+        """
         if self.is_translated:
+            if has_refused and end.reason is FinishReason.STOP:
+                return "refusal", None
             is_sequence = end.reason is FinishReason.STOP and end.stop_sequence is not None
             return ("stop_sequence", end.stop_sequence) if is_sequence else (_WORDS[end.reason], None)
         return end.raw_reason, end.stop_sequence
@@ -103,7 +108,7 @@ class MessagesStreamWriter:
             raw stop reason stand.
     """
 
-    __slots__ = ("_answer", "_blocks", "_end", "_names", "_next", "_sending")
+    __slots__ = ("_answer", "_blocks", "_end", "_has_refused", "_names", "_next", "_sending")
 
     is_whole = False
 
@@ -113,6 +118,7 @@ class MessagesStreamWriter:
         self._blocks = SentBlocks()
         self._sending: dict[int, _Sending] = {}
         self._next = 0
+        self._has_refused = False
         self._end: MessageEnd | None = None
 
     def send(self, events: Iterable[StreamEvent]) -> bytes:
@@ -141,7 +147,8 @@ class MessagesStreamWriter:
             return b""
         if outcome.ending is Ending.COMPLETED:
             assert self._end is not None, "completed without evidence"
-            finish = delta_frame(*self._names.end(self._end), outcome.usage) + STOP_FRAME
+            reason, sequence = self._names.end(self._end, has_refused=self._has_refused)
+            finish = delta_frame(reason, sequence, outcome.usage) + STOP_FRAME
         elif outcome.ending is Ending.SPEND_CAP_EXCEEDED:
             finish = delta_frame(cap_reason(ending), None, outcome.usage) + cap_frame(outcome, ending)
         else:
@@ -154,6 +161,7 @@ class MessagesStreamWriter:
             case MessageStart():
                 return self._start_message()
             case BlockStart():
+                self._has_refused |= event.kind is BlockKind.REFUSAL
                 self._sending[event.index] = _Sending(event)
                 return b"" if event.kind is BlockKind.REASONING else self._start_block(event, self._beginning(event))
             case BlockDelta():
@@ -276,7 +284,8 @@ class MessagesAnswerWriter:
         extra: dict[str, Any] = {}
         if outcome.ending is Ending.COMPLETED:
             assert self._end is not None, "completed without evidence"
-            reason, sequence = self._names.end(self._end)
+            has_refused = any(start.kind is BlockKind.REFUSAL for start, _ in self._blocks.values())
+            reason, sequence = self._names.end(self._end, has_refused=has_refused)
         else:
             assert outcome.ending is Ending.SPEND_CAP_EXCEEDED, outcome.ending
             reason, sequence, extra = cap_reason(ending), None, loud_fields(outcome, ending)

@@ -177,6 +177,16 @@ def test_opaque(text, opaque, block):
     assert whole(events)["content"] == [block]
 
 
+@pytest.mark.parametrize(("reason", "word"), [(FinishReason.STOP, "refusal"), (FinishReason.LENGTH, "max_tokens")])
+def test_a_refusal_has_a_reason_of_its_own(reason, word):
+    """Other formats end a refusal as any answer: here it must not look like one, unless it was cut besides."""
+    events = [
+        MessageStart(), BlockStart(0, BlockKind.REFUSAL), BlockDelta(0, "No."), BlockEnd(0), MessageEnd(reason, "stop"),
+    ]  # fmt: skip
+    assert whole(events)["stop_reason"] == word
+    assert f'"stop_reason":"{word}"'.encode() in written(events)
+
+
 def test_reasoning_waits_for_its_place():
     """Reasoning that has said nothing yet does not take the place of what is said meanwhile."""
     events = [MessageStart(), BlockStart(0, BlockKind.REASONING), BlockStart(1, BlockKind.TEXT), BlockDelta(1, "a")]
