@@ -10,17 +10,24 @@ from typing import Final
 _FRAME: Final = b"data: "
 _EDGE: Final = len(_FRAME) - 1
 _LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
-_DONE: Final = b"data: [DONE]\n\n" + _LAST_CHUNK
-_TAIL: Final = len(_DONE)
+_WHOLE: Final = b"\n\n" + _LAST_CHUNK
+_TAIL: Final = 64
+"""Bytes of a read that are kept for the next one: more than any mark has."""
 _CONTENT_LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
 
 class AnswerReader:
-    """One answer at a time of a connection; ``clear`` before the next."""
+    """One answer at a time of a connection; ``clear`` before the next.
 
-    __slots__ = ("_chunked", "_head", "_left", "_tail", "frames", "size", "status")
+    Args:
+        end: what the last event of a good stream begins with.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_chunked", "_end", "_has_ended", "_head", "_left", "_tail", "frames", "size", "status")
+
+    def __init__(self, end: bytes) -> None:
+        assert 0 < len(end) <= _TAIL
+        self._end = end
         self.clear()
 
     def clear(self) -> None:
@@ -31,6 +38,7 @@ class AnswerReader:
         self._head = b""
         self._left = 0
         self._chunked = False
+        self._has_ended = False
         self._tail = b"\r\n"  # of the head: an empty body's last chunk follows it
 
     def receive(self, data: bytes) -> bool:
@@ -48,6 +56,8 @@ class AnswerReader:
             self._left -= len(data)
             return self._left <= 0
         self.frames += data.count(_FRAME) + (self._tail[-_EDGE:] + data[:_EDGE]).count(_FRAME)
+        edge = len(self._end) - 1
+        self._has_ended |= self._end in data or self._end in self._tail[-edge:] + data[:edge]
         self._tail = data[-_TAIL:] if len(data) >= _TAIL else (self._tail + data)[-_TAIL:]
         return self._tail.endswith(_LAST_CHUNK)
 
@@ -68,5 +78,5 @@ class AnswerReader:
 
     @property
     def ended_well(self) -> bool:
-        """Whether the answer that is over is a whole success: a 200 of known length, or one that ends in ``[DONE]``."""
-        return self.status == 200 and (not self._chunked or self._tail == _DONE)
+        """Whether the answer that is over is a whole success: a 200 of known length, or one with its last event."""
+        return self.status == 200 and (not self._chunked or (self._has_ended and self._tail.endswith(_WHOLE)))

@@ -39,11 +39,11 @@ class Tally:
 class _Connection:
     __slots__ = ("due", "first_byte", "is_asked", "reader", "socket")
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], end: bytes) -> None:
         self.socket = socket.create_connection(address, timeout=_STALLED_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self.reader = AnswerReader()
+        self.reader = AnswerReader(end)
         self.due = self.first_byte = 0.0
         self.is_asked = False
 
@@ -80,12 +80,14 @@ class Load:
         address: whom to ask.
         request: the bytes of a whole HTTP/1.1 request; may be replaced between runs.
         connections: how many connections, at most; they are opened as they are needed.
+        end: what the last event of a good stream begins with.
     """
 
-    def __init__(self, address: tuple[str, int], request: bytes, connections: int) -> None:
+    def __init__(self, address: tuple[str, int], request: bytes, connections: int, end: bytes) -> None:
         self._address = address
         self.request = request
         self._limit = connections
+        self._end = end
         self._epoll = select.epoll()
         self._all: dict[int, _Connection] = {}
         self._idle: list[_Connection] = []
@@ -164,7 +166,7 @@ class Load:
 
     def _connect(self) -> _Connection:
         try:
-            connection = _Connection(self._address)
+            connection = _Connection(self._address, self._end)
         except OSError as exc:
             raise LoadError(f"cannot connect to {self._address}: {exc}") from exc
         self._all[connection.socket.fileno()] = connection

@@ -6,8 +6,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 AINF: Final = (sys.executable, "-m", "ainf")
@@ -29,15 +30,25 @@ class Child:
         folder: its working directory.
         log: the file that takes its output.
         cores: the cores that it and all its threads may use.
+        environment: variables that it has beside ours.
     """
 
-    def __init__(self, arguments: Sequence[str], *, folder: Path, log: Path, cores: set[int]) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        cores: set[int],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._name = " ".join(arguments[1:4])
         self._log = log
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 arguments,
                 cwd=folder,
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

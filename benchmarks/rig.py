@@ -1,6 +1,5 @@
 """A gateway between the generator and a simulated provider, as it runs in production, on a database of its own."""
 
-import json
 import os
 import tempfile
 import time
@@ -12,12 +11,14 @@ from typing import Final
 import attrs
 
 from benchmarks.books import Books, LedgerError, read_books
+from benchmarks.dialects import CHAT, Dialect
 from benchmarks.processes import AINF, Child, ainf, free_address
 
 BODY_BYTES: Final = 100
 """Of a request, as in workload A."""
 SHORT: Final = "bench-short"
 HELD: Final = "bench-held"
+CHAT_PROVIDER: Final = "chat"
 _UPSTREAM_MODELS: Final = {
     "bench-json": "bench-json",
     "bench-burst": "bench-burst",
@@ -35,19 +36,22 @@ idle_s = 300  # connections of one load wait while another runs
 
 [store]
 url = "sqlite:bench.db"
-
-[providers.simulated]
-format = "openai-compatible"
+"""
+_VENDORS: Final = {CHAT_PROVIDER: "openai-compatible", "messages": "anthropic", "responses": "openai-responses"}
+_PROVIDER: Final = """
+[providers.{name}]
+format = "{vendor}"
 base_url = "{base_url}"
+api_key_env = "{key}"
 """
 _MODEL: Final = """
-[models.{name}]
-provider = "simulated"
+[models.{provider}-{name}]
+provider = "{provider}"
 upstream_model = "{upstream_model}"
 max_output_tokens = 4096
 price = {{ input = "0.15", cached_input = "0.075", output = "0.60" }}
 """
-_PATH: Final = "/v1/chat/completions"
+_PROVIDER_KEY: Final = "AINF_BENCH_PROVIDER_KEY"
 _SETTLED_S: Final = 10.0
 
 
@@ -62,13 +66,23 @@ class Rig:
     provider_address: tuple[str, int]
     key: str
 
-    def request(self, model: str, *, stream: bool, body_bytes: int = BODY_BYTES) -> bytes:
-        """Return a request to the gateway, its body padded to ``body_bytes``."""
-        return _request(self.gateway_address, self.key, _body(model, stream=stream, size=body_bytes))
+    def request(
+        self,
+        model: str,
+        *,
+        stream: bool,
+        body_bytes: int = BODY_BYTES,
+        dialect: Dialect = CHAT,
+        provider: str = CHAT_PROVIDER,
+    ) -> bytes:
+        """Return a request to the gateway for a model of a provider, its body padded to ``body_bytes``."""
+        body = dialect.body(f"{provider}-{model}", stream=stream, size=body_bytes)
+        return _request(self.gateway_address, self.key, dialect.path, body)
 
     def direct_request(self, model: str, *, stream: bool) -> bytes:
-        """Return the same request, to the provider."""
-        return _request(self.provider_address, self.key, _body(_UPSTREAM_MODELS[model], stream=stream, size=BODY_BYTES))
+        """Return the same request in chat, to the provider."""
+        body = CHAT.body(_UPSTREAM_MODELS[model], stream=stream, size=BODY_BYTES)
+        return _request(self.provider_address, self.key, CHAT.path, body)
 
     def books(self) -> Books:
         """Return what the ledger says now."""
@@ -92,15 +106,9 @@ class Rig:
                 return
 
 
-def _body(model: str, *, stream: bool, size: int) -> bytes:
-    body = {"model": model, "messages": [{"role": "user", "content": ""}], **({"stream": True} if stream else {})}
-    empty = json.dumps(body, separators=(",", ":")).encode()
-    return empty.replace(b'"content":""', b'"content":"' + b"x" * (size - len(empty)) + b'"')
-
-
-def _request(address: tuple[str, int], key: str, body: bytes) -> bytes:
+def _request(address: tuple[str, int], key: str, path: str, body: bytes) -> bytes:
     head = (
-        f"POST {_PATH} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nAuthorization: Bearer {key}\r\n"
+        f"POST {path} HTTP/1.1\r\nHost: {address[0]}:{address[1]}\r\nAuthorization: Bearer {key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
@@ -129,7 +137,8 @@ def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Itera
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ainf-bench-")))
 
         def start(name: str, command: Sequence[str], address: tuple[str, int], cores: set[int]) -> Child:
-            child = Child(command, folder=folder, log=folder / f"{name}.log", cores=cores)
+            log = folder / f"{name}.log"
+            child = Child(command, folder=folder, log=log, cores=cores, environment={_PROVIDER_KEY: "any"})
             stack.callback(child.stop)
             child.wait_listening(address)
             return child
@@ -148,9 +157,13 @@ def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Itera
 
 def _set_up(folder: Path, gateway: tuple[str, int], provider: tuple[str, int]) -> str:
     """Write the configuration, make an account with a cap, and return a key of it."""
-    config = _CONFIG.format(host=gateway[0], port=gateway[1], base_url=f"http://{provider[0]}:{provider[1]}/v1")
-    models = (_MODEL.format(name=name, upstream_model=model) for name, model in _UPSTREAM_MODELS.items())
-    (folder / "ainf.toml").write_text(config + "".join(models))
+    base_url = f"http://{provider[0]}:{provider[1]}/v1"
+    text = _CONFIG.format(host=gateway[0], port=gateway[1])
+    for name, vendor in _VENDORS.items():
+        text += _PROVIDER.format(name=name, vendor=vendor, base_url=base_url, key=_PROVIDER_KEY)
+        for model, upstream_model in _UPSTREAM_MODELS.items():
+            text += _MODEL.format(provider=name, name=model, upstream_model=upstream_model)
+    (folder / "ainf.toml").write_text(text)
     ainf(folder, "accounts", "create", "bench", "--config", "ainf.toml")
     ainf(
         folder, "caps", "set", "--account", "bench", "--usd", "100000", "--window", "lifetime", "--config", "ainf.toml"

@@ -8,9 +8,10 @@ from typing import Final
 
 import attrs
 
+from benchmarks.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from benchmarks.generator import Load, LoadError, Tally
 from benchmarks.report import Row, median, quantile
-from benchmarks.rig import HELD, SHORT, Rig, running_rig
+from benchmarks.rig import CHAT_PROVIDER, HELD, SHORT, Rig, running_rig
 
 _PACED_S: Final = 200 * 0.020
 _LATE: Final = 1.1
@@ -54,7 +55,7 @@ class Cost:
     """A workload whose figure is CPU of the gateway for each request, stream or frame.
 
     ``count`` requests are one run. ``spread_s``: their starts are spread evenly over that time (None: each starts as
-    soon as a connection is free).
+    soon as a connection is free). ``dialect`` is the clients', ``provider`` the name of who answers.
     """
 
     name: str
@@ -66,6 +67,8 @@ class Cost:
     target: float | None
     per_frame: bool = False
     spread_s: float | None = None
+    dialect: Dialect = CHAT
+    provider: str = CHAT_PROVIDER
 
     def rows(self, effort: Effort) -> Iterator[Row]:
         """Measure on a rig of its own, on a pinned core."""
@@ -80,13 +83,18 @@ class Cost:
 
     def load(self, rig: Rig) -> AbstractContextManager[Load]:
         """Return a load of this workload's requests."""
-        return open_load(rig.gateway_address, rig.request(self.model, stream=self.stream), self.connections)
+        request = self.request(rig, self.model, stream=self.stream)
+        return open_load(rig.gateway_address, request, self.connections, self.dialect)
+
+    def request(self, rig: Rig, model: str, *, stream: bool) -> bytes:
+        """Return a request of this workload's clients, for a model of its provider."""
+        return rig.request(model, stream=stream, dialect=self.dialect, provider=self.provider)
 
     def warm_up(self, rig: Rig, load: Load) -> None:
         """Open every connection, to and behind the gateway, and leave ``load`` with the request to measure."""
         request = load.request
         if self.spread_s:
-            load.request = rig.request(SHORT, stream=True)
+            load.request = self.request(rig, SHORT, stream=True)
         _succeeded(load.run(max(100, 4 * self.connections)))
         load.request = request
 
@@ -207,29 +215,46 @@ class Memory:
 
 Workload = Cost | FirstByte | Memory
 
-WORKLOADS: Final[dict[str, Workload]] = {
-    "A": Cost("A JSON, 32 connections", "bench-json", False, 32, 2000, "us/request", 1300.0),
-    "A1": Cost("A JSON, one by one", "bench-json", False, 1, 600, "us/request", None),
-    "B": Cost("B 203 frames at once, 32 connections", "bench-burst", True, 32, 1500, "us/stream", 1800.0),
-    "C": Cost(
-        "C 200 streams, a frame each 20 ms",
+
+def _burst(name: str, dialect: Dialect, provider: str) -> Cost:
+    """Return workload B between two formats, with half as many streams."""
+    return Cost(name, "bench-burst", True, 32, 750, "us/stream", None, dialect=dialect, provider=provider)
+
+
+def _paced(name: str, dialect: Dialect, provider: str) -> Cost:
+    """Return workload C between two formats."""
+    return Cost(
+        name,
         "bench-paced",
         True,
         200,
         200,
         "us/frame",
-        60.0,
+        None,
         per_frame=True,
         spread_s=1.0,
-    ),
+        dialect=dialect,
+        provider=provider,
+    )
+
+
+WORKLOADS: Final[dict[str, Workload]] = {
+    "A": Cost("A JSON, 32 connections", "bench-json", False, 32, 2000, "us/request", 1300.0),
+    "A1": Cost("A JSON, one by one", "bench-json", False, 1, 600, "us/request", None),
+    "B": Cost("B 203 frames at once, 32 connections", "bench-burst", True, 32, 1500, "us/stream", 1800.0),
+    "C": attrs.evolve(_paced("C 200 streams, a frame each 20 ms", CHAT, CHAT_PROVIDER), target=60.0),
+    "B-messages": _burst("B messages", MESSAGES, "messages"),
+    "C-messages": _paced("C messages", MESSAGES, "messages"),
+    "B-responses": _burst("B responses", RESPONSES, "responses"),
+    "B-translated": _burst("B messages from chat", MESSAGES, CHAT_PROVIDER),
     "ttfb": FirstByte("added first byte,", 2.0),
     "memory": Memory("an idle open stream", 80.0),
 }
 
 
 @contextmanager
-def open_load(address: tuple[str, int], request: bytes, connections: int) -> Iterator[Load]:
-    load = Load(address, request, connections)
+def open_load(address: tuple[str, int], request: bytes, connections: int, dialect: Dialect = CHAT) -> Iterator[Load]:
+    load = Load(address, request, connections, dialect.end)
     try:
         yield load
     finally:

@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from benchmarks.dialects import CHAT
 from benchmarks.generator import Load, LoadError
 
 REQUEST = b"POST /x HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi"
@@ -58,7 +59,7 @@ def serving(*answers, connections=4):
     server = Server(*answers)
     thread = threading.Thread(target=server.accept)
     thread.start()
-    load = Load(server.address, REQUEST, connections)
+    load = Load(server.address, REQUEST, connections, CHAT.end)
     try:
         yield server, load
     finally:
@@ -128,7 +129,7 @@ def test_nobody_to_connect_to_is_an_error():
     """A refused connection is said, not counted."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = listener.getsockname()
-    load = Load(address, REQUEST, 1)
+    load = Load(address, REQUEST, 1, CHAT.end)
     with pytest.raises(LoadError, match="cannot connect"):
         load.run(1)
     load.close()

@@ -16,11 +16,15 @@ def test_arrivals_are_the_same_for_the_same_seed_and_of_the_right_rate():
     assert 1.8 < times[-1] < 2.2
 
 
-def test_a_small_run_of_the_real_gateway_gives_a_cost_and_an_exact_ledger():
-    """Workload A, a hundredth of it, on an ``ainf serve``: a positive cost, memory, and the cores given back."""
+@pytest.mark.parametrize(
+    ("name", "unit"), [("A", "us/request"), ("B-messages", "us/stream"), ("B-responses", "us/stream"),
+                       ("B-translated", "us/stream")],
+)  # fmt: skip
+def test_a_small_run_of_the_real_gateway_gives_a_cost_and_an_exact_ledger(name, unit):
+    """A twentieth of a workload on an ``ainf serve``: a positive cost, memory, and the cores given back."""
     cores = os.sched_getaffinity(0)
-    cost, memory = WORKLOADS["A"].rows(Effort(repeats=1, share=0.05))
-    assert (cost.unit, memory.unit) == ("us/request", "MiB")
+    cost, memory = WORKLOADS[name].rows(Effort(repeats=1, share=0.05))
+    assert (cost.unit, memory.unit) == (unit, "MiB")
     assert 0 < cost.median < 1e6
     assert 10 < memory.median < 1000
     assert os.sched_getaffinity(0) == cores
