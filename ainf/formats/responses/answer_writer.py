@@ -67,6 +67,7 @@ class ResponsesAnswerWriter:
                 case BlockEnd():
                     block = self._blocks[event.index]
                     block.is_done, block.opaque = True, event.opaque
+                    self._room -= 0 if event.opaque is None else len(event.opaque.data)
                 case MessageEnd():
                     self._end = event
                 case MessageStart() | UsageUpdate():

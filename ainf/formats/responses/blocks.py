@@ -25,6 +25,7 @@ from ainf.formats.responses.wire import (
     texts_of,
     word_of,
 )
+from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import TOOL_KINDS, BlockDelta, BlockEnd, BlockKind, BlockStart, StreamEvent
 
@@ -65,11 +66,12 @@ class _Block:
 class BlockTracker:
     """Makes blocks of items."""
 
-    __slots__ = ("_blocks", "_next", "_types")
+    __slots__ = ("_blocks", "_next", "_of_item", "_types")
 
     def __init__(self) -> None:
         self._next = 0
         self._blocks: dict[_Key, _Block] = {}
+        self._of_item: dict[int, list[_Block]] = {}  # those that the end of their item still has to end
         self._types: dict[int, str | None] = {}
 
     @property
@@ -127,10 +129,8 @@ class BlockTracker:
         opaque = read_opaque(word_of(item, "id"), word_of(item, "encrypted_content")) if type_ == "reasoning" else None
         if opaque is not None and (at, None, BlockKind.REASONING) not in self._blocks:
             self._start((at, None, BlockKind.REASONING), events)
-        for (index, _, _), block in self._blocks.items():
-            if index == at and block.is_open:
-                block.is_open = False
-                events.append(BlockEnd(block.index, opaque if block.kind is BlockKind.REASONING else None))
+        for block in self._of_item.pop(at, ()):
+            _end(block, events, opaque if block.kind is BlockKind.REASONING else None)
 
     def _take_part(self, view: EventView, events: list[StreamEvent]) -> None:
         found = read_part(view.part)
@@ -170,6 +170,7 @@ class BlockTracker:
         if len(self._blocks) >= _MOST_BLOCKS:
             raise _too_many()
         block = self._blocks[key] = _Block(self._next, key[2])
+        self._of_item.setdefault(key[0], []).append(block)
         self._next += 1
         if call is None:
             events.append(BlockStart(block.index, block.kind))
@@ -184,10 +185,10 @@ def _key(at: int, kind: PartKind, number: int) -> _Key:
     return (at, number if kind is TEXT or kind is REFUSAL else None, _KINDS[kind])
 
 
-def _end(block: _Block, events: list[StreamEvent]) -> None:
+def _end(block: _Block, events: list[StreamEvent], opaque: Opaque | None = None) -> None:
     if block.is_open:
         block.is_open = False
-        events.append(BlockEnd(block.index))
+        events.append(BlockEnd(block.index, opaque))
 
 
 def _too_many() -> UpstreamError:

@@ -49,7 +49,8 @@ class ResponsesStreamJudge:
         self.is_over = False
         self._transcript = Transcript(limit)
         self._visible = 0
-        self._late: dict[bytes, int] = {}  # payload -> what only its repetition brought; empty but for odd servers
+        # Digest of a payload -> what only its repetition brought; empty but for odd servers. A payload may be long.
+        self._late: dict[int, int] = {}
         self._end: _KeptEnd | None = None
         self._is_rewound = False
 
@@ -93,7 +94,7 @@ class ResponsesStreamJudge:
 
     def measure_one(self, payload: bytes) -> int:
         """Return the visible bytes of an event that was judged."""
-        return read_frame(payload).output_bytes + self._late.get(payload, 0)
+        return read_frame(payload).output_bytes + self._late.get(hash(payload), 0)
 
     def rewind(self, payloads: list[bytes]) -> None:
         """Take back events. See ``StreamJudge.rewind``."""
@@ -125,10 +126,10 @@ class ResponsesStreamJudge:
             return 0
         note_response(self.answer, view.response)
         # An event that comes twice, byte for byte, counts twice: cuts know events by their payloads.
-        late = self._transcript.take(view, len(payload)) or self._late.get(payload, 0)
+        late = self._transcript.take(view, len(payload)) or self._late.get(hash(payload), 0)
         if not late or is_opaque:  # one that is opaque is counted with what it holds, or whole
             return 0
-        return self._late.setdefault(payload, late)
+        return self._late.setdefault(hash(payload), late)
 
     def _take_end(self, view: EventView, end: _KeptEnd) -> int:
         """Keep the evidence of an end; return what only its object brought."""

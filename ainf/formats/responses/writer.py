@@ -83,15 +83,22 @@ class ResponsesStreamWriter:
         self._end: MessageEnd | None = None
 
     def send(self, events: Iterable[StreamEvent]) -> bytes:
-        """Return the frames of these events. See ``EventWriter.send``."""
+        """Return the frames of these events. See ``EventWriter.send``.
+
+        Raises:
+            UpstreamError: ``upstream_protocol``: the answer is over ``KEPT_BYTES``; then none of the events is told.
+        """
         known = list(events)
         # An item is named when it begins, but its encrypted content belongs to a name that comes when it ends. A whole
         # answer's events come all at once, so that the name is known.
         self._opaques = {event.index: event.opaque for event in known if isinstance(event, BlockEnd) and event.opaque}
-        data = b"".join([frame for event in known for frame in self._frames_of(event)])
-        if self._transcript.is_full:
-            raise UpstreamError("upstream_protocol", "The provider's answer is over the gateway's limit.")
-        return data
+        transcript = self._transcript
+        begun = transcript.is_created, transcript.next_number
+        try:
+            return b"".join([frame for event in known for frame in self._frames_of(event)])
+        except UpstreamError:
+            transcript.is_created, transcript.next_number = begun  # none of these frames is handed over
+            raise
 
     def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
         """Cut a reading between frames. See ``Pipe.split``."""
@@ -150,6 +157,7 @@ class ResponsesStreamWriter:
         logprobs = {"logprobs": list[Any]()} if kind is TEXT else {}
         number, name = self._transcript.next_number, f"{kind.stem}.delta"
         self._transcript.say(DeltaView(name, event.text, at, sequence_number=number), event.text)
+        self._check_room()
         place = {"item_id": item.id, "output_index": at, **index, **logprobs}
         return [*frames, event_frame(name, number, **place, delta=event.text)]
 
@@ -163,4 +171,10 @@ class ResponsesStreamWriter:
         number = self._transcript.next_number
         data = event_frame(kind, number, **fields)
         self._transcript.take(view_of({"type": kind, "sequence_number": number, **fields}), len(data))
+        self._check_room()
         return data
+
+    def _check_room(self) -> None:
+        """Refuse an answer that is too long to be told: from here on nothing of it is kept."""
+        if self._transcript.is_full:
+            raise UpstreamError("upstream_protocol", "The provider's answer is over the gateway's limit.")

@@ -67,6 +67,13 @@ def test_limit():
         made.send([*EVENTS[:4], BlockDelta(1, "x" * 11)])
 
 
+def test_opaque_data_counts():
+    """What only its provider understands takes room too."""
+    made = writer(PipeLimits(line=1, event=1, answer=10))
+    with pytest.raises(UpstreamError, match="over the gateway's limit"):
+        made.send([*EVENTS[:2], BlockEnd(0, Opaque("gemini", "x" * 11))])
+
+
 def test_nothing_is_handed_over_before_the_end():
     """There is nothing to cut and nothing to take back."""
     made, reading = writer(), Reading(b"", 5, is_content=True, is_meaningful=True)

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from ainf.formats.responses.blocks import BlockTracker
@@ -55,6 +57,15 @@ def test_an_output_that_leaves_items_out():
         (BlockKind.REASONING, None, None, "hm"),
         *HI,
     ]
+
+
+def test_many_items_at_the_end():
+    """What the end of an item costs does not grow with the blocks of other items."""
+    texts = [delta("output_text", "x", at) for at in range(1_000)]
+    output = [message("x")] * 1_000 + [{}] * 100_000
+    began = time.process_time()
+    assert len(take(*texts, output=output)) == 1_000
+    assert time.process_time() - began < 2
 
 
 def test_parts_of_reasoning_are_paragraphs():

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -222,6 +223,21 @@ def test_an_event_that_comes_twice():
     pipe = relay()
     reading = pipe.receive(ITEM_DONE + ITEM_DONE)
     assert reading.output_bytes == pipe.split(reading, 100)[0].output_bytes == 4
+
+
+def test_what_came_late_is_kept_by_its_size():
+    """Of payloads whose text no delta brought only the sizes are kept, however long the payloads are."""
+    pipe = relay()
+    pipe.receive(CREATED + ADDED)
+    tracemalloc.start()
+    try:
+        for number in range(1, 41):
+            late = event("response.output_text.done", output_index=0, content_index=0, text="x" * number, pad="y" * 800)
+            assert pipe.receive(late).output_bytes == 1
+        grown = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert grown < 40 * 600
 
 
 def test_split():

@@ -173,6 +173,28 @@ def test_limit(monkeypatch):
         made.send([START, BlockStart(0, BlockKind.TEXT), *[BlockDelta(0, "x" * 100)] * 50])
 
 
+@pytest.mark.parametrize("room", range(1_000, 8_000, 250))
+def test_limit_anywhere(room, monkeypatch):
+    """Wherever the room ends, in whichever event of many in one read, the client's numbers go on without a gap."""
+    monkeypatch.setattr(writer_module, "KEPT_BYTES", room)
+    made, shown = writer(), list[bytes]()
+    events = [START, *[event for number in range(9) for event in _text_block(number)]]
+
+    def send_all():
+        for at in range(0, len(events), 4):
+            shown.append(made.send(events[at : at + 4]))
+
+    with pytest.raises(UpstreamError, match="over the gateway's limit"):
+        send_all()
+    found = documents(b"".join(shown) + made.close(BROKEN, style()))
+    assert [document["sequence_number"] for document in found] == list(range(len(found)))
+    assert [document["type"] for document in found].count("response.created") == 1
+
+
+def _text_block(number):
+    return [BlockStart(number, BlockKind.TEXT), BlockDelta(number, "x" * 100), BlockEnd(number)]
+
+
 @pytest.mark.parametrize("name", [name for name in WHOLE if expected(name)["error"] is None])
 def test_wrapped(name):
     """A whole answer of this format becomes a valid stream with the same items."""
