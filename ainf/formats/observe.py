@@ -92,6 +92,14 @@ def broken_stream() -> UpstreamError:
     return UpstreamError("upstream_protocol", "The provider's stream is broken: eight frames in a row are no JSON.")
 
 
+def too_many_blocks() -> UpstreamError:
+    """A translated answer in more pieces than any has."""
+    return UpstreamError("upstream_protocol", "The provider's answer has more blocks than the gateway's limit.")
+
+
+MOST_BLOCKS: Final = 2_048
+"""Blocks of a translated answer. Each costs memory however little it says, and a few events of its own."""
+
 MOST_BROKEN_IN_A_ROW: Final = 8
 """Frames of a translated stream that may be broken, one after the other."""
 

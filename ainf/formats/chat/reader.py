@@ -19,7 +19,14 @@ from ainf.formats.chat.wire import (
 )
 from ainf.formats.collected import WholeBody
 from ainf.formats.loose import clean
-from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
+from ainf.formats.observe import (
+    MOST_BLOCKS,
+    MOST_BROKEN_IN_A_ROW,
+    broken_stream,
+    no_answer,
+    too_many_blocks,
+    truncated,
+)
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -58,7 +65,7 @@ class BlockTracker:
         """Return the events of a delta, or of a whole message.
 
         Raises:
-            UpstreamError: ``upstream_protocol``: a piece of a tool call that belongs to none, or too many calls.
+            UpstreamError: ``upstream_protocol``: a piece of a tool call that belongs to none, or too many blocks.
         """
         events: list[StreamEvent] = []
         self._add_reasoning(message, events)
@@ -97,6 +104,8 @@ class BlockTracker:
         events.append(BlockDelta(self._text, clean(text)))
 
     def _start_text(self, kind: BlockKind, events: list[StreamEvent]) -> None:
+        if self._next >= MOST_BLOCKS:
+            raise too_many_blocks()
         self._end_text(events)
         self._text, self._text_kind = self._next, kind
         self._next += 1

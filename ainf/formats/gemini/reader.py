@@ -10,7 +10,14 @@ from ainf.formats.gemini.observe import BLOCKED, error_in, note_end, note_head, 
 from ainf.formats.gemini.signature import CALL, TEXT, THOUGHT
 from ainf.formats.gemini.wire import AnswerView, FunctionCallView, PartView, args_text, parts_of
 from ainf.formats.loose import clean
-from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
+from ainf.formats.observe import (
+    MOST_BLOCKS,
+    MOST_BROKEN_IN_A_ROW,
+    broken_stream,
+    no_answer,
+    too_many_blocks,
+    truncated,
+)
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -58,8 +65,8 @@ class BlockTracker:
         """Add the events of a part.
 
         Raises:
-            UpstreamError: ``upstream_protocol``: a part that was not asked for and that no other format can say, or a
-                piece of a call.
+            UpstreamError: ``upstream_protocol``: a part that was not asked for and that no other format can say, a
+                piece of a call, or too many blocks.
         """
         for name in _ONLY_HERE:
             if getattr(part, name) is not None:
@@ -93,6 +100,8 @@ class BlockTracker:
     def _start(
         self, kind: BlockKind, events: list[StreamEvent], call_id: str | None = None, name: str | None = None
     ) -> int:
+        if self._next >= MOST_BLOCKS:
+            raise too_many_blocks()
         index, self._next = self._next, self._next + 1
         events.append(BlockStart(index, kind, call_id, name))
         return index

@@ -10,7 +10,14 @@ from ainf.formats.loose import clean
 from ainf.formats.messages.collected import read_answer
 from ainf.formats.messages.observe import MessageNotes, error_in, note_end, stop_reason_of
 from ainf.formats.messages.wire import NO_INPUT, BlockView, DeltaView, FullView, read_frame
-from ainf.formats.observe import MOST_BROKEN_IN_A_ROW, broken_stream, no_answer, truncated
+from ainf.formats.observe import (
+    MOST_BLOCKS,
+    MOST_BROKEN_IN_A_ROW,
+    broken_stream,
+    no_answer,
+    too_many_blocks,
+    truncated,
+)
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -41,7 +48,6 @@ _KIND_OF_DELTA: Final = {
     "thinking_delta": BlockKind.REASONING,
     "signature_delta": BlockKind.REASONING,
 }
-_MOST_BLOCKS = 4096
 
 
 @attrs.define
@@ -141,8 +147,8 @@ class BlockFollower:
         call_id: str | None = None,
         name: str | None = None,
     ) -> _Block:
-        if self._next >= _MOST_BLOCKS:
-            raise UpstreamError("upstream_protocol", "The provider's answer has more blocks than the gateway's limit.")
+        if self._next >= MOST_BLOCKS:
+            raise too_many_blocks()
         block = self._open[key] = _Block(self._next, kind)
         events.append(BlockStart(self._next, kind, call_id, name))
         self._next += 1

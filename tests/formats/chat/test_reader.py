@@ -245,6 +245,12 @@ def test_many_tool_calls():
         stream(b"".join(call(number, f"c{number}", "f", "") for number in range(1100)))
 
 
+def test_many_blocks():
+    """So is one that goes to and fro between text and thoughts without end: each turn is a block more."""
+    with pytest.raises(UpstreamError, match="more blocks"):
+        stream((text("a") + chunk({"reasoning_content": "b"})) * 1_100)
+
+
 def test_broken_frames():
     """A broken frame is skipped and counted; the eighth in a row ends the stream."""
     broken = b"data: {oops\n\n"

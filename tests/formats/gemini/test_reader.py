@@ -187,6 +187,12 @@ def test_broken_text(payload, found):
     assert [event.text for event in events if isinstance(event, BlockDelta)] == [found]
 
 
+def test_many_blocks():
+    """A provider that goes to and fro between text and thoughts without end is out of bounds."""
+    with pytest.raises(UpstreamError, match="more blocks"):
+        stream(chunk({"text": "a"}, {"text": "b", "thought": True}) * 1_100)
+
+
 def test_first_finish_stands():
     """Nothing but usage is read behind the end."""
     late = frame_of({"usageMetadata": WIRE_USAGE | {"candidatesTokenCount": 9}})

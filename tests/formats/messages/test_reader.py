@@ -206,7 +206,7 @@ def test_blocks_that_no_event_has():
 def test_many_blocks():
     """A provider that opens blocks without end is out of bounds."""
     with pytest.raises(UpstreamError, match="more blocks"):
-        stream(start() + b"".join(block_start(number) for number in range(4200)))
+        stream(start() + b"".join(block_start(number) for number in range(2100)))
 
 
 def test_broken_frames():
