@@ -7,6 +7,8 @@ states usage in ``message_start`` and, as running totals, in ``message_delta``.
 
 from typing import Any, Final
 
+import msgspec
+
 from ainf.formats.observe import believable_usage, part
 from ainf.inference.usage import Usage
 
@@ -15,6 +17,8 @@ _TOTALS: Final = (
     "output_tokens_details", "server_tool_use", "service_tier",
 )  # fmt: skip
 """What is kept of a usage object: what is priced, and what a receipt should show."""
+_MOST_BYTES: Final = 1_000
+"""Of one of them, as JSON."""
 
 
 class UsageTotals:
@@ -35,7 +39,7 @@ class UsageTotals:
             return document
         for name in _TOTALS:
             if document.get(name) or (name in document and name not in self._totals):
-                self._totals[name] = document[name]
+                self._totals[name] = _bounded(document[name])
         return dict(self._totals)
 
 
@@ -88,3 +92,13 @@ def _sum_or_nonsense(*counts: Any) -> Any:  # noqa: ANN401 - judged by believabl
     """Return the sum of counts, null as zero; no count where one of them is none, lest two wrongs make a right."""
     told = [0 if count is None else count for count in counts]
     return sum(told) if all(type(count) is int for count in told) else _NONSENSE
+
+
+def _bounded(value: Any) -> Any:  # noqa: ANN401 - a provider's word
+    """Return a part of a usage object; no count in place of one that is longer than any: it is read again and again."""
+    if type(value) is int:
+        return value
+    try:
+        return value if len(msgspec.json.encode(value)) <= _MOST_BYTES else _NONSENSE
+    except (ValueError, RecursionError):
+        return _NONSENSE

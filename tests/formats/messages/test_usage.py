@@ -90,6 +90,16 @@ def test_totals(documents, found):
     assert read_usage(merged[-1]) == found
 
 
+@pytest.mark.parametrize("long", ["y" * 1_001, {"x": "y" * 1_001}, [7] * 1_001])
+def test_long_parts_are_no_counts(long):
+    """What is longer than any part of a usage object is not kept: totals are written with every later one."""
+    totals = UsageTotals()
+    totals.add({"input_tokens": 5, "output_tokens": 1, "server_tool_use": long})
+    assert read_usage(totals.add({"output_tokens": 2})) == Usage(5, 0, 2)
+    assert totals.add({"output_tokens": 2}) == {"input_tokens": 5, "output_tokens": 2, "server_tool_use": ""}
+    assert read_usage(totals.add({"output_tokens": long})) is None
+
+
 def test_totals_are_bounded():
     """Fields that nobody knows are not kept, however many come."""
     totals = UsageTotals()
