@@ -114,9 +114,12 @@ class StreamRelay:
     def _take_unfinished(self) -> Reading:
         """Take the event that the end of the body left without its blank line.
 
-        One that was cut inside its JSON says nothing, and would keep the client's parser from the error behind it.
+        One that was cut before its payload or inside its JSON says nothing, and would keep the client's parser from
+        the error behind it: SDKs decode the payload of every event, also one that is missing.
         """
         batch = self._events.receive_eof()
+        if not batch.payloads:
+            return Reading(b"", 0, is_content=False, is_meaningful=False)
         if not all(self._judge.is_readable(payload) for payload in batch.payloads):
             self.answer.opaque_frames += 1
             return Reading(b"", 0, is_content=False, is_meaningful=False)

@@ -177,6 +177,16 @@ def test_half_an_event_at_the_end():
     assert pipe.answer.opaque_frames == 1
 
 
+@pytest.mark.parametrize("rest", [b"e", b"event: ab", b"event: ab\n", b"event: ab\ndat", b"id: 7\n", b": note"])
+def test_an_event_without_a_payload_at_the_end(rest):
+    """A last event that is cut before its payload is dropped: SDKs would decode a payload that is not there."""
+    pipe = relay()
+    shown = pipe.receive(word(b"ab") + rest).data
+    with pytest.raises(UpstreamError) as caught:
+        pipe.receive_eof()
+    assert (shown, caught.value.code, pipe.answer.opaque_frames) == (word(b"ab"), "upstream_truncated", 0)
+
+
 @pytest.mark.parametrize(
     ("data", "shown_data", "size"),
     [
