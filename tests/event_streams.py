@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import attrs
 from hypothesis import strategies as st
 
 from ainf.formats.base import EndingStyle, Listener, PipeLimits
@@ -138,6 +139,19 @@ def said(events, *, has_refusals=False):
             case MessageEnd():
                 end = event.reason
     return runs, [[kind, name, json_of(text)] for kind, name, text in calls.values()], end
+
+
+def as_told(name, events):
+    """Return events as a format tells them: to Messages clients, an answer that refuses ends as a refusal."""
+    refuses = any(isinstance(event, BlockStart) and event.kind is BlockKind.REFUSAL for event in events)
+    if name != "messages" or not refuses:
+        return events
+    return [
+        attrs.evolve(event, reason=FinishReason.CONTENT_FILTER)
+        if isinstance(event, MessageEnd) and event.reason is FinishReason.STOP
+        else event
+        for event in events
+    ]
 
 
 def joined(runs):

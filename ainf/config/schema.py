@@ -43,6 +43,12 @@ from ainf.pricing import PRICE_FIELDS, Price
 from ainf.providers.registry import PROVIDERS
 
 _VENDORS: Final = "as declared of its vendor"
+_NOT_FOR_THE_MODEL: Final = (
+    "cache_control", "client_metadata", "metadata", "metadata.user_id", "prompt_cache_key", "reasoning.summary",
+    "safety_identifier", "thinking.display", "user",
+)  # fmt: skip
+"""Fields that clients send by themselves and that change no answer: who asks, what belongs together, what to cache, and
+that thoughts be shown (where a provider shows them, they are)."""
 
 
 @attrs.frozen
@@ -279,11 +285,11 @@ class ModelConfig:
         )
     )
     drop_params: tuple[str, ...] = attrs.field(
-        default=(),
+        default=_NOT_FOR_THE_MODEL,
         metadata=setting(
             FIELD_NAMES,
-            'Request fields that are left out where its provider\'s format cannot say them, `["*"]` for all; else such '
-            "requests are refused.",
+            "Request fields that are left out, and named in the answer, where its provider's format cannot say them; "
+            '`["*"]` for all; else such requests are refused.',
         ),
     )
     bytes_per_token_milli: int = attrs.field(

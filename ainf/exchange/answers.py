@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from ainf.admission import ModelTerms
 from ainf.exchange.plan import Headers, Plan
 from ainf.inference.errors import CODES, AinfError
 from ainf.protocols.base import ClientProtocol, ErrorAnswer
@@ -88,18 +89,22 @@ def _listed(names: Sequence[str]) -> bytes:
     return ", ".join([*shown, *(["..."] if len(names) > _NAMES else [])]).encode("ascii")
 
 
+def model_headers(terms: ModelTerms, dropped: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Return what names the model and its provider, and what the provider was not told."""
+    headers = [(b"x-ainf-model", terms.name.encode()), (b"x-ainf-provider", terms.provider.encode())]
+    if dropped:
+        headers.append((b"x-ainf-dropped-params", _listed(dropped)))
+    return headers
+
+
 def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[tuple[bytes, bytes]]:
     """Return what every answer of an admitted exchange carries beside its ids, streamed or not."""
-    terms = plan.admission.terms
     headers = [
         (b"x-ainf-inference-id", plan.inference_id.encode()),
         (b"x-ainf-agent-id", plan.key.account_name.encode()),
         (b"x-ainf-audit-url", audit_url(public_url, plan.inference_id).encode()),
-        (b"x-ainf-model", terms.name.encode()),
-        (b"x-ainf-provider", terms.provider.encode()),
+        *model_headers(plan.admission.terms, plan.request.dropped),
     ]
-    if plan.request.dropped:
-        headers.append((b"x-ainf-dropped-params", _listed(plan.request.dropped)))
     if clamp_tokens is not None:
         headers.append((b"x-ainf-max-tokens", str(clamp_tokens).encode()))
     return headers

@@ -13,6 +13,8 @@ class Format(Protocol):
 
     name: str
     """"chat", "messages", "responses", "gemini"."""
+    wishes: frozenset[str]
+    """Of the wishes of a conversation, those that a request of this format can say."""
 
     def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
         """Return the pipe between equal streams."""

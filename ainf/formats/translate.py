@@ -50,7 +50,8 @@ def translate_fields(
     conversation = client.read_request(fields)
     written = provider.write_request(conversation)
     lost = beyond(written.fields)
-    unsaid = dict.fromkeys([*conversation.unknown, *map(conversation.name_of, [*written.unsaid, *lost])])
+    wishes = [wish for wish in conversation.wishes if wish not in provider.wishes]
+    unsaid = dict.fromkeys([*conversation.unknown, *map(conversation.name_of, [*written.unsaid, *wishes, *lost])])
     for name in unsaid:
         if EVERYTHING not in may_drop and name not in may_drop:
             raise DownstreamError(

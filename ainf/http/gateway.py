@@ -21,6 +21,7 @@ from ainf.inference.request import InferenceRequest, Operation
 from ainf.pricing import FREE
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
+from ainf.protocols.registry import PROTOCOLS
 from ainf.providers.base import Target
 from ainf.providers.betas import unknown_betas
 from ainf.providers.fields import CacheWrites
@@ -191,6 +192,17 @@ def prepared(
     if left_out := unknown_betas(request.betas):
         request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
     return request, writes.asked
+
+
+def as_answer(request: InferenceRequest, model: Model) -> InferenceRequest:
+    """Return a request to count tokens as the provider would be asked for the answer that it announces.
+
+    Raises:
+        DownstreamError: what it announces would be refused.
+    """
+    announced = attrs.evolve(request, operation=Operation.GENERATE)
+    checked, _ = prepared(announced, model, PROTOCOLS["messages"], _format_for(model, announced))
+    return checked
 
 
 def _format_for(model: Model, request: InferenceRequest) -> str:

@@ -8,11 +8,11 @@ import msgspec
 import trio
 from quart import Response, request
 
-from ainf.exchange.answers import Reply, error_reply, request_ids, whole_head
+from ainf.exchange.answers import Reply, error_reply, model_headers, request_ids, whole_head
 from ainf.exchange.run import Exchange
 from ainf.formats.json import load_json
 from ainf.http.credentials import peer_of
-from ainf.http.gateway import Gateway
+from ainf.http.gateway import Gateway, as_answer
 from ainf.http.seam import SCOPE_KEY, Seam
 from ainf.inference.errors import AinfError, DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
@@ -92,9 +92,11 @@ class InferenceRoute:
         model = self._gateway.model_for(key, parsed)
         if Operation.COUNT in model.backend.provider.formats:
             return None
-        tokens = input_estimate(parsed.input_bytes, parsed.attachment_count, model.terms.ratios)
+        asked = as_answer(parsed, model)
+        tokens = input_estimate(asked.input_bytes, asked.attachment_count, model.terms.ratios)
         body = msgspec.json.encode({"input_tokens": tokens})
-        own = [*request_ids(self._gateway.new_request_id()), (b"x-ainf-evidence", b"metered")]
+        ids = request_ids(self._gateway.new_request_id())
+        own = [*ids, *model_headers(model.terms, asked.dropped), (b"x-ainf-evidence", b"metered")]
         return Reply(200, list(whole_head(own, body)), body)
 
     async def _refuse(

@@ -245,6 +245,21 @@ class Conversation:
     unknown: tuple[str, ...] = ()
     """The client's names of fields that have no place here."""
 
+    @property
+    def wishes(self) -> tuple[str, ...]:
+        """What is wished for beside the words of the answer, by name.
+
+        "cache_control": that input is cached; "reasoning_shown": that thoughts are shown.
+        """
+        wishes = ["cache_control"] if self._has_cache_marks() else []
+        if self.reasoning is not None and self.reasoning.is_shown:
+            wishes.append("reasoning_shown")
+        return tuple(wishes)
+
+    def _has_cache_marks(self) -> bool:
+        parts = (part for message in self.messages for part in message.parts)
+        return any(getattr(each, "cache", None) is not None for each in (*parts, *self.tools))
+
     def name_of(self, attribute: str) -> str:
         """Return the client's own name for what stands in ``attribute``."""
         return self.names.get(attribute, attribute)

@@ -31,6 +31,8 @@ streamed and whole, of a whole gateway and a simulated provider of that format.
 - **wrapped**: the provider answered whole, and a stream is made of it (`x-ainf-stream-mode: wrapped`).
 - **refused: `field`**: 400 that names the field, before anything is spent; `models.NAME.drop_params` can allow dropping
   it instead, unless it is part of a message or a tool (then it is marked *always*).
+- **dropped: `field`**: the answer is native; the field, which says nothing to the model, is left out and named in
+  `x-ainf-dropped-params` (the default of `models.NAME.drop_params`).
 - **error**: the answer ends as an error in the protocol's own words, streamed or as a status.
 - **n/a**: the protocol has no such field.
 """
@@ -74,6 +76,8 @@ async def _word(here: World, client: Client, feature: Feature, dialect: Dialect,
         return "error"
     said = client.said()
     feature.check(said)
+    if dropped := client.headers.get("x-ainf-dropped-params"):
+        return f"dropped: `{dropped}`"
     body = (here.simulator.books.entries[-1].request_body or b"").decode()
     for text in feature.sent:
         assert text in body, f"{text!r} was not sent to the provider"

@@ -108,7 +108,7 @@ price = { input = "1.00", output = "2.00" }
 )
 async def test_what_only_this_vendor_does_not_know(dialect, asked, param, tmp_path, autojump_clock):
     """Where a vendor of the format knows no such field, it is refused by the client's name, or dropped and named."""
-    async with world(tmp_path, "sim", after=VENDOR) as here:
+    async with world(tmp_path, "sim", after=VENDOR + "drop_params = []") as here:
         refused = await here.speak(dialect, "mistral", stream=False, **asked)
         assert (refused.status, error_of(refused)["param"]) == (400, param)
         assert error_of(refused)["code"] == "unsupported_parameter"
@@ -130,7 +130,7 @@ price = { input = "1.00", output = "0" }
 async def test_what_embeddings_may_drop(tmp_path, autojump_clock):
     """The settings of a model of embeddings drop what Gemini cannot be told, and name it."""
     asked = {"model": "vectors", "input": "x", "user": "who-asks"}
-    async with world(tmp_path, "sim", after=EMBEDDINGS) as here:
+    async with world(tmp_path, "sim", after=EMBEDDINGS + "drop_params = []") as here:
         refused = await here.run(here.client(asked, path="/v1/embeddings"))
         assert (refused.status, error_of(refused)["param"]) == (400, "user")
     async with world(tmp_path, "sim", after=EMBEDDINGS + 'drop_params = ["user"]') as here:
@@ -237,3 +237,40 @@ async def test_what_vendors_require_is_there(dialect, format_, tmp_path, autojum
         assert client.status == 200
         if format_ == "messages":
             assert sent(here)["max_tokens"] == 4096
+
+
+WISHES = [
+    (MESSAGES, {"system": [{"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}]},
+     {"chat": "cache_control", "responses": "cache_control", "gemini": "cache_control"}),
+    (MESSAGES, {"thinking": {"type": "adaptive", "display": "summarized"}},
+     {"chat": "thinking.display", "responses": None, "gemini": None}),
+    (RESPONSES, {"reasoning": {"summary": "auto"}}, {"chat": "reasoning.summary", "messages": None, "gemini": None}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "asked", "dropped"), WISHES)
+async def test_wishes_that_a_format_cannot_say_are_named(dialect, asked, dropped, tmp_path, autojump_clock):
+    """To cache, to see thoughts: left out by default where they cannot be said, never without a word."""
+    for more, is_refused in (("", False), ("drop_params = []", True)):
+        async with world(tmp_path, *(f"{format_}/sim" for format_ in dropped), more=more) as here:
+            for format_, name in dropped.items():
+                client = await here.speak(dialect, f"{format_}/sim", stream=False, **asked)
+                if name is not None and is_refused:
+                    assert (client.status, error_of(client)["param"]) == (400, name)
+                else:
+                    assert (client.status, client.headers.get("x-ainf-dropped-params")) == (200, name)
+
+
+async def test_our_own_count_is_of_what_would_be_answered(tmp_path, autojump_clock):
+    """Where we count ourselves, what the answer would be refused for is refused, and the model is named."""
+    async with world(tmp_path, "chat/sim") as here:
+        path = "/v1/messages/count_tokens"
+        asked = {"model": "chat/sim", "messages": [{"role": "user", "content": "x" * 400}]}
+        counted = await here.run(here.client(asked | {"metadata": {"user_id": "u"}}, path=path))
+        assert (counted.status, 100 <= counted.json()["input_tokens"] <= 130) == (200, True)
+        assert (counted.headers["x-ainf-model"], counted.headers["x-ainf-provider"]) == ("chat/sim", "sim")
+        assert counted.headers["x-ainf-evidence"] == "metered"
+        for field in ({"mcp_servers": [{"url": "http://x"}]}, {"tools": [{"type": "web_search_20250305"}]}):
+            refused = await here.run(here.client(asked | field, path=path))
+            assert (refused.status, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+        await check_ledger(here, admitted=0)

@@ -20,6 +20,7 @@ class ChatFormat:
     """OpenAI's chat completions. See ``Format``."""
 
     name = "chat"
+    wishes: frozenset[str] = frozenset()
 
     def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
         """Return the pipe between equal streams."""

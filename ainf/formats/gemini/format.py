@@ -20,6 +20,7 @@ class GeminiFormat:
     """Google's generateContent and streamGenerateContent. See ``Format``."""
 
     name = "gemini"
+    wishes = frozenset({"reasoning_shown"})
 
     def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
         """Return the pipe between equal streams."""

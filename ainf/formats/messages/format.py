@@ -21,6 +21,7 @@ class MessagesFormat:
     """Anthropic's Messages. See ``Format``."""
 
     name = "messages"
+    wishes = frozenset({"cache_control", "reasoning_shown"})
 
     def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
         """Return the pipe between equal streams."""

@@ -69,7 +69,11 @@ def read_request(fields: Mapping[str, Any]) -> Conversation:
         reasoning=_joined(thinking, effort),
         answer_format=_answer_format(config, unknown),
         user=None if metadata is None else metadata.text("user_id"),
-        names=_NAMES | {"reasoning": "output_config.effort" if thinking is None else "thinking"},
+        names=_NAMES
+        | {
+            "reasoning": "output_config.effort" if thinking is None else "thinking",
+            "reasoning_shown": "thinking.display",
+        },
     )
     for name, value in _HARMLESS.items():
         if top.value(name) not in (None, value):

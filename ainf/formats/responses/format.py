@@ -21,6 +21,7 @@ class ResponsesFormat:
     """OpenAI's Responses. See ``Format``."""
 
     name = "responses"
+    wishes = frozenset({"reasoning_shown"})
 
     def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
         """Return the pipe between equal streams."""

@@ -191,6 +191,7 @@ class _FieldsReader:
         ask = reasoning_of(self._fields)
         if ask is not None:
             self._place("reasoning", "reasoning", ask)
+            self.names["reasoning_shown"] = "reasoning.summary"
 
     def _place(self, attribute: str, name: str, value: Any) -> None:  # noqa: ANN401 - of the attribute's type
         self.values[attribute] = value
