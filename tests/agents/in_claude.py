@@ -10,7 +10,7 @@ import trio
 from tests.agents.agents import PROMPT, REPORT, Place, Said, command
 
 LONGEST_S = 40
-DROPPED = ("context_management", "thinking.display")
+DROPPED = ("context_management",)
 FORMATS = ("messages", "chat", "responses")
 """It says instructions behind the first question, which Gemini has no place for."""
 

@@ -32,7 +32,7 @@ wire_api = "responses"
 
 class Codex:
     framework, protocol, package = "codex", "responses", "codex (command)"
-    modes, formats, drop_params = ("stream",), ALL_FORMATS, ("client_metadata", "prompt_cache_key")
+    modes, formats, drop_params = ("stream",), ALL_FORMATS, ()
     more_settings = ""
 
     def __init__(self, place: Place) -> None:

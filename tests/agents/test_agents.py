@@ -2,9 +2,11 @@
 
 from functools import partial
 
+import attrs
 import pytest
 import trio
 
+from ainf.config.schema import ModelConfig
 from tests.agents import in_claude, in_codex, in_langchain, in_openai_agents, in_pydantic_ai
 from tests.agents.agents import Agent, Place, Said, lacking, shown
 from tests.agents.page import EVENTS, written
@@ -37,7 +39,7 @@ def gateway(tmp_path, agent: type[Agent], model: str, settings: str = ""):
     """A gateway with a model that an agent can use; skipped where the agent is not installed."""
     if lack := lacking(agent):
         pytest.skip(lack)
-    may_drop = ", ".join(f'"{name}"' for name in agent.drop_params)
+    may_drop = ", ".join(f'"{name}"' for name in (*attrs.fields(ModelConfig).drop_params.default, *agent.drop_params))
     return live(tmp_path, model, more=f"{settings}\ndrop_params = [{may_drop}]")
 
 
