@@ -7,9 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ainf.formats.base import Answer
 from ainf.formats.format import open_pipe
 from ainf.formats.registry import FORMATS
 from ainf.inference.errors import UpstreamError
+from ainf.inference.events import BlockDelta, BlockKind, BlockStart, MessageStart
 from ainf.sse import EventStreamReader
 from tests.event_streams import ANSWERS, LIMITS, STYLE, completed, listener
 
@@ -91,8 +93,11 @@ def test_any_cut_gives_the_same_events(stream: bytes, cuts: list[int]):
 
 def client_view(client: str, case: tuple[str, str], stream: bool, cuts: list[int]) -> tuple[object, ...]:
     """Return all that a client and we see of a provider's answer in these cuts."""
-    data = ANSWERS[case]
-    pipe = open_pipe(FORMATS[client], FORMATS[case[0]], listener(stream=stream), LIMITS)
+    return view_of(client, case[0], ANSWERS[case], stream, cuts)
+
+
+def view_of(client: str, provider: str, data: bytes, stream: bool, cuts: list[int]) -> tuple[object, ...]:
+    pipe = open_pipe(FORMATS[client], FORMATS[provider], listener(stream=stream), LIMITS)
     places = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
     readings, failure = [], None
     for a, b in pairwise(places):
@@ -129,3 +134,18 @@ def test_any_cut_of_an_answer(client: str, case: tuple[str, str], stream: bool, 
 def test_one_byte_at_a_time(client: str, case: tuple[str, str], stream: bool):
     """The smallest reads give each client the same bytes as one read."""
     assert client_view(client, case, stream, list(range(len(ANSWERS[case])))) == client_view(client, case, stream, [])
+
+
+@pytest.mark.parametrize(("client", "provider"), [(a, b) for a in FORMATS for b in FORMATS if a != b])
+@settings(max_examples=12)
+@given(cuts=st.lists(st.integers(0, 4_000), max_size=30))
+def test_any_cut_of_a_stream_that_breaks(client: str, provider: str, cuts: list[int]):
+    """What came before a stream cannot be read any more is handed over and metered, however it was cut."""
+    writer = FORMATS[provider].stream_writer(listener(stream=True), Answer(), is_translated=True)
+    begun = writer.send([MessageStart("id-1", "m-1"), BlockStart(0, BlockKind.TEXT), BlockDelta(0, "said")])
+    broken = begun + b"data: {oops\n\n" * 8 + begun
+    data, size, group, _, answer = whole = view_of(client, provider, broken, True, [])
+    assert b"said" in data
+    assert (size, group) == (len("said"), b"")
+    assert "eight frames in a row" in answer["error"]
+    assert view_of(client, provider, broken, True, cuts) == whole

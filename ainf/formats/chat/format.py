@@ -5,13 +5,14 @@ from typing import Any
 
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
 from ainf.formats.chat.collected import ChatWholeJudge
-from ainf.formats.chat.reader import ChatAnswerReader, ChatStreamReader
+from ainf.formats.chat.reader import ChatFrameReader, read_events
 from ainf.formats.chat.relay import ChatStreamJudge, visible_in
 from ainf.formats.chat.request_reader import read_request, reasoning_of
 from ainf.formats.chat.request_writer import write_request
 from ainf.formats.chat.writer import ChatAnswerWriter, ChatStreamWriter
 from ainf.formats.collected import Collected
 from ainf.formats.pipe import EventReader, EventWriter
+from ainf.formats.reader import StreamReader, WholeReader
 from ainf.formats.relay import StreamRelay
 from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
@@ -33,11 +34,11 @@ class ChatFormat:
 
     def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a stream."""
-        return ChatStreamReader(limits=limits, answer=answer)
+        return StreamReader(ChatFrameReader(answer), limits)
 
     def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a whole answer."""
-        return ChatAnswerReader(limits=limits, answer=answer)
+        return WholeReader(read_events, limits, answer)
 
     def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
         """Return the writer of a stream."""

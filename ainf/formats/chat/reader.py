@@ -2,7 +2,7 @@
 
 import attrs
 
-from ainf.formats.base import Answer, PipeLimits
+from ainf.formats.base import Answer
 from ainf.formats.chat.collected import read_answer
 from ainf.formats.chat.content import pieces_of
 from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
@@ -17,16 +17,8 @@ from ainf.formats.chat.wire import (
     finish_reason_of,
     view_bytes,
 )
-from ainf.formats.collected import WholeBody
 from ainf.formats.loose import clean
-from ainf.formats.observe import (
-    MOST_BLOCKS,
-    MOST_BROKEN_IN_A_ROW,
-    broken_stream,
-    no_answer,
-    too_many_blocks,
-    truncated,
-)
+from ainf.formats.observe import MOST_BLOCKS, too_many_blocks, truncated
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -39,7 +31,6 @@ from ainf.inference.events import (
     StreamEvent,
     UsageUpdate,
 )
-from ainf.sse import EventBatch, EventStreamReader
 
 _MOST_TOOL_CALLS = 1024
 _LEGACY_CALL = "function_call"
@@ -174,70 +165,42 @@ def _content_of(call: ToolCallView) -> tuple[BlockKind, str | None, str | None]:
     return BlockKind.TOOL_CALL, call.function.name, call.function.arguments
 
 
-class ChatStreamReader:
-    """Reads a chat stream into events.
+class ChatFrameReader:
+    """Reads the frames of a chat stream into events.
 
-    A frame that is no JSON object is skipped and counted; the eighth in a row ends the stream. Invalid UTF-8 and lone
-    surrogates become U+FFFD. After the finish chunk only usage is read.
+    Invalid UTF-8 and lone surrogates become U+FFFD. After the finish chunk only usage is read.
     """
 
-    __slots__ = ("_any", "_blocks", "_broken", "_events", "_is_over", "_is_started", "answer")
+    __slots__ = ("_blocks", "_is_started", "answer", "is_over")
 
-    is_whole = False
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
+        self.is_over = False
         self._blocks = BlockTracker()
         self._is_started = False
-        self._is_over = False
-        self._any = False
-        self._broken = 0
 
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        return self._read(self._events.receive(data))
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the clean end of the body. See ``EventReader.receive_eof``."""
-        events = self._read(self._events.receive_eof())
-        if self.answer.raw_finish_reason is None and self.answer.error is None:
-            error = truncated() if self._any else no_answer()
-            if not events:
-                raise error
-            self.answer.error = error
-        return events
-
-    def _read(self, batch: EventBatch) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
-        for number, payload in enumerate(batch.payloads):
-            self._any = True
-            if payload == DONE:
-                self._take_done()
-            else:
-                is_error = batch.names is not None and batch.names[number] == b"error"
-                self._take(payload, events, is_error=is_error)
-        return events
+    def read(self, payload: bytes, name: bytes, events: list[StreamEvent]) -> bool:
+        """Add the events of one frame. See ``FrameReader.read``."""
+        if payload == DONE:
+            self._take_done()
+            return True
+        view = read_frame(payload).view
+        if view is not None:
+            self._take(view, events, is_error=name == b"error")
+        return view is not None
 
     def _take_done(self) -> None:
-        if self.answer.raw_finish_reason is None and self.answer.error is None:
+        if self.answer.raw_finish_reason is None:
             self.answer.error = truncated()
-        self._is_over = True
+        self.is_over = True
 
-    def _take(self, payload: bytes, events: list[StreamEvent], *, is_error: bool) -> None:
-        if self._is_over:
-            return
-        view = read_frame(payload).view
-        if view is None:
-            self._skip_broken()
-            return
-        self._broken = 0
+    def _take(self, view: HeadedView, events: list[StreamEvent], *, is_error: bool) -> None:
         note_head(self.answer, view)
         has_usage = note_view_usage(self.answer, view)
         if self.answer.raw_finish_reason is None:
             self.answer.error = error_in(view, is_named=is_error)
         if self.answer.error is not None:
-            self._is_over = True
+            self.is_over = True
             return
         self._start(view, events, is_told=has_usage)
         if has_usage and self.answer.usage is not None:
@@ -256,41 +219,19 @@ class ChatStreamReader:
             self._is_started = True
             events.append(MessageStart(self.answer.response_id, self.answer.model))
 
-    def _skip_broken(self) -> None:
-        self.answer.opaque_frames += 1
-        self._broken += 1
-        if self._broken >= MOST_BROKEN_IN_A_ROW:
-            raise broken_stream()
 
-
-class ChatAnswerReader:
-    """Reads a whole chat answer into events."""
-
-    __slots__ = ("_body", "answer")
-
-    is_whole = True
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
-        self.answer = answer
-        self._body = WholeBody(limits.answer)
-
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        self._body.receive(data)
+def read_events(body: bytes, answer: Answer) -> list[StreamEvent]:
+    """Return the events of a whole answer. See ``WholeReader``."""
+    view, _ = read_answer(body, answer)
+    if view is None:
         return []
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the end of the body. See ``EventReader.receive_eof``."""
-        view, _ = read_answer(self._body.whole(), self.answer)
-        if view is None:
-            return []
-        blocks = BlockTracker()
-        events: list[StreamEvent] = [MessageStart(self.answer.response_id, self.answer.model)]
-        events.extend(_message_events(blocks, view, is_whole=True))
-        if self.answer.usage is not None:
-            events.append(UsageUpdate(self.answer.usage))
-        events.extend(end_events(blocks, self.answer))
-        return events
+    blocks = BlockTracker()
+    events: list[StreamEvent] = [MessageStart(answer.response_id, answer.model)]
+    events.extend(_message_events(blocks, view, is_whole=True))
+    if answer.usage is not None:
+        events.append(UsageUpdate(answer.usage))
+    events.extend(end_events(blocks, answer))
+    return events
 
 
 def end_events(blocks: BlockTracker, answer: Answer) -> list[StreamEvent]:

@@ -6,12 +6,13 @@ from typing import Any
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
 from ainf.formats.collected import Collected
 from ainf.formats.gemini.collected import GeminiWholeJudge
-from ainf.formats.gemini.reader import GeminiAnswerReader, GeminiStreamReader
+from ainf.formats.gemini.reader import GeminiFrameReader, read_events
 from ainf.formats.gemini.relay import GeminiStreamJudge, visible_in
 from ainf.formats.gemini.request_reader import read_request, reasoning_of
 from ainf.formats.gemini.request_writer import write_request
 from ainf.formats.gemini.writer import GeminiAnswerWriter, GeminiStreamWriter
 from ainf.formats.pipe import EventReader, EventWriter
+from ainf.formats.reader import StreamReader, WholeReader
 from ainf.formats.relay import StreamRelay
 from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
@@ -32,11 +33,11 @@ class GeminiFormat:
 
     def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a stream."""
-        return GeminiStreamReader(limits=limits, answer=answer)
+        return StreamReader(GeminiFrameReader(answer), limits)
 
     def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a whole answer."""
-        return GeminiAnswerReader(limits=limits, answer=answer)
+        return WholeReader(read_events, limits, answer)
 
     def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
         """Return the writer of a stream."""

@@ -3,21 +3,13 @@
 import re
 from typing import Final
 
-from ainf.formats.base import Answer, PipeLimits
-from ainf.formats.collected import WholeBody
+from ainf.formats.base import Answer
 from ainf.formats.gemini.collected import read_answer
 from ainf.formats.gemini.observe import BLOCKED, error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.gemini.signature import CALL, TEXT, THOUGHT
 from ainf.formats.gemini.wire import AnswerView, FunctionCallView, PartView, args_text, parts_of
 from ainf.formats.loose import clean
-from ainf.formats.observe import (
-    MOST_BLOCKS,
-    MOST_BROKEN_IN_A_ROW,
-    broken_stream,
-    no_answer,
-    too_many_blocks,
-    truncated,
-)
+from ainf.formats.observe import MOST_BLOCKS, too_many_blocks
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -30,7 +22,6 @@ from ainf.inference.events import (
     StreamEvent,
     UsageUpdate,
 )
-from ainf.sse import EventBatch, EventStreamReader
 
 _ONLY_HERE: Final = ("executableCode", "codeExecutionResult", "inlineData", "fileData", "toolCall", "toolResponse")
 _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9_-]")
@@ -180,63 +171,36 @@ class _ViewReader:
         events.append(MessageEnd(answer.finish, answer.raw_finish_reason))
 
 
-class GeminiStreamReader:
-    """Reads a Gemini stream into events.
+class GeminiFrameReader:
+    """Reads the frames of a Gemini stream into events.
 
-    A frame that is no JSON object is skipped and counted; the eighth in a row ends the stream. Invalid UTF-8 and lone
-    surrogates become U+FFFD. After the evidence of an end only usage is read. An error that Google's front end writes
-    between the events, as bare JSON without a field name, is no event: such a stream breaks off before its end.
+    Invalid UTF-8 and lone surrogates become U+FFFD. After the evidence of an end only usage is read. An error that
+    Google's front end writes between the events, as bare JSON without a field name, is no event: such a stream breaks
+    off before its end.
     """
 
-    __slots__ = ("_any", "_broken", "_events", "_is_over", "_views", "answer")
+    __slots__ = ("_views", "answer", "is_over")
 
-    is_whole = False
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
+        self.is_over = False
         self._views = _ViewReader(answer)
-        self._is_over = False
-        self._any = False
-        self._broken = 0
 
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        return self._read(self._events.receive(data))
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the clean end of the body. See ``EventReader.receive_eof``."""
-        events = self._read(self._events.receive_eof())
-        if self.answer.raw_finish_reason is None and self.answer.error is None:
-            error = truncated() if self._any else no_answer()
-            if not events:
-                raise error
-            self.answer.error = error
-        return events
-
-    def _read(self, batch: EventBatch) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
-        for number, payload in enumerate(batch.payloads):
-            self._any = True
-            is_error = batch.names is not None and batch.names[number] == b"error"
-            self._take(payload, events, is_error=is_error)
-        return events
-
-    def _take(self, payload: bytes, events: list[StreamEvent], *, is_error: bool) -> None:
-        if self._is_over:
-            return
-        view = read_frame(payload).view
+    def read(self, payload: bytes, name: bytes, events: list[StreamEvent]) -> bool:
+        """Add the events of one frame. See ``FrameReader.read``."""
+        view, is_error = read_frame(payload).view, name == b"error"
         if view is None and not is_error:
-            self._skip_broken()
-            return
-        view = view or AnswerView()
-        self._broken = 0
+            return False
+        self._take(view or AnswerView(), events, is_error=is_error)
+        return True
+
+    def _take(self, view: AnswerView, events: list[StreamEvent], *, is_error: bool) -> None:
         note_head(self.answer, view)
         is_ended = self.answer.raw_finish_reason is not None
         error = None if is_ended else error_in(view, is_named=is_error)
         if error is not None:
             self.answer.error = error
-            self._is_over = True
+            self.is_over = True
             return
         self._views.start(events)
         if note_view_usage(self.answer, view) and self.answer.usage is not None:
@@ -244,39 +208,20 @@ class GeminiStreamReader:
         if not is_ended:
             self._views.read(view, events)
 
-    def _skip_broken(self) -> None:
-        self.answer.opaque_frames += 1
-        self._broken += 1
-        if self._broken >= MOST_BROKEN_IN_A_ROW:
-            raise broken_stream()
 
+def read_events(body: bytes, answer: Answer) -> list[StreamEvent]:
+    """Return the events of a whole answer: one object, or the array of chunks that a stream without SSE is.
 
-class GeminiAnswerReader:
-    """Reads a whole Gemini answer into events: one object, or the array of chunks that a stream without SSE is."""
-
-    __slots__ = ("_body", "answer")
-
-    is_whole = True
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
-        self.answer = answer
-        self._body = WholeBody(limits.answer)
-
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        self._body.receive(data)
-        return []
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the end of the body. See ``EventReader.receive_eof``."""
-        views, _ = read_answer(self._body.whole(), self.answer)
-        events: list[StreamEvent] = []
-        if not views:
-            return events
-        reader = _ViewReader(self.answer)
-        reader.start(events)
-        if self.answer.usage is not None:
-            events.append(UsageUpdate(self.answer.usage))
-        for view in views:
-            reader.read(view, events)
+    See ``WholeReader``.
+    """
+    views, _ = read_answer(body, answer)
+    events: list[StreamEvent] = []
+    if not views:
         return events
+    reader = _ViewReader(answer)
+    reader.start(events)
+    if answer.usage is not None:
+        events.append(UsageUpdate(answer.usage))
+    for view in views:
+        reader.read(view, events)
+    return events

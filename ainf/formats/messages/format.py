@@ -6,13 +6,14 @@ from typing import Any
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
 from ainf.formats.collected import Collected
 from ainf.formats.messages.collected import MessagesWholeJudge
-from ainf.formats.messages.reader import MessagesAnswerReader, MessagesStreamReader
+from ainf.formats.messages.reader import MessagesFrameReader, read_events
 from ainf.formats.messages.relay import MessagesStreamJudge
 from ainf.formats.messages.request_reader import read_request, reasoning_of
 from ainf.formats.messages.request_writer import write_request
 from ainf.formats.messages.wire import visible_in
 from ainf.formats.messages.writer import MessagesAnswerWriter, MessagesStreamWriter
 from ainf.formats.pipe import EventReader, EventWriter
+from ainf.formats.reader import StreamReader, WholeReader
 from ainf.formats.relay import StreamRelay
 from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
@@ -33,11 +34,11 @@ class MessagesFormat:
 
     def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a stream."""
-        return MessagesStreamReader(limits=limits, answer=answer)
+        return StreamReader(MessagesFrameReader(answer), limits)
 
     def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a whole answer."""
-        return MessagesAnswerReader(limits=limits, answer=answer)
+        return WholeReader(read_events, limits, answer)
 
     def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
         """Return the writer of a stream."""

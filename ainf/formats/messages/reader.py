@@ -4,20 +4,12 @@ from typing import Final
 
 import attrs
 
-from ainf.formats.base import Answer, PipeLimits
-from ainf.formats.collected import WholeBody
+from ainf.formats.base import Answer
 from ainf.formats.loose import clean
 from ainf.formats.messages.collected import read_answer
 from ainf.formats.messages.observe import MessageNotes, error_in, note_end, stop_reason_of
 from ainf.formats.messages.wire import NO_INPUT, BlockView, DeltaView, FullView, read_frame
-from ainf.formats.observe import (
-    MOST_BLOCKS,
-    MOST_BROKEN_IN_A_ROW,
-    broken_stream,
-    no_answer,
-    too_many_blocks,
-    truncated,
-)
+from ainf.formats.observe import MOST_BLOCKS, too_many_blocks, truncated
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -30,7 +22,6 @@ from ainf.inference.events import (
     StreamEvent,
     UsageUpdate,
 )
-from ainf.sse import EventBatch, EventStreamReader
 
 SIGNATURE: Final = "messages.signature"
 """The source of a thinking block's signature."""
@@ -167,63 +158,38 @@ class BlockFollower:
             block.opaque = Opaque(SIGNATURE, clean(signature))
 
 
-class MessagesStreamReader:
-    """Reads a Messages stream into events.
+class MessagesFrameReader:
+    """Reads the frames of a Messages stream into events.
 
-    A frame that is no JSON object is skipped and counted; the eighth in a row ends the stream. Invalid UTF-8 and lone
-    surrogates become U+FFFD. After the stop reason only usage is read.
+    Invalid UTF-8 and lone surrogates become U+FFFD. After the stop reason only usage is read.
     """
 
-    __slots__ = ("_any", "_blocks", "_broken", "_events", "_is_over", "_is_started", "_notes", "answer")
+    __slots__ = ("_blocks", "_is_started", "_notes", "answer", "is_over")
 
-    is_whole = False
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
+    def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.is_over = False
         self._notes = MessageNotes(answer)
-        self._events = EventStreamReader(max_line_bytes=limits.line, max_event_bytes=limits.event)
         self._blocks = BlockFollower()
         self._is_started = False
-        self._is_over = False
-        self._any = False
-        self._broken = 0
 
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        return self._read(self._events.receive(data))
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the clean end of the body. See ``EventReader.receive_eof``."""
-        events = self._read(self._events.receive_eof())
-        if self.answer.raw_finish_reason is None and self.answer.error is None:
-            error = truncated() if self._any else no_answer()
-            if not events:
-                raise error
-            self.answer.error = error
-        return events
-
-    def _read(self, batch: EventBatch) -> list[StreamEvent]:
-        events: list[StreamEvent] = []
-        for number, payload in enumerate(batch.payloads):
-            self._any = True
-            if not self._is_over:
-                self._take(payload, b"message" if batch.names is None else batch.names[number], events)
-        return events
-
-    def _take(self, payload: bytes, name: bytes, events: list[StreamEvent]) -> None:
+    def read(self, payload: bytes, name: bytes, events: list[StreamEvent]) -> bool:
+        """Add the events of one frame. See ``FrameReader.read``."""
         view = read_frame(payload).view
         if self.answer.raw_finish_reason is None:
             self.answer.error = error_in(view, name)
             if self.answer.error is not None:
-                self._is_over = True
-                return
+                self.is_over = True
+                return True
         if view is None:
-            self._skip_broken()
-            return
-        self._broken = 0
-        if self.answer.raw_finish_reason is not None:
+            return False
+        if self.answer.raw_finish_reason is None:
+            self._take(view, events)
+        else:
             self._take_behind(view, events)
-            return
+        return True
+
+    def _take(self, view: FullView, events: list[StreamEvent]) -> None:
         is_usage = self._notes.take(view)
         if not self._is_started and view.type != "ping":
             self._is_started = True
@@ -241,7 +207,7 @@ class MessagesStreamReader:
         elif view.type == "content_block_stop":
             events.extend(self._blocks.stop(key))
         elif view.type == "message_stop":
-            self._is_over = True
+            self.is_over = True
             self.answer.error = truncated()
         else:
             reason = stop_reason_of(view)
@@ -253,47 +219,25 @@ class MessagesStreamReader:
     def _take_behind(self, view: FullView, events: list[StreamEvent]) -> None:
         """Take an event behind the stop reason: usage, without a second reason, and the end."""
         if view.type == "message_stop":
-            self._is_over = True
+            self.is_over = True
         elif stop_reason_of(view) is None and self._notes.take(view) and self.answer.usage is not None:
             events.append(UsageUpdate(self.answer.usage))
 
-    def _skip_broken(self) -> None:
-        self.answer.opaque_frames += 1
-        self._broken += 1
-        if self._broken >= MOST_BROKEN_IN_A_ROW:
-            raise broken_stream()
 
-
-class MessagesAnswerReader:
-    """Reads a whole Messages answer into events."""
-
-    __slots__ = ("_body", "answer")
-
-    is_whole = True
-
-    def __init__(self, *, limits: PipeLimits, answer: Answer) -> None:
-        self.answer = answer
-        self._body = WholeBody(limits.answer)
-
-    def receive(self, data: bytes) -> list[StreamEvent]:
-        """Take one read. See ``EventReader.receive``."""
-        self._body.receive(data)
+def read_events(body: bytes, answer: Answer) -> list[StreamEvent]:
+    """Return the events of a whole answer. See ``WholeReader``."""
+    view, _ = read_answer(body, answer)
+    if view is None:
         return []
-
-    def receive_eof(self) -> list[StreamEvent]:
-        """Take the end of the body. See ``EventReader.receive_eof``."""
-        view, _ = read_answer(self._body.whole(), self.answer)
-        if view is None:
-            return []
-        blocks = BlockFollower()
-        events: list[StreamEvent] = [MessageStart(self.answer.response_id, self.answer.model)]
-        for number, block in enumerate(view.content or ()):
-            events.extend(blocks.start(number, block))
-            events.extend(blocks.stop(number))
-        if self.answer.usage is not None:
-            events.append(UsageUpdate(self.answer.usage))
-        events.extend(end_events(blocks, self.answer, view.stop_sequence))
-        return events
+    blocks = BlockFollower()
+    events: list[StreamEvent] = [MessageStart(answer.response_id, answer.model)]
+    for number, block in enumerate(view.content or ()):
+        events.extend(blocks.start(number, block))
+        events.extend(blocks.stop(number))
+    if answer.usage is not None:
+        events.append(UsageUpdate(answer.usage))
+    events.extend(end_events(blocks, answer, view.stop_sequence))
+    return events
 
 
 def end_events(blocks: BlockFollower, answer: Answer, stop_sequence: str | None) -> list[StreamEvent]:

@@ -6,10 +6,11 @@ from typing import Any
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
 from ainf.formats.collected import Collected
 from ainf.formats.pipe import EventReader, EventWriter
+from ainf.formats.reader import StreamReader, WholeReader
 from ainf.formats.relay import StreamRelay
 from ainf.formats.responses.answer_writer import ResponsesAnswerWriter
 from ainf.formats.responses.collected import ResponsesWholeJudge
-from ainf.formats.responses.reader import ResponsesAnswerReader, ResponsesStreamReader
+from ainf.formats.responses.reader import ResponsesFrameReader, read_events
 from ainf.formats.responses.relay import ResponsesStreamJudge
 from ainf.formats.responses.request_reader import read_request, reasoning_of
 from ainf.formats.responses.request_writer import write_request
@@ -34,11 +35,11 @@ class ResponsesFormat:
 
     def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a stream."""
-        return ResponsesStreamReader(limits=limits, answer=answer)
+        return StreamReader(ResponsesFrameReader(answer), limits)
 
     def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
         """Return the reader of a whole answer."""
-        return ResponsesAnswerReader(limits=limits, answer=answer)
+        return WholeReader(read_events, limits, answer)
 
     def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
         """Return the writer of a stream."""

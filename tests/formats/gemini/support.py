@@ -7,7 +7,8 @@ from pathlib import Path
 from google.genai.types import GenerateContentResponse
 
 from ainf.formats.base import Answer, EndingStyle, Listener, PipeLimits
-from ainf.formats.gemini.reader import GeminiAnswerReader, GeminiStreamReader
+from ainf.formats.gemini.reader import GeminiFrameReader, read_events
+from ainf.formats.reader import StreamReader, WholeReader
 from ainf.inference.events import BlockDelta, BlockKind, BlockStart, StreamGrammar
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
@@ -98,11 +99,11 @@ def read(reader, data, size=None):
 
 
 def stream_reader():
-    return GeminiStreamReader(limits=LIMITS, answer=Answer())
+    return StreamReader(GeminiFrameReader(Answer()), LIMITS)
 
 
 def answer_reader():
-    return GeminiAnswerReader(limits=LIMITS, answer=Answer())
+    return WholeReader(read_events, LIMITS, Answer())
 
 
 def texts_of(events):
