@@ -7,6 +7,7 @@ memory, computer, browser.
 """
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -78,11 +79,11 @@ def _check_context_management(management: Any) -> None:  # noqa: ANN401 - whatev
 
 def _blocks(fields: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield every content block with its path, those inside tool results and documents too."""
-    waiting = list(objects_in(fields.get("system"), "system"))
+    waiting = deque(objects_in(fields.get("system"), "system"))
     for path, message in objects_in(fields.get("messages"), "messages"):
         waiting += objects_in(message.get("content"), f"{path}.content")
     while waiting:
-        path, block = waiting.pop(0)
+        path, block = waiting.popleft()
         yield path, block
         source = block.get("source")
         waiting += objects_in(block.get("content"), f"{path}.content")

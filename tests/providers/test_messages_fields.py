@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from ainf.providers.messages_fields import REFUSED_FIELDS, check_messages_fields
@@ -9,6 +11,14 @@ MARK = {"type": "ephemeral"}
 
 def block(**fields):
     return {"messages": ["odd", {"role": "user", "content": ["odd", fields]}]}
+
+
+def test_many_blocks():
+    """What a block costs does not grow with those behind it."""
+    text = {"type": "text", "text": "Hi"}
+    began = time.process_time()
+    check_messages_fields(BASE | {"messages": [{"role": "user", "content": [text] * 300_000}]}, BARE)
+    assert time.process_time() - began < 3
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED_FIELDS))

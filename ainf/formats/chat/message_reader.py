@@ -64,19 +64,23 @@ class MessagesReader:
             DownstreamError: as ``Format.read_request``.
         """
         results: list[ToolResult] = []
+        first = ""
         for number, message in enumerate(messages):
             at = path_of("messages", number)
             role = required(message, "role", str, at=at)
             if role in _RESULTS:
+                first = first if results else at
                 results.append(self._result(message, role, at))
-                if len(results) == 1:
-                    self._messages.append(Message(Role.USER, (), at))
-                first = self._messages[-1]
-                self._messages[-1] = Message(Role.USER, tuple(results), first.path)
                 continue
-            results = []
+            self._end_results(results, first)
             self._messages.append(self._spoken(message, role, at))
+        self._end_results(results, first)
         return tuple(self._messages)
+
+    def _end_results(self, results: list[ToolResult], path: str) -> None:
+        if results:
+            self._messages.append(Message(Role.USER, tuple(results), path))
+            results.clear()
 
     def _spoken(self, message: Mapping[str, Any], role: str, at: str) -> Message:
         name = optional(message, "name", str, at=at)

@@ -52,16 +52,15 @@ def read_input(items: Sequence[Mapping[str, Any]]) -> list[Message]:
     Raises:
         DownstreamError: as ``Format.read_request``.
     """
-    messages: list[Message] = []
+    drafts: list[tuple[Role, list[Part], str]] = []
     for number, item in enumerate(items):
         at = path_of("input", number)
         role, parts = _read_item(item, at)
-        if messages and messages[-1].role is role and role in _JOINED:
-            last = messages[-1]
-            messages[-1] = Message(role, last.parts + parts, last.path)
+        if drafts and drafts[-1][0] is role and role in _JOINED:
+            drafts[-1][1].extend(parts)
         elif parts or role not in _JOINED or item.get("type", "message") == "message":
-            messages.append(Message(role, parts, at))
-    return messages
+            drafts.append((role, list(parts), at))
+    return [Message(role, tuple(parts), at) for role, parts, at in drafts]
 
 
 def read_cache_mark(part: Mapping[str, Any], at: str) -> CacheMark | None:

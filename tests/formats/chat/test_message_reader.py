@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from ainf.formats.chat.message_reader import MessagesReader
@@ -30,6 +32,14 @@ def parts_of(**message):
 
 def user(*parts):
     return parts_of(role="user", content=list(parts))
+
+
+def test_many_results():
+    """What a result costs does not grow with those before it, though they are all one message."""
+    began = time.process_time()
+    (found,) = read(*[{"role": "tool", "tool_call_id": "c_1", "content": "7"}] * 50_000)
+    assert len(found.parts) == 50_000
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "user", "assistant"])

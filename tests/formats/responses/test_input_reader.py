@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from ainf.formats.responses.input_reader import read_cache_mark, read_input
@@ -24,6 +26,14 @@ def content(*parts):
 
 def output(value, **fields):
     return {"type": "function_call_output", "call_id": "c_1", "output": value} | fields
+
+
+def test_many_items_of_one_speaker():
+    """What an item costs does not grow with those before it, though they are all one message."""
+    began = time.process_time()
+    (found,) = read_input([{"role": "user", "content": "Hi"}] * 50_000)
+    assert len(found.parts) == 50_000
+    assert time.process_time() - began < 2
 
 
 def test_a_conversation():
