@@ -277,10 +277,10 @@ class Exchange:
             await self.hold.cover(size)
 
     def _keep(self, data: bytes) -> None:
-        self._kept.append(data)
         self._kept_bytes += len(data)
         if self._kept_bytes > self.services.clocks.prelude_bytes:
             raise UpstreamError("upstream_protocol", "The provider sent too much before any content.")
+        self._kept.append(data)
 
     async def _commit(self, attempt: Attempt) -> None:
         """Pass the commit point: the head goes out, with the prelude that was kept; the request is forgotten."""

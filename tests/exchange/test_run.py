@@ -11,6 +11,9 @@ from ainf.inference.outcome import Ending, Verdict
 from ainf.simulator import Reset, Send, Stall, Step, Wait, chunk, head, last_chunk
 from ainf.simulator.steps import Script
 from ainf.sse import HEARTBEAT
+from tests.gateway.dialects import RESPONSES
+from tests.gateway.grammar import check_grammar
+from tests.gateway.hostile_rows import named
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import SimulatedWire, question, world
 
@@ -248,6 +251,17 @@ async def test_a_prelude_without_content_is_bounded(tmp_path, autojump_clock):
         assert client.status == 502
         assert client.json()["error"]["code"] == "upstream_protocol"
         assert await check_transcript(here, client) == "upstream_error"
+
+
+async def test_a_prelude_over_its_bound_behind_an_early_head(tmp_path, autojump_clock):
+    """What was over the bound is not shown, and what is shown is ended: the answer begins once."""
+    begun = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": [], "usage": None}
+    created = named("response.created", sequence_number=0, response=begun | {"status": "in_progress"})
+    async with world(tmp_path, "responses/sim", limits="prelude_bytes = 100\nearly_head_s = 1") as here:
+        here.simulator.set_script(script(Wait(2), chunk(created), Stall()))
+        client = await here.speak(RESPONSES, "responses/sim")
+        assert await check_transcript(here, client) == "upstream_error"
+        check_grammar(RESPONSES, client.payloads())
 
 
 async def test_the_kept_prelude_travels_with_the_head(tmp_path, autojump_clock):
