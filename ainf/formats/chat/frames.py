@@ -11,15 +11,13 @@ import msgspec
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.chat.usage import usage_fields
 from ainf.formats.chat.wire import DONE
-from ainf.inference.errors import CODES
+from ainf.formats.endings import CAP_CODE, ending_error
 from ainf.inference.money import format_usd
-from ainf.inference.outcome import Ending, Outcome
+from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
 from ainf.sse import frame
 
 DONE_FRAME: Final = frame(DONE)
-CAP_CODE: Final = "spend_cap_exceeded"
-_CAP_MESSAGE = "The answer was cut: a spend cap on the key or an account above it is used up."
 
 
 def chunk_frame(head: dict[str, Any], choices: list[dict[str, Any]], **fields: Any) -> bytes:  # noqa: ANN401 - JSON
@@ -62,18 +60,15 @@ def cap_reason(style: EndingStyle) -> str:
 
 def error_fields(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
     """Return the error object of an ending: the OpenAI shape, with what was billed and whether a retry can help."""
-    verdict = outcome.verdict
-    capped = verdict.ending is Ending.SPEND_CAP_EXCEEDED
-    code = CAP_CODE if capped else verdict.code or "internal_error"
-    row = CODES[code]
+    error = ending_error(outcome, style)
     return {
-        "message": verdict.message or (_CAP_MESSAGE if capped else row.meaning),
-        "type": row.type,
-        "code": code,
-        "param": verdict.param,
-        "inference_id": style.inference_id,
-        "billed": format_usd(outcome.billed_nusd),
-        "retryable": style.retryable,
+        "message": error.message,
+        "type": error.type,
+        "code": error.code,
+        "param": error.param,
+        "inference_id": error.inference_id,
+        "billed": format_usd(error.billed_nusd),
+        "retryable": error.retryable,
     }
 
 
@@ -86,8 +81,3 @@ def failure_group(head: dict[str, Any], outcome: Outcome, style: EndingStyle) ->
 def cap_fields(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
     """Return what stands beside the finish reason of a cap: the error object, for clients that are told loudly."""
     return {"error": error_fields(outcome, style)} if style.finish_reasons == "loud" else {}
-
-
-def is_told(ending: Ending) -> bool:
-    """Whether anybody is there to be told: a client that left, or whose connection died with us, gets nothing."""
-    return ending not in {Ending.CLIENT_DISCONNECTED, Ending.ABANDONED}

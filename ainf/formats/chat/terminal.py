@@ -13,9 +13,9 @@ from ainf.formats.chat.frames import (
     chunk_frame,
     failure_group,
     head_of,
-    is_told,
     usage_frame,
 )
+from ainf.formats.endings import is_told
 from ainf.inference.outcome import Ending, Outcome
 from ainf.sse import frame
 

@@ -14,12 +14,12 @@ from ainf.formats.chat.frames import (
     chunk_frame,
     failure_group,
     head_of,
-    is_told,
     usage_frame,
 )
 from ainf.formats.chat.reasoning import entry_of
 from ainf.formats.chat.relay import visible_in
 from ainf.formats.chat.usage import usage_fields
+from ainf.formats.endings import is_told
 from ainf.formats.relay import split_stream
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError

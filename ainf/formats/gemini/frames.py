@@ -10,14 +10,12 @@ from typing import Any, Final
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
+from ainf.formats.endings import CAP_CODE, ending_error
 from ainf.formats.gemini.usage import usage_fields
-from ainf.inference.errors import CODES
 from ainf.inference.money import format_usd
-from ainf.inference.outcome import Ending, Outcome
+from ainf.inference.outcome import Outcome
 from ainf.sse import frame
 
-CAP_CODE: Final = "spend_cap_exceeded"
-_CAP_MESSAGE: Final = "The answer was cut: a spend cap on the key or an account above it is used up."
 _ERROR_INFO: Final = "type.googleapis.com/google.rpc.ErrorInfo"
 _DOMAIN: Final = "ainf"
 _STATUSES: Final = {
@@ -74,20 +72,17 @@ def cap_reason(style: EndingStyle) -> str:
 
 def error_fields(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
     """Return the error object of an ending: Google's shape, with what was billed and whether a retry can help."""
-    verdict = outcome.verdict
-    capped = verdict.ending is Ending.SPEND_CAP_EXCEEDED
-    code = CAP_CODE if capped else verdict.code or "internal_error"
-    row = CODES[code]
+    error = ending_error(outcome, style)
     metadata = {
-        "inference_id": style.inference_id,
-        "billed": format_usd(outcome.billed_nusd),
-        "retryable": "true" if style.retryable else "false",
+        "inference_id": error.inference_id,
+        "billed": format_usd(error.billed_nusd),
+        "retryable": "true" if error.retryable else "false",
     }
     return {
-        "code": row.status,
-        "message": verdict.message or (_CAP_MESSAGE if capped else row.meaning),
-        "status": _STATUSES.get(row.status, _OTHER_STATUS),
-        "details": [{"@type": _ERROR_INFO, "reason": code.upper(), "domain": _DOMAIN, "metadata": metadata}],
+        "code": error.status,
+        "message": error.message,
+        "status": _STATUSES.get(error.status, _OTHER_STATUS),
+        "details": [{"@type": _ERROR_INFO, "reason": error.code.upper(), "domain": _DOMAIN, "metadata": metadata}],
     }
 
 
@@ -109,8 +104,3 @@ def capped_frame(names: dict[str, Any], outcome: Outcome, style: EndingStyle) ->
     usage = usage_fields(outcome.usage)
     document = answer_document([{"text": ""}], names, finishReason=cap_reason(style), usageMetadata=usage)
     return document_frame(cap_fields(outcome, style) | document)
-
-
-def is_told(ending: Ending) -> bool:
-    """Whether anybody is there to be told: a client that left, or whose connection died with us, gets nothing."""
-    return ending not in {Ending.CLIENT_DISCONNECTED, Ending.ABANDONED}

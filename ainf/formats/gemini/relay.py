@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
+from ainf.formats.endings import is_told
 from ainf.formats.gemini.frames import (
     cap_fields,
     cap_reason,
     capped_frame,
     document_frame,
     failure_frame,
-    is_told,
     names_for,
 )
 from ainf.formats.gemini.observe import Frame, error_in, has_calls, note_end, note_head, note_view_usage, read_frame

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.endings import is_told
 from ainf.formats.gemini.frames import (
     answer_document,
     cap_fields,
@@ -13,7 +14,6 @@ from ainf.formats.gemini.frames import (
     capped_frame,
     document_frame,
     failure_frame,
-    is_told,
     names_for,
     names_of,
 )

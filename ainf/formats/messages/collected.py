@@ -3,7 +3,7 @@
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.errors import in_band_error
 from ainf.formats.loose import dump_loosely, is_cut, load_loosely
-from ainf.formats.messages.frames import cap_reason, ending_error
+from ainf.formats.messages.frames import cap_reason, ending_document
 from ainf.formats.messages.observe import note_end
 from ainf.formats.messages.usage import read_usage
 from ainf.formats.messages.wire import AnswerView, block_bytes, read_whole
@@ -31,7 +31,7 @@ class MessagesWholeJudge:
 
 def loud_fields(outcome: Outcome, style: EndingStyle) -> dict[str, object]:
     """Return what stands beside the stop reason of a cap: the error object, for clients that are told loudly."""
-    return {"error": ending_error(outcome, style)["error"]} if style.finish_reasons == "loud" else {}
+    return {"error": ending_document(outcome, style)["error"]} if style.finish_reasons == "loud" else {}
 
 
 def read_answer(body: bytes, answer: Answer) -> tuple[AnswerView | None, int]:

@@ -9,15 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from ainf.formats.base import EndingStyle
+from ainf.formats.endings import CAP_CODE, ending_error
 from ainf.formats.messages.usage import usage_fields
-from ainf.inference.errors import CODES
 from ainf.inference.money import format_usd
-from ainf.inference.outcome import Ending, Outcome
+from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
 from ainf.sse import frame
-
-CAP_CODE: Final = "spend_cap_exceeded"
-_CAP_MESSAGE: Final = "The answer was cut: a spend cap on the key or an account above it is used up."
 
 _TYPE_OF_STATUS: Final = {
     401: "authentication_error",
@@ -128,28 +125,25 @@ def error_document(  # noqa: PLR0913 - everything that an error says, each by it
     return {"type": "error", "error": error, "request_id": request_id}
 
 
-def ending_error(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
+def ending_document(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
     """Return the error document of an ending."""
-    verdict = outcome.verdict
-    capped = verdict.ending is Ending.SPEND_CAP_EXCEEDED
-    code = CAP_CODE if capped else verdict.code or "internal_error"
-    row = CODES[code]
+    error = ending_error(outcome, style)
     return error_document(
-        code=code,
-        type_=row.type,
-        status=row.status,
-        message=verdict.message or (_CAP_MESSAGE if capped else row.meaning),
-        param=verdict.param,
-        inference_id=style.inference_id,
-        billed_nusd=outcome.billed_nusd,
-        retryable=style.retryable,
+        code=error.code,
+        type_=error.type,
+        status=error.status,
+        message=error.message,
+        param=error.param,
+        inference_id=error.inference_id,
+        billed_nusd=error.billed_nusd,
+        retryable=error.retryable,
         request_id=None,
     )
 
 
 def error_frame(outcome: Outcome, style: EndingStyle) -> bytes:
     """Return the event that says how a stream failed; nothing stands behind it."""
-    return event_frame(ending_error(outcome, style))
+    return event_frame(ending_document(outcome, style))
 
 
 def cap_reason(style: EndingStyle) -> str:
@@ -160,8 +154,3 @@ def cap_reason(style: EndingStyle) -> str:
 def cap_frame(outcome: Outcome, style: EndingStyle) -> bytes:
     """Return the terminal frame of a cap, behind the stop reason: the error for clients that are told loudly."""
     return error_frame(outcome, style) if style.finish_reasons == "loud" else STOP_FRAME
-
-
-def is_told(ending: Ending) -> bool:
-    """Whether anybody is there to be told: a client that left, or whose connection died with us, gets nothing."""
-    return ending not in {Ending.CLIENT_DISCONNECTED, Ending.ABANDONED}

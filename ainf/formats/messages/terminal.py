@@ -3,6 +3,7 @@
 from typing import Any
 
 from ainf.formats.base import Answer, EndingStyle
+from ainf.formats.endings import is_told
 from ainf.formats.loose import dump_loosely, load_loosely
 from ainf.formats.messages.blocks import SentBlocks
 from ainf.formats.messages.frames import (
@@ -11,7 +12,6 @@ from ainf.formats.messages.frames import (
     cap_reason,
     delta_frame,
     error_frame,
-    is_told,
     start_frame,
 )
 from ainf.formats.messages.usage import usage_fields

@@ -7,6 +7,7 @@ import attrs
 import msgspec
 
 from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.endings import is_told
 from ainf.formats.messages.blocks import SentBlocks
 from ainf.formats.messages.collected import loud_fields
 from ainf.formats.messages.frames import (
@@ -18,7 +19,6 @@ from ainf.formats.messages.frames import (
     cap_reason,
     delta_frame,
     error_frame,
-    is_told,
     start_frame,
 )
 from ainf.formats.messages.reader import REDACTED, SIGNATURE

@@ -10,22 +10,20 @@ from typing import Any, Final
 import attrs
 
 from ainf.formats.base import Answer, EndingStyle, Listener
+from ainf.formats.endings import CAP_CODE, ending_error
 from ainf.formats.loose import dump_loosely
 from ainf.formats.responses.transcript import ItemDraft, PartDraft
 from ainf.formats.responses.wire import COMPLETED, FAILED, INCOMPLETE, ITEM_DONE, TEXT
-from ainf.inference.errors import CODES
 from ainf.inference.events import FinishReason, MessageEnd
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Outcome
 from ainf.sse import frame
 
-CAP_CODE: Final = "spend_cap_exceeded"
 LOUD_CAP_CODE: Final = "insufficient_quota"
 """What a cap is called where it shall be taken for an error: a code that clients know as not worth a retry."""
 NEUTRAL_REASON: Final = "other"
 """What a stop reason that this format has no word for is translated to: incomplete, and never completed."""
 
-_CAP_MESSAGE: Final = "The answer was cut: a spend cap on the key or an account above it is used up."
 _STATUSES: Final = {COMPLETED: "completed", INCOMPLETE: "incomplete", FAILED: "failed"}
 _RAW_INCOMPLETE: Final = "incomplete:"
 _REASONS: Final = {
@@ -79,11 +77,6 @@ class End:
 def event_frame(kind: str, number: int, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
     """Return one event."""
     return frame(dump_loosely({"type": kind, "sequence_number": number, **fields}), event=kind.encode())
-
-
-def is_told(ending: Ending) -> bool:
-    """Whether anybody is there to be told: a client that left, or whose connection died with us, gets nothing."""
-    return ending not in {Ending.CLIENT_DISCONNECTED, Ending.ABANDONED}
 
 
 def response_id_of(inference_id: str) -> str:
@@ -183,16 +176,13 @@ def _object(known: Mapping[str, Any], **names: Any) -> dict[str, Any]:  # noqa: 
 
 def _error_fields(outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
     """Return the error object of an ending: the format's fields, with what was billed and whether to ask again."""
-    verdict = outcome.verdict
-    is_capped = verdict.ending is Ending.SPEND_CAP_EXCEEDED
-    code = CAP_CODE if is_capped else verdict.code or "internal_error"
-    row = CODES[code]
+    error = ending_error(outcome, style)
     return {
-        "code": code,
-        "message": verdict.message or (_CAP_MESSAGE if is_capped else row.meaning),
-        "type": row.type,
-        "param": verdict.param,
-        "inference_id": style.inference_id,
-        "billed": format_usd(outcome.billed_nusd),
-        "retryable": style.retryable,
+        "code": error.code,
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "inference_id": error.inference_id,
+        "billed": format_usd(error.billed_nusd),
+        "retryable": error.retryable,
     }

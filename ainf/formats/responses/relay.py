@@ -3,8 +3,9 @@
 import attrs
 
 from ainf.formats.base import Answer, EndingStyle
+from ainf.formats.endings import is_told
 from ainf.formats.loose import dump_loosely, load_loosely, text_bytes
-from ainf.formats.responses.frames import base_object, broken_end, is_told
+from ainf.formats.responses.frames import base_object, broken_end
 from ainf.formats.responses.observe import error_in, note_end, note_response, read_frame
 from ainf.formats.responses.terminal import terminal_group
 from ainf.formats.responses.transcript import Transcript

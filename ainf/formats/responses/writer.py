@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.endings import is_told
 from ainf.formats.relay import split_stream
 from ainf.formats.responses.frames import (
     broken_end,
     closing_events,
     event_frame,
     first_object,
-    is_told,
     reached_end,
 )
 from ainf.formats.responses.items import Namer, final_fields, item_of

@@ -9,7 +9,6 @@ from ainf.formats.gemini.frames import (
     capped_frame,
     error_fields,
     failure_frame,
-    is_told,
     names_for,
 )
 from ainf.inference.errors import CODES
@@ -65,8 +64,3 @@ def test_answer_document():
         "usageMetadata": {},
         "responseId": "r",
     }
-
-
-def test_who_is_told():
-    """Nobody is told where nobody is."""
-    assert [ending for ending in Ending if not is_told(ending)] == [Ending.CLIENT_DISCONNECTED, Ending.ABANDONED]

@@ -13,14 +13,13 @@ from ainf.formats.messages.frames import (
     cap_frame,
     cap_reason,
     delta_frame,
-    ending_error,
+    ending_document,
     error_document,
-    is_told,
     start_frame,
 )
 from ainf.inference.errors import CODES
 from ainf.inference.outcome import Ending
-from tests.formats.messages.support import CAPPED, FAILED, STOP, USAGE, client_message, documents, kinds, outcome, style
+from tests.formats.messages.support import CAPPED, FAILED, STOP, USAGE, client_message, kinds, outcome, style
 
 
 def error_of(code, **fields):
@@ -103,13 +102,13 @@ def test_error_fields():
     assert "retryable" not in error_of("upstream_error")["error"]
 
 
-def test_ending_error():
+def test_ending_document():
     """An ending's error has its code's meaning unless it says more; without a code it is a defect of ours."""
-    assert ending_error(FAILED, style())["error"]["message"] == CODES["upstream_overloaded"].meaning
-    said = ending_error(outcome(Ending.UPSTREAM_ERROR, "upstream_error", "More."), style())["error"]
+    assert ending_document(FAILED, style())["error"]["message"] == CODES["upstream_overloaded"].meaning
+    said = ending_document(outcome(Ending.UPSTREAM_ERROR, "upstream_error", "More."), style())["error"]
     assert (said["message"], said["type"]) == ("More.", "api_error")
-    assert ending_error(outcome(Ending.INTERNAL_ERROR), style())["error"]["code"] == "internal_error"
-    assert "cut" in ending_error(CAPPED, style())["error"]["message"]
+    assert ending_document(outcome(Ending.INTERNAL_ERROR), style())["error"]["code"] == "internal_error"
+    assert "cut" in ending_document(CAPPED, style())["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +124,7 @@ def test_cap(mode, reason, last):
 
 def test_the_client_raises_an_error_event():
     """The official client raises what an error event says."""
-    body = b"event: error\ndata: " + json.dumps(ending_error(FAILED, style())).encode() + b"\n\n"
+    body = b"event: error\ndata: " + json.dumps(ending_document(FAILED, style())).encode() + b"\n\n"
     transport = httpx2.MockTransport(
         lambda request: httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=body)
     )
@@ -135,9 +134,3 @@ def test_the_client_raises_an_error_event():
     ):
         list(client.messages.create(model="m", max_tokens=1, messages=[], stream=True))
     assert raised.value.body["error"]["type"] == "overloaded_error"
-
-
-def test_who_is_told():
-    """Only those who are there are told of an ending."""
-    assert [ending.value for ending in Ending if not is_told(ending)] == ["client_disconnected", "abandoned"]
-    assert documents(b"") == []

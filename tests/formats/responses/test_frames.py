@@ -2,33 +2,25 @@ import pytest
 from openai.types.responses import Response
 
 from ainf.formats.base import Answer
+from ainf.formats.endings import CAP_CODE
 from ainf.formats.responses.frames import (
-    CAP_CODE,
     End,
     base_object,
     broken_end,
     closing_events,
     event_frame,
     first_object,
-    is_told,
     reached_end,
 )
 from ainf.formats.responses.transcript import Transcript
 from ainf.formats.responses.wire import COMPLETED, FAILED, INCOMPLETE, view_of
 from ainf.inference.events import FinishReason, MessageEnd
-from ainf.inference.outcome import Ending
 from tests.formats.responses.support import BROKEN, CAPPED, call, documents, listener, message, response, style
 
 
 def test_event_frame():
     """An event is named by its type, and what cannot be encoded is escaped."""
     assert event_frame("x", 3, a="\ud800") == b'event: x\ndata: {"type":"x","sequence_number":3,"a":"\\ud800"}\n\n'
-
-
-@pytest.mark.parametrize("ending", Ending)
-def test_who_is_told(ending):
-    """Only who is gone is not told."""
-    assert is_told(ending) is (ending not in {Ending.CLIENT_DISCONNECTED, Ending.ABANDONED})
 
 
 def test_first_object():
