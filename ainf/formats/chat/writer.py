@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
-
 from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
 from ainf.formats.chat.frames import (
     DONE_FRAME,
@@ -21,8 +19,8 @@ from ainf.formats.chat.relay import visible_in
 from ainf.formats.chat.usage import usage_fields
 from ainf.formats.endings import is_told
 from ainf.formats.relay import split_stream
+from ainf.formats.whole_writer import BlocksWriter, KeptBlock
 from ainf.inference.conversation import Opaque
-from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
     TOOL_KINDS,
     BlockDelta,
@@ -152,98 +150,48 @@ class ChatStreamWriter:
         return {"tool_calls": [{"index": number, body: {field: event.text}}]}
 
 
-class ChatAnswerWriter:
-    """Writes events as one whole chat answer, given at the end.
+class ChatAnswerWriter(BlocksWriter):
+    """Writes events as one whole chat answer, given at the end. See ``WholeWriter``."""
 
-    Args:
-        answer: what is known of the provider's answer, kept by the reader.
-        limit: the most bytes of text that are kept.
-        listener: as for ``ChatStreamWriter``.
-        is_translated: as for ``ChatStreamWriter``.
-    """
+    __slots__ = ()
 
-    __slots__ = ("_answer", "_blocks", "_end", "_is_translated", "_listener", "_opaques", "_room")
-
-    is_whole = True
-
-    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        self._listener = listener
-        self._answer = answer
-        self._room = limit
-        self._is_translated = is_translated
-        self._blocks: dict[int, tuple[BlockStart, list[str]]] = {}
-        self._opaques: dict[int, Opaque] = {}
-        self._end: MessageEnd | None = None
-
-    def send(self, events: Iterable[StreamEvent]) -> bytes:
-        """Keep what these events hold. See ``EventWriter.send``."""
-        for event in events:
-            match event:
-                case BlockStart():
-                    self._blocks[event.index] = (event, [])
-                case BlockDelta():
-                    self._room -= len(event.text)
-                    self._blocks[event.index][1].append(event.text)
-                case BlockEnd(opaque=Opaque() as opaque):
-                    self._room -= len(opaque.data)
-                    self._opaques[event.index] = opaque
-                case MessageEnd():
-                    self._end = event
-                case MessageStart() | BlockEnd() | UsageUpdate():
-                    pass  # the answer's head and usage are said at the end
-        if self._room < 0:
-            raise UpstreamError("upstream_protocol", "The provider's answer is over the gateway's limit.")
-        return b""
-
-    def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
-        """Return nothing and the reading: it holds nothing that could be cut."""
-        return Piece(b"", 0), reading
-
-    def rewind(self, payloads: list[bytes]) -> None:
-        """Do nothing: nothing is handed over before the end. See ``EventWriter.rewind``."""
-
-    def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
-        """Return the whole answer; only called for ``completed`` and ``spend_cap_exceeded``."""
-        extra: dict[str, Any] = {}
-        if outcome.ending is Ending.COMPLETED:
-            assert self._end is not None, "completed without evidence"
-            reason = reason_word(self._end, is_translated=self._is_translated)
-        else:
-            assert outcome.ending is Ending.SPEND_CAP_EXCEEDED, outcome.ending
-            reason, extra = cap_reason(ending), cap_fields(outcome, ending)
-        head = head_of(self._answer, ending)
-        choice = {"index": 0, "message": self._message(), "logprobs": None, "finish_reason": reason}
-        return msgspec.json.encode({
+    def _document(self, end: MessageEnd | None, outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
+        head = head_of(self._answer, style)
+        reason = cap_reason(style) if end is None else reason_word(end, is_translated=self._is_translated)
+        choice = {"index": 0, "message": _message(self._blocks), "logprobs": None, "finish_reason": reason}
+        return {
             "id": head["id"],
             "object": "chat.completion",
             "created": head["created"],
             "model": self._listener.model if self._is_translated else head["model"],
             "choices": [choice],
             "usage": usage_fields(outcome.usage),
-            **extra,
-        })
+            **(cap_fields(outcome, style) if end is None else {}),
+        }
 
-    def _message(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
-        calls: list[dict[str, Any]] = []
-        details: list[dict[str, Any]] = []
-        for start, texts in self._blocks.values():
-            text = "".join(texts)
-            if start.kind not in TOOL_KINDS:
-                field = _TEXT_FIELDS[start.kind]
-                if text:  # a block of opaque data alone has none
-                    message[field] = (message.get(field) or "") + text
-            elif _is_legacy(start):
-                message["function_call"] = {"name": start.name or "", "arguments": text}
-            else:
-                calls.append(_call(start, text))
-            if start.index in self._opaques:
-                details.append(entry_of(self._opaques[start.index], text, len(details)))
-        lists = {"tool_calls": calls, "reasoning_details": details}
-        message |= {field: values for field, values in lists.items() if values}
-        if not message.keys() & {"tool_calls", "function_call"} and message["refusal"] is None:
-            message["content"] = message["content"] or ""  # null stands for content only where something else is said
-        return message
+
+def _message(blocks: Iterable[KeptBlock]) -> dict[str, Any]:
+    """Return the message that holds these blocks."""
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    calls: list[dict[str, Any]] = []
+    details: list[dict[str, Any]] = []
+    for block in blocks:
+        start, text = block.start, block.text
+        if start.kind not in TOOL_KINDS:
+            field = _TEXT_FIELDS[start.kind]
+            if text:  # a block of opaque data alone has none
+                message[field] = (message.get(field) or "") + text
+        elif _is_legacy(start):
+            message["function_call"] = {"name": start.name or "", "arguments": text}
+        else:
+            calls.append(_call(start, text))
+        if block.opaque is not None:
+            details.append(entry_of(block.opaque, text, len(details)))
+    lists = {"tool_calls": calls, "reasoning_details": details}
+    message |= {field: values for field, values in lists.items() if values}
+    if not message.keys() & {"tool_calls", "function_call"} and message["refusal"] is None:
+        message["content"] = message["content"] or ""  # null stands for content only where something else is said
+    return message
 
 
 def _is_legacy(start: BlockStart) -> bool:

@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
-
 from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
 from ainf.formats.endings import is_told
 from ainf.formats.gemini.frames import (
@@ -22,7 +20,7 @@ from ainf.formats.gemini.part_writer import PartWriter, merged
 from ainf.formats.gemini.relay import visible_in
 from ainf.formats.gemini.usage import usage_fields
 from ainf.formats.relay import split_stream
-from ainf.inference.errors import UpstreamError
+from ainf.formats.whole_writer import WholeWriter
 from ainf.inference.events import (
     BlockDelta,
     BlockEnd,
@@ -108,64 +106,27 @@ class GeminiStreamWriter:
         return b""
 
 
-class GeminiAnswerWriter:
-    """Writes events as one whole Gemini answer, given at the end.
+class GeminiAnswerWriter(WholeWriter):
+    """Writes events as one whole Gemini answer, given at the end. See ``WholeWriter``."""
 
-    Args:
-        listener: as for ``GeminiStreamWriter``.
-        answer: what is known of the provider's answer, kept by the reader.
-        limit: the most bytes of text that are kept.
-        is_translated: as for ``GeminiStreamWriter``.
-    """
-
-    __slots__ = ("_answer", "_end", "_is_translated", "_listener", "_parts", "_room", "_writer")
-
-    is_whole = True
+    __slots__ = ("_parts", "_writer")
 
     def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        self._listener = listener
-        self._answer = answer
-        self._room = limit
-        self._is_translated = is_translated
+        super().__init__(listener, answer, limit, is_translated=is_translated)
         self._writer = PartWriter(shows_refusals=is_translated)
         self._parts: list[dict[str, Any]] = []
-        self._end: MessageEnd | None = None
 
-    def send(self, events: Iterable[StreamEvent]) -> bytes:
-        """Keep what these events hold. See ``EventWriter.send``."""
-        for event in events:
-            match event:
-                case BlockStart() | BlockDelta() | BlockEnd():
-                    self._parts.extend(self._writer.send(event))
-                    self._room -= len(event.text) if isinstance(event, BlockDelta) else 0
-                case MessageEnd():
-                    self._end = event
-                case MessageStart() | UsageUpdate():
-                    pass  # the answer's names and usage are said at the end
-        if self._room < 0:
-            raise UpstreamError("upstream_protocol", "The provider's answer is over the gateway's limit.")
-        return b""
+    def _keep(self, event: BlockStart | BlockDelta | BlockEnd) -> None:
+        self._parts.extend(self._writer.send(event))
 
-    def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
-        """Return nothing and the reading: it holds nothing that could be cut."""
-        return Piece(b"", 0), reading
-
-    def rewind(self, payloads: list[bytes]) -> None:
-        """Do nothing: nothing is handed over before the end. See ``EventWriter.rewind``."""
-
-    def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
-        """Return the whole answer; only called for ``completed`` and ``spend_cap_exceeded``."""
-        extra: dict[str, Any] = {}
-        if outcome.ending is Ending.COMPLETED:
-            assert self._end is not None, "completed without evidence"
-            reason = reason_word(self._end, self._writer, is_translated=self._is_translated)
-        else:
-            assert outcome.ending is Ending.SPEND_CAP_EXCEEDED, outcome.ending
-            reason, extra = cap_reason(ending), cap_fields(outcome, ending)
-        answer = self._answer
-        names = _names(self._listener, answer.response_id, answer.model, is_translated=self._is_translated)
+    def _document(self, end: MessageEnd | None, outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
+        answer, is_translated = self._answer, self._is_translated
+        names = _names(self._listener, answer.response_id, answer.model, is_translated=is_translated)
         parts = merged([*self._parts, *self._writer.end()])
-        return msgspec.json.encode(extra | _finished(parts, names, outcome, reason))
+        if end is None:
+            return cap_fields(outcome, style) | _finished(parts, names, outcome, cap_reason(style))
+        reason = reason_word(end, self._writer, is_translated=is_translated)
+        return _finished(parts, names, outcome, reason)
 
 
 def reason_word(end: MessageEnd, parts: PartWriter, *, is_translated: bool) -> str:

@@ -25,6 +25,7 @@ from ainf.formats.messages.reader import REDACTED, SIGNATURE
 from ainf.formats.messages.usage import usage_fields
 from ainf.formats.messages.wire import visible_in
 from ainf.formats.relay import split_stream
+from ainf.formats.whole_writer import BlocksWriter, KeptBlock
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -221,107 +222,60 @@ class MessagesStreamWriter:
         return frames + block_stop_frame(number)
 
 
-class MessagesAnswerWriter:
-    """Writes events as one whole Messages answer, given at the end.
+class MessagesAnswerWriter(BlocksWriter):
+    """Writes events as one whole Messages answer, given at the end. See ``WholeWriter``.
 
-    Args:
-        listener: as for ``MessagesStreamWriter``.
-        answer: what is known of the provider's answer, kept by the reader.
-        limit: the most characters of text that are kept.
-        is_translated: as for ``MessagesStreamWriter``.
+    ``send`` refuses also a call of a custom tool, and arguments that this wire cannot say, since they are no JSON object
+    (and not because the answer was cut).
     """
 
-    __slots__ = ("_answer", "_blocks", "_end", "_names", "_opaque", "_room")
-
-    is_whole = True
+    __slots__ = ("_names",)
 
     def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        self._answer = answer
+        super().__init__(listener, answer, limit, is_translated=is_translated)
         self._names = _Names(listener, is_translated=is_translated)
-        self._room = limit
-        self._blocks: dict[int, tuple[BlockStart, list[str]]] = {}
-        self._opaque: dict[int, Opaque] = {}
-        self._end: MessageEnd | None = None
 
-    def send(self, events: Iterable[StreamEvent]) -> bytes:
-        """Keep what these events hold. See ``EventWriter.send``.
+    def _keep(self, event: BlockStart | BlockDelta | BlockEnd) -> None:
+        if isinstance(event, BlockStart) and event.kind is BlockKind.CUSTOM_TOOL_CALL:
+            raise _custom_tool()
+        super()._keep(event)
 
-        Raises:
-            UpstreamError: ``upstream_protocol``: over the limit; a call of a custom tool; or arguments that this wire
-                cannot say, since they are no JSON object (and not because the answer was cut).
-        """
-        for event in events:
-            match event:
-                case BlockStart():
-                    if event.kind is BlockKind.CUSTOM_TOOL_CALL:
-                        raise _custom_tool()
-                    self._blocks[event.index] = (event, [])
-                case BlockDelta():
-                    self._room -= len(event.text)
-                    self._blocks[event.index][1].append(event.text)
-                case BlockEnd():
-                    if event.opaque is not None:
-                        self._room -= len(event.opaque.data)
-                        self._opaque[event.index] = event.opaque
-                case MessageEnd():
-                    self._end = event
-                    self._check_calls(event)
-                case MessageStart() | UsageUpdate():
-                    pass  # the answer's head and usage are said at the end
-        if self._room < 0:
-            raise UpstreamError("upstream_protocol", "The provider's answer is over the gateway's limit.")
-        return b""
+    def _keep_end(self, end: MessageEnd) -> None:
+        super()._keep_end(end)
+        if end.reason is FinishReason.LENGTH:
+            return  # the arguments of an answer that was cut in the middle are left out
+        for block in self._blocks:
+            if block.start.kind is BlockKind.TOOL_CALL and _input(block.text) is None:
+                raise UpstreamError(
+                    "upstream_protocol", "The model called a tool with arguments that are no JSON object."
+                )
 
-    def split(self, reading: Reading, output_bytes: int) -> tuple[Piece, Reading]:
-        """Return nothing and the reading: it holds nothing that could be cut."""
-        return Piece(b"", 0), reading
-
-    def rewind(self, payloads: list[bytes]) -> None:
-        """Do nothing: nothing is handed over before the end. See ``EventWriter.rewind``."""
-
-    def close(self, outcome: Outcome, ending: EndingStyle) -> bytes:
-        """Return the whole answer; only called for ``completed`` and ``spend_cap_exceeded``."""
-        extra: dict[str, Any] = {}
-        if outcome.ending is Ending.COMPLETED:
-            assert self._end is not None, "completed without evidence"
-            has_refused = any(start.kind is BlockKind.REFUSAL for start, _ in self._blocks.values())
-            reason, sequence = self._names.end(self._end, has_refused=has_refused)
-        else:
-            assert outcome.ending is Ending.SPEND_CAP_EXCEEDED, outcome.ending
-            reason, sequence, extra = cap_reason(ending), None, loud_fields(outcome, ending)
-        return msgspec.json.encode({
+    def _document(self, end: MessageEnd | None, outcome: Outcome, style: EndingStyle) -> dict[str, Any]:
+        has_refused = any(block.start.kind is BlockKind.REFUSAL for block in self._blocks)
+        reason, sequence = (cap_reason(style), None) if end is None else self._names.end(end, has_refused=has_refused)
+        return {
             "id": self._names.message_id(self._answer.response_id),
             "type": "message",
             "role": "assistant",
             "model": self._names.model(self._answer.model),
-            "content": [self._block(start, "".join(texts)) for start, texts in self._blocks.values()],
+            "content": [self._block(block) for block in self._blocks],
             "stop_reason": reason,
             "stop_sequence": sequence,
             "usage": usage_fields(outcome.usage),
-            **extra,
-        })
+            **(loud_fields(outcome, style) if end is None else {}),
+        }
 
-    def _block(self, start: BlockStart, text: str) -> dict[str, Any]:
+    def _block(self, block: KeptBlock) -> dict[str, Any]:
+        start, text, opaque = block.start, block.text, block.opaque
         if start.kind is BlockKind.TOOL_CALL:
             given = _input(text)
-            block = {"type": "tool_use", "id": self._names.call_id(start), "name": start.name or ""}
-            return block | {"input": {} if given is None else given}
+            call = {"type": "tool_use", "id": self._names.call_id(start), "name": start.name or ""}
+            return call | {"input": {} if given is None else given}
         if start.kind is not BlockKind.REASONING:
             return {"type": "text", "text": text}
-        opaque = self._opaque.get(start.index)
         if opaque is not None and not text and opaque.source != SIGNATURE:
             return redacted(opaque)
         return {"type": "thinking", "thinking": text, "signature": "" if opaque is None else signature(opaque)}
-
-    def _check_calls(self, end: MessageEnd) -> None:
-        """Refuse arguments that cannot be said; those of an answer that was cut in the middle are left out."""
-        if end.reason is FinishReason.LENGTH:
-            return
-        for start, texts in self._blocks.values():
-            if start.kind is BlockKind.TOOL_CALL and _input("".join(texts)) is None:
-                raise UpstreamError(
-                    "upstream_protocol", "The model called a tool with arguments that are no JSON object."
-                )
 
 
 def signature(opaque: Opaque) -> str:
