@@ -26,10 +26,10 @@ _MESSAGE = b"message"
 _BLANK = b"\n\n"
 _CRLF_BLANK = b"\r\n\r\n"
 # To split by: what is left over are a gap, a name (None for none) and a payload, over and over, and a last gap. The
-# anchor bounds the search where nothing fits: each line is tried once, not each place in it. An event that is named as
-# the default does not fit, so that any name that is found is one to tell.
-_EVENT = re.compile(rb"(?m)^(?:event: (?!message\n)(.*+)\n)?data: (.*+)\n\n")
-_CRLF_EVENT = re.compile(rb"(?m)^(?:event: (?!message\r)(.*)\r\n)?data: (.*)\r\n\r\n")
+# anchor bounds the search where nothing fits: each line is tried once, not each place in it. Names that say nothing
+# (empty, or the default) do not fit.
+_EVENT = re.compile(rb"(?m)^(?:event: (?!message\n)(.++)\n)?data: (.*+)\n\n")
+_CRLF_EVENT = re.compile(rb"(?m)^(?:event: (?!message\r)(.+)\r\n)?data: (.*)\r\n\r\n")
 
 
 def frame(data: bytes, *, event: bytes | None = None) -> bytes:
@@ -70,13 +70,27 @@ class EventBatch:
         self.payloads.append(payload)
         self.ends.append(end)
 
+    def behind(self, number: int) -> "EventBatch":
+        """Return the events behind the first ``number`` of those that have a payload; ``number`` is at least 1."""
+        start = self.ends[number - 1]
+        names = None if self.names is None else self.names[number:]
+        return EventBatch(self.raw[start:], self.payloads[number:], [end - start for end in self.ends[number:]], names)
+
     @property
     def ends(self) -> list[int]:
         """For each payload, the offset in ``raw`` just behind its event: where ``raw`` may be cut."""
-        if self._ends is None:  # of a read that was recognised: each blank line ends one event, and each has a payload
-            blank = _CRLF_BLANK if self.raw.endswith(_CRLF_BLANK) else _BLANK
-            self._ends = list(accumulate(len(event) + len(blank) for event in self.raw.split(blank)[:-1]))
+        if self._ends is None:
+            self._ends = self._regular_ends()
         return self._ends
+
+    def _regular_ends(self) -> list[int]:
+        """Return the ends in a read that was recognised: each event of it has a payload and ends with a blank line."""
+        if self.names is None:  # then the same bytes stand around each payload
+            sizes = list(map(len, self.payloads))
+            framing = (len(self.raw) - sum(sizes)) // max(1, len(sizes))
+            return list(accumulate(size + framing for size in sizes))
+        blank = _CRLF_BLANK if self.raw.endswith(_CRLF_BLANK) else _BLANK
+        return list(accumulate(len(event) + len(blank) for event in self.raw.split(blank)[:-1]))
 
 
 # Strategy: two readers over one buffer. Providers send events of a "data: " line, some with an "event: " line before

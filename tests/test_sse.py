@@ -110,6 +110,18 @@ def test_raw_can_be_cut_behind_every_payload(separator):
     assert read(batch.raw[second:]).payloads == [b"three"]
 
 
+@pytest.mark.parametrize("separator", [b"\n\n", b"\r\n\r\n", b"\n: c\n\n: d\n\n"], ids=["lf", "crlf", "comments"])
+def test_the_events_behind_some_are_a_batch_of_their_own(separator):
+    """Payloads, names, bytes and ends are those of a read that begins behind them."""
+    stream = b"".join(b"event: " + text + b"\ndata: " + text + separator for text in (b"one", b"two", b"three"))
+    behind = read(stream).behind(1)
+    rest = read(behind.raw)
+    assert stream.endswith(behind.raw)
+    assert (behind.payloads, behind.names, behind.ends) == (rest.payloads, rest.names, rest.ends)
+    assert behind.names == behind.payloads == [b"two", b"three"]
+    assert read(b"data: a\n\ndata: b\n\n").behind(1).names is None
+
+
 def test_names_are_absent_until_an_event_is_named():
     """Without an event line there are no names; with one, every payload of the batch has its own."""
     assert read(b"data: a\n\n").names is None
@@ -227,7 +239,8 @@ SHAPES = {
 }
 ODD = [
     b": comment\n\n", b": comment\r\n\r\n", b"\n", b"\r", b"\r\n", b"event: lost\n\n", b"event: lost\r\n\r\n",
-    b"event: \ndata: x\n\n", b"event: message\ndata: x\n\n", b"event: message\r\ndata: x\r\n\r\n",
+    b"event: \ndata: x\n\n", b"event: \r\ndata: x\r\n\r\n",
+    b"event: message\ndata: x\n\n", b"event: message\r\ndata: x\r\n\r\n",
     b"event: messages\ndata: x\n\n", b"event: a\ndata: x\ndata: \ndata: b\ndata: y\n\n", b"data: a\nevent: b\n\n",
     b"data: x\ry\r\n\r\n", b"data: x\r\r\n", b"event: a\rb\r\ndata: x\r\n\r\n", b"event: a\r\ndata: x\n\n", b"id: 1\n",
     b"data: x\n", b"event: a\n", b"data", b"event: ", b"\xef\xbb\xbf", b"x", b"data: event: a\n\n",
@@ -266,6 +279,7 @@ MIXED = st.lists(
 @example(stream=b"event: a\n\nevent: \ndata: x\ndata: y\n\n", cuts=[], limits=(1000, 1000))
 @example(stream=b"event: a\ndata: x\ndata: y\n\nevent: b\n\n", cuts=[], limits=(1000, 1000))
 @example(stream=b": c\n\nevent: a\ndata: x\n\nevent: b\ndata: y\n\n", cuts=[33, 34], limits=(1000, 1000))
+@example(stream=b": c\n\nevent: a\ndata: x\n\n: c\ndata: y\n\n", cuts=[14, 23], limits=(1000, 1000))
 @example(stream=b"data: a\n\ndata: b\r\ndata: c\r\n\r\n", cuts=[17], limits=(1000, 1000))
 def test_a_recognised_read_gives_what_its_lines_give(stream: bytes, cuts: list[int], limits: tuple[int, int]):
     """For any stream in any cuts: the same batches, read by read, and the same limit in the same place."""

@@ -1,7 +1,7 @@
 """Stream to stream of one format: the provider's bytes as they came, metered, with the terminal group kept back."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -9,6 +9,9 @@ from ainf.formats.base import Answer, EndingStyle, Piece, PipeLimits, Reading
 from ainf.formats.observe import no_answer, truncated
 from ainf.inference.outcome import Outcome
 from ainf.sse import EventBatch, EventStreamReader
+
+_MOST_LOOKS: Final = 4
+"""How often the rest of one read is looked at as a whole."""
 
 
 class StreamJudge(Protocol):
@@ -53,8 +56,10 @@ class StreamJudge(Protocol):
 
 # Strategy: one decode for all payloads of a read. Most reads hold deltas only: their visible bytes are added up and
 # the raw bytes go on. From the first payload that needs a look of its own (finish, usage, error, end marker, anything
-# that could not be decoded with the others) the rest of the read is gone through one by one; that happens a few times
-# a stream.
+# that could not be decoded with the others) the read is gone through one by one; that happens a few times a stream. An
+# event with output among those tells that deltas follow (a read that holds the beginning of an answer goes on so): the
+# rest is looked at as a whole again, a bounded number of times, for a read that never fits must not be decoded over and
+# over.
 class StreamRelay:
     """The pipe between equal streams.
 
@@ -141,12 +146,10 @@ class StreamRelay:
         """Go through a read one event at a time from ``first`` on; ``output_bytes`` is the output before it."""
         raw, ends, names, judge = batch.raw, batch.ends, batch.names, self._judge
         seen_before = self.answer.raw_finish_reason
-        start = ends[first - 1] if first else 0
+        number, start, looks = first, ends[first - 1] if first else 0, _MOST_LOOKS
         shown = [raw[:start]]
-        for number in range(first, len(ends)):
-            block = raw[start : ends[number]]
-            start = ends[number]
-            remarks, event = _part_comments(block)
+        while number < len(ends):
+            remarks, event = _part_comments(raw[start : ends[number]])
             if not judge.is_over:
                 shown.append(remarks)
             name = b"message" if names is None else names[number]
@@ -154,6 +157,15 @@ class StreamRelay:
             output_bytes += visible
             if is_shown:
                 shown.append(event)
+            start = ends[number]
+            number += 1
+            if visible and looks and number < len(ends) and not judge.is_over:
+                looks -= 1
+                measured, plain = judge.measure(batch.behind(number))
+                number += plain
+                output_bytes += measured
+                shown.append(raw[start : ends[number - 1]])
+                start = ends[number - 1]
         if not judge.is_over:
             shown.append(raw[start:])
         is_content = output_bytes > 0 or self.answer.raw_finish_reason != seen_before

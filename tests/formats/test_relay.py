@@ -30,10 +30,12 @@ class Judge:
         self.is_over = False
         self.kept = []
         self.judged = []
+        self.looks = 0
         self.rewound = None
 
     def measure(self, batch):
         assert not self.is_over
+        self.looks += 1
         plain = 0
         names = batch.names or [b"message"] * len(batch.payloads)
         for payload, name in zip(batch.payloads, names, strict=True):
@@ -120,6 +122,24 @@ def test_names_and_bytes_reach_the_judge():
     reading = relay(judge).receive(b": c\r\n\r\n" + event)
     assert judge.judged == [(b"ab", b"note", event)]
     assert (reading.data, reading.output_bytes) == (b": c\r\n\r\n" + event, 2)
+
+
+def test_behind_the_beginning_of_an_answer_the_rest_of_its_read_is_plain_again():
+    """What an answer begins and ends with is judged; the deltas between, but for the first, are measured at once."""
+    judge = Judge()
+    deltas = word(b"ab") + b": c\n\n" + word(b"d") + word(b".") + word(b"efg")
+    reading = relay(judge).receive(word(b"hidden") + word(b"hidden") + deltas + word(b"hidden") + END)
+    assert reading == Reading(deltas, 6, is_content=True, is_meaningful=True)
+    assert [payload for payload, _, _ in judge.judged] == [b"hidden", b"hidden", b"ab", b"hidden", b"end"]
+    assert judge.looks == 2
+
+
+def test_a_read_that_never_fits_is_not_decoded_over_and_over():
+    """Output that is not plain, event after event, costs a bounded number of looks at the whole read."""
+    judge = Judge()
+    data = (b"event: note\n" + word(b"ab")) * 100
+    assert relay(judge).receive(data) == Reading(data, 200, is_content=True, is_meaningful=True)
+    assert (len(judge.judged), judge.looks) == (100, 5)
 
 
 PARTS = st.lists(
