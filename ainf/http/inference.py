@@ -68,6 +68,7 @@ class InferenceRoute:
         plan = await gateway.plan(key, parsed, self._protocol, headers, arrived_at)
         if self._inference_shape:
             plan = attrs.evolve(plan, inference_shape=True)
+        del parsed  # the plan's request is another one where it is translated, and the one that is forgotten
         await self._run(seam, Exchange(plan, gateway.services, seam))
 
     async def _run(self, seam: Seam, exchange: Exchange) -> None:
