@@ -141,7 +141,7 @@ def test_one_byte_at_a_time(client: str, case: tuple[str, str], stream: bool):
 @given(cuts=st.lists(st.integers(0, 4_000), max_size=30))
 def test_any_cut_of_a_stream_that_breaks(client: str, provider: str, cuts: list[int]):
     """What came before a stream cannot be read any more is handed over and metered, however it was cut."""
-    writer = FORMATS[provider].stream_writer(listener(stream=True), Answer(), is_translated=True)
+    writer = FORMATS[provider].stream_writer(listener(stream=True), Answer(), LIMITS, is_translated=True)
     begun = writer.send([MessageStart("id-1", "m-1"), BlockStart(0, BlockKind.TEXT), BlockDelta(0, "said")])
     broken = begun + b"data: {oops\n\n" * 8 + begun
     data, size, group, _, answer = whole = view_of(client, provider, broken, True, [])

@@ -67,8 +67,7 @@ def written(name, events, *, stream, is_translated, answer=None):
     start = events[0]
     answer = answer or Answer(response_id=start.response_id, model=start.model)
     make = FORMATS[name].stream_writer if stream else FORMATS[name].answer_writer
-    bounds = () if stream else (LIMITS,)
-    writer = make(listener(stream=stream), answer, *bounds, is_translated=is_translated)
+    writer = make(listener(stream=stream), answer, LIMITS, is_translated=is_translated)
     data = b"".join(writer.send([event]) for event in events)
     return data + writer.close(completed(usage_in(events)), STYLE)
 

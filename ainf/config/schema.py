@@ -182,7 +182,12 @@ class Limits:
     prelude_bytes: int = attrs.field(
         default=64 * KIB, metadata=setting(BYTES, "The most that is kept of a stream before its first content.")
     )
-    answer_bytes: int = attrs.field(default=16 * MIB, metadata=setting(BYTES, "The largest JSON answer of a provider."))
+    answer_bytes: int = attrs.field(
+        default=16 * MIB,
+        metadata=setting(
+            BYTES, "The largest JSON answer of a provider, and the most that is kept of a stream to end it."
+        ),
+    )
     error_body_bytes: int = attrs.field(
         default=64 * KIB, metadata=setting(BYTES, "The most that is read of a provider's error body.")
     )

@@ -143,7 +143,7 @@ class PipeLimits:
     line: int
     event: int
     answer: int
-    """A whole JSON answer, or the terminal group."""
+    """A whole JSON answer, the terminal group, or what is kept of a stream to be said again at its end."""
 
 
 @attrs.frozen

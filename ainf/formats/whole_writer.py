@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.base import Answer, EndingStyle, Listener, Piece, PipeLimits, Reading
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -28,7 +28,7 @@ class WholeWriter(ABC):
     Args:
         listener: whom it is for.
         answer: what is known of the provider's answer, kept by the reader.
-        limit: the most characters of text and of opaque data that are kept.
+        limits: ``answer`` bounds the characters of text and of opaque data that are kept.
         is_translated: whether the provider's format is another one; where it is the same, the provider's names and its
             raw reasons stand.
     """
@@ -37,10 +37,10 @@ class WholeWriter(ABC):
 
     is_whole = True
 
-    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
+    def __init__(self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool) -> None:
         self._listener = listener
         self._answer = answer
-        self._room = limit
+        self._room = limits.answer
         self._is_translated = is_translated
         self._end: MessageEnd | None = None
 
@@ -107,8 +107,8 @@ class BlocksWriter(WholeWriter):
 
     __slots__ = ("_kept",)
 
-    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        super().__init__(listener, answer, limit, is_translated=is_translated)
+    def __init__(self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool) -> None:
+        super().__init__(listener, answer, limits, is_translated=is_translated)
         self._kept: dict[int, KeptBlock] = {}
 
     @property

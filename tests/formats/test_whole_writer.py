@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ainf.formats.base import Answer, Reading
+from ainf.formats.base import Answer, PipeLimits, Reading
 from ainf.formats.whole_writer import BlocksWriter, KeptBlock
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
@@ -42,7 +42,7 @@ class Writer(BlocksWriter):
 
 
 def writer(limit=100):
-    return Writer(listener(stream=False), Answer(), limit, is_translated=True)
+    return Writer(listener(stream=False), Answer(), PipeLimits(line=1, event=1, answer=limit), is_translated=True)
 
 
 def test_what_is_kept():

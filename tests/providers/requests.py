@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ainf.formats.chat.format import ChatFormat
+from ainf.formats.chat.format import CHAT
 from ainf.inference.conversation import Conversation, Message, Opaque, Reasoning, Role, Text, ToolCall
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
@@ -44,7 +44,7 @@ WITHOUT_THOUGHTS = [
 
 def translated(vendor, limit=None, *, target=None):
     """Return the body of what a vendor writes for a client of another format; its fields, too, as they came to it."""
-    fields = ChatFormat().write_request(HISTORY).fields
+    fields = CHAT.write_request(HISTORY).fields
     return written(vendor, fields, limit, target=target or TARGET, protocol="messages")[1], fields
 
 

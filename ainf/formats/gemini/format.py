@@ -1,62 +1,34 @@
 """The Gemini format, joined."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
-from ainf.formats.collected import Collected
+from ainf.formats.format import Format, frugal
 from ainf.formats.gemini.collected import GeminiWholeJudge
 from ainf.formats.gemini.reader import GeminiFrameReader, read_events
 from ainf.formats.gemini.relay import GeminiStreamJudge, visible_in
 from ainf.formats.gemini.request_reader import read_request, reasoning_of
 from ainf.formats.gemini.request_writer import write_request
 from ainf.formats.gemini.writer import GeminiAnswerWriter, GeminiStreamWriter
-from ainf.formats.pipe import EventReader, EventWriter
-from ainf.formats.reader import StreamReader, WholeReader
 from ainf.formats.relay import StreamRelay
-from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
 
-class GeminiFormat:
-    """Google's generateContent and streamGenerateContent. See ``Format``."""
+def _relay(listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
+    judge = GeminiStreamJudge(answer=answer)
+    return StreamRelay(judge, visible_in, limits)
 
-    name = "gemini"
-    wishes = frozenset({"reasoning_shown"})
 
-    def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
-        """Return the pipe between equal streams."""
-        return StreamRelay(GeminiStreamJudge(answer=answer), visible_in, limits)
-
-    def collect(self, limits: PipeLimits, answer: Answer) -> Pipe:
-        """Return the pipe between equal whole answers."""
-        return Collected(GeminiWholeJudge(), limits, answer)
-
-    def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
-        """Return the reader of a stream."""
-        return StreamReader(GeminiFrameReader(answer), limits)
-
-    def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
-        """Return the reader of a whole answer."""
-        return WholeReader(read_events, limits, answer)
-
-    def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
-        """Return the writer of a stream."""
-        return GeminiStreamWriter(listener, answer, is_translated=is_translated)
-
-    def answer_writer(
-        self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool
-    ) -> EventWriter:
-        """Return the writer of a whole answer."""
-        return GeminiAnswerWriter(listener, answer, limits.answer, is_translated=is_translated)
-
-    def read_request(self, fields: Mapping[str, Any]) -> Conversation:
-        """Return what a request asks."""
-        return read_request(fields)
-
-    def write_request(self, conversation: Conversation) -> Written:
-        """Return a request that asks it."""
-        return write_request(conversation)
-
-    def reasoning_of(self, fields: Mapping[str, Any]) -> ReasoningAsk | None:
-        """Return how much a request asks the model to think."""
-        return reasoning_of(fields)
+GEMINI: Final = Format(
+    name="gemini",
+    wishes=frozenset({"reasoning_shown"}),
+    relay=_relay,
+    whole_judge=GeminiWholeJudge(),
+    frame_reader=GeminiFrameReader,
+    read_events=read_events,
+    stream_writer=frugal(GeminiStreamWriter),
+    answer_writer=GeminiAnswerWriter,
+    read_request=read_request,
+    write_request=write_request,
+    reasoning_of=reasoning_of,
+)
+"""Google's generateContent and streamGenerateContent."""

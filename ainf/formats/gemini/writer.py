@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.base import Answer, EndingStyle, Listener, Piece, PipeLimits, Reading
 from ainf.formats.endings import is_told
 from ainf.formats.gemini.frames import (
     answer_document,
@@ -111,8 +111,8 @@ class GeminiAnswerWriter(WholeWriter):
 
     __slots__ = ("_parts", "_writer")
 
-    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        super().__init__(listener, answer, limit, is_translated=is_translated)
+    def __init__(self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool) -> None:
+        super().__init__(listener, answer, limits, is_translated=is_translated)
         self._writer = PartWriter(shows_refusals=is_translated)
         self._parts: list[dict[str, Any]] = []
 

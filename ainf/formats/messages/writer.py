@@ -6,7 +6,7 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.base import Answer, EndingStyle, Listener, Piece, PipeLimits, Reading
 from ainf.formats.endings import is_told
 from ainf.formats.messages.blocks import SentBlocks
 from ainf.formats.messages.collected import loud_fields
@@ -225,14 +225,14 @@ class MessagesStreamWriter:
 class MessagesAnswerWriter(BlocksWriter):
     """Writes events as one whole Messages answer, given at the end. See ``WholeWriter``.
 
-    ``send`` refuses also a call of a custom tool, and arguments that this wire cannot say, since they are no JSON object
-    (and not because the answer was cut).
+    ``send`` refuses also a call of a custom tool, and arguments that this wire cannot say: they are no JSON object (and
+    not because the answer was cut).
     """
 
     __slots__ = ("_names",)
 
-    def __init__(self, listener: Listener, answer: Answer, limit: int, *, is_translated: bool) -> None:
-        super().__init__(listener, answer, limit, is_translated=is_translated)
+    def __init__(self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool) -> None:
+        super().__init__(listener, answer, limits, is_translated=is_translated)
         self._names = _Names(listener, is_translated=is_translated)
 
     def _keep(self, event: BlockStart | BlockDelta | BlockEnd) -> None:

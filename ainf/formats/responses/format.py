@@ -1,12 +1,9 @@
 """The Responses format, joined."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Final
 
 from ainf.formats.base import Answer, Listener, Pipe, PipeLimits
-from ainf.formats.collected import Collected
-from ainf.formats.pipe import EventReader, EventWriter
-from ainf.formats.reader import StreamReader, WholeReader
+from ainf.formats.format import Format
 from ainf.formats.relay import StreamRelay
 from ainf.formats.responses.answer_writer import ResponsesAnswerWriter
 from ainf.formats.responses.collected import ResponsesWholeJudge
@@ -15,50 +12,24 @@ from ainf.formats.responses.relay import ResponsesStreamJudge
 from ainf.formats.responses.request_reader import read_request, reasoning_of
 from ainf.formats.responses.request_writer import write_request
 from ainf.formats.responses.writer import ResponsesStreamWriter
-from ainf.inference.conversation import Conversation, ReasoningAsk, Written
 
 
-class ResponsesFormat:
-    """OpenAI's Responses. See ``Format``."""
+def _relay(listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
+    judge = ResponsesStreamJudge(limit=limits.answer, answer=answer)
+    return StreamRelay(judge, judge.measure_one, limits)
 
-    name = "responses"
-    wishes = frozenset({"reasoning_shown"})
 
-    def relay(self, listener: Listener, limits: PipeLimits, answer: Answer) -> Pipe:
-        """Return the pipe between equal streams."""
-        judge = ResponsesStreamJudge(limit=limits.answer, answer=answer)
-        return StreamRelay(judge, judge.measure_one, limits)
-
-    def collect(self, limits: PipeLimits, answer: Answer) -> Pipe:
-        """Return the pipe between equal whole answers."""
-        return Collected(ResponsesWholeJudge(), limits, answer)
-
-    def stream_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
-        """Return the reader of a stream."""
-        return StreamReader(ResponsesFrameReader(answer), limits)
-
-    def answer_reader(self, limits: PipeLimits, answer: Answer) -> EventReader:
-        """Return the reader of a whole answer."""
-        return WholeReader(read_events, limits, answer)
-
-    def stream_writer(self, listener: Listener, answer: Answer, *, is_translated: bool) -> EventWriter:
-        """Return the writer of a stream."""
-        return ResponsesStreamWriter(listener, answer, is_translated=is_translated)
-
-    def answer_writer(
-        self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool
-    ) -> EventWriter:
-        """Return the writer of a whole answer."""
-        return ResponsesAnswerWriter(listener, answer, limits.answer, is_translated=is_translated)
-
-    def read_request(self, fields: Mapping[str, Any]) -> Conversation:
-        """Return what a request asks."""
-        return read_request(fields)
-
-    def write_request(self, conversation: Conversation) -> Written:
-        """Return a request that asks it."""
-        return write_request(conversation)
-
-    def reasoning_of(self, fields: Mapping[str, Any]) -> ReasoningAsk | None:
-        """Return how much a request asks the model to think."""
-        return reasoning_of(fields)
+RESPONSES: Final = Format(
+    name="responses",
+    wishes=frozenset({"reasoning_shown"}),
+    relay=_relay,
+    whole_judge=ResponsesWholeJudge(),
+    frame_reader=ResponsesFrameReader,
+    read_events=read_events,
+    stream_writer=ResponsesStreamWriter,
+    answer_writer=ResponsesAnswerWriter,
+    read_request=read_request,
+    write_request=write_request,
+    reasoning_of=reasoning_of,
+)
+"""OpenAI's Responses."""

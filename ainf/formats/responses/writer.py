@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Final
 
-from ainf.formats.base import Answer, EndingStyle, Listener, Piece, Reading
+from ainf.formats.base import Answer, EndingStyle, Listener, Piece, PipeLimits, Reading
 from ainf.formats.endings import is_told
 from ainf.formats.relay import split_stream
 from ainf.formats.responses.frames import (
@@ -50,8 +50,6 @@ PART_KINDS: Final = {
     BlockKind.TOOL_CALL: ARGUMENTS,
     BlockKind.CUSTOM_TOOL_CALL: INPUT,
 }
-KEPT_BYTES: Final = 32 << 20
-"""The most that is kept of an answer: this wire says every text twice, and the whole answer at the end."""
 _IN_PROGRESS: Final = "response.in_progress"
 
 
@@ -61,6 +59,7 @@ class ResponsesStreamWriter:
     Args:
         listener: whom it is for.
         answer: what is known of the provider's answer, kept by the reader.
+        limits: ``answer`` bounds what is kept: this wire says every text twice, and the whole answer at the end.
         is_translated: whether the provider's format is another one; where it is the same, the provider's names and its
             reason for being incomplete stand.
     """
@@ -71,11 +70,11 @@ class ResponsesStreamWriter:
 
     is_whole = False
 
-    def __init__(self, listener: Listener, answer: Answer, *, is_translated: bool) -> None:
+    def __init__(self, listener: Listener, answer: Answer, limits: PipeLimits, *, is_translated: bool) -> None:
         self._listener = listener
         self._answer = answer
         self._is_translated = is_translated
-        self._transcript = Transcript(KEPT_BYTES)
+        self._transcript = Transcript(limits.answer)
         self._namer = Namer(listener.inference_id)
         self._base: dict[str, Any] = {}
         self._blocks: dict[int, tuple[int, PartKind]] = {}  # block -> its item, and its kind of part
@@ -86,7 +85,7 @@ class ResponsesStreamWriter:
         """Return the frames of these events. See ``EventWriter.send``.
 
         Raises:
-            UpstreamError: ``upstream_protocol``: the answer is over ``KEPT_BYTES``; then none of the events is told.
+            UpstreamError: ``upstream_protocol``: the answer is over its limit; then none of the events is told.
         """
         known = list(events)
         # An item is named when it begins, but its encrypted content belongs to a name that comes when it ends. A whole

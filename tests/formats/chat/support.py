@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ainf.formats.base import Answer, EndingStyle, Listener, PipeLimits
-from ainf.formats.chat.format import ChatFormat
+from ainf.formats.chat.format import CHAT
 from ainf.formats.format import open_pipe
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
@@ -12,7 +12,6 @@ from ainf.inference.usage import Usage
 FIXTURES = Path(__file__).parent.parent.parent / "fixtures" / "chat"
 NAMES = sorted(path.stem for path in FIXTURES.glob("*.sse"))
 LIMITS = PipeLimits(line=1 << 16, event=1 << 17, answer=1 << 18)
-CHAT = ChatFormat()
 USAGE = Usage(input_tokens=12, cached_input_tokens=2, output_tokens=7, reasoning_tokens=1)
 DONE = b"data: [DONE]\n\n"
 

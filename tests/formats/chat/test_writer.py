@@ -39,7 +39,7 @@ EVENTS = [
 
 
 def stream_writer(*, is_translated=False):
-    return CHAT.stream_writer(listener(include_usage=True), Answer(created=5), is_translated=is_translated)
+    return CHAT.stream_writer(listener(include_usage=True), Answer(created=5), LIMITS, is_translated=is_translated)
 
 
 def answer_writer(answer=None, *, limit=1000):
@@ -195,7 +195,7 @@ def test_an_empty_answer_has_empty_content():
 def test_head_where_the_provider_named_nothing():
     """Every chunk carries our id, our time and the client's name of the model, where the provider said none."""
     for is_translated in (True, False):
-        writer = CHAT.stream_writer(listener(), Answer(), is_translated=is_translated)
+        writer = CHAT.stream_writer(listener(), Answer(), LIMITS, is_translated=is_translated)
         events = [MessageStart(), BlockStart(0, BlockKind.TEXT), BlockDelta(0, "a"), BlockEnd(0)]
         frames = documents(
             writer.send([*events, MessageEnd(FinishReason.STOP, "x")]) + writer.close(COMPLETED, style())

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer
-from ainf.formats.chat.format import ChatFormat
+from ainf.formats.chat.format import CHAT
 from ainf.formats.format import open_pipe
-from ainf.formats.gemini.format import GeminiFormat
+from ainf.formats.gemini.format import GEMINI
 from ainf.inference.conversation import (
     AnswerFormat,
     AnswerKind,
@@ -58,7 +58,6 @@ from tests.formats.gemini.support import (
     style,
 )
 
-GEMINI, CHAT = GeminiFormat(), ChatFormat()
 ENDED = [name for name in NAMES if is_ended(name)]
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 names = st.text("abcdefgh_", min_size=1, max_size=8)
@@ -146,7 +145,7 @@ def completed(usage):
 def test_stream_round_trip(events, is_translated):
     """Any events -> a stream that the SDK takes -> the same events, whoever says the reason."""
     usage = merged(events)[2]
-    writer = GEMINI.stream_writer(LISTENER, Answer(), is_translated=is_translated)
+    writer = GEMINI.stream_writer(LISTENER, Answer(), LIMITS, is_translated=is_translated)
     data = writer.send(events) + writer.close(completed(usage), style())
     for document in documents(data):
         check_types(document)

@@ -1,5 +1,6 @@
 import json
 
+import attrs
 import pytest
 
 from ainf.formats.base import Answer, Reading
@@ -20,6 +21,7 @@ from ainf.inference.outcome import Ending
 from tests.formats.gemini.support import (
     CAPPED,
     COMPLETED,
+    LIMITS,
     LISTENER,
     USAGE,
     check_types,
@@ -62,7 +64,7 @@ def stream_writer(*, is_translated=True, answer=None):
 
 def answer_writer(limit=1000, *, is_translated=True, answer=None):
     answer = answer or Answer(response_id="id-1", model="m-1")
-    return GeminiAnswerWriter(LISTENER, answer, limit, is_translated=is_translated)
+    return GeminiAnswerWriter(LISTENER, answer, attrs.evolve(LIMITS, answer=limit), is_translated=is_translated)
 
 
 def test_stream():

@@ -4,7 +4,7 @@ import pytest
 from anthropic.types import Message
 
 from ainf.formats.base import Answer
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES
 from ainf.inference.errors import UpstreamError
 from ainf.inference.usage import Usage
 from tests.formats.messages.support import (
@@ -22,7 +22,7 @@ from tests.formats.messages.test_wire import HOSTILE
 
 
 def collect():
-    return MessagesFormat().collect(LIMITS, Answer())
+    return MESSAGES.collect(LIMITS, Answer())
 
 
 @pytest.mark.parametrize("name", WHOLE_NAMES)

@@ -2,7 +2,7 @@ import pytest
 
 from ainf.formats.base import Answer
 from ainf.formats.format import open_pipe
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES as FORMAT
 from ainf.inference.conversation import Message, ReasoningAsk, Role, Text
 from tests.formats.messages.support import (
     ENDED,
@@ -17,8 +17,6 @@ from tests.formats.messages.support import (
     style,
     whole_fixture,
 )
-
-FORMAT = MessagesFormat()
 
 
 def test_what_is_learnt_is_kept_where_it_was_asked_to_be():
@@ -35,7 +33,7 @@ def test_what_is_learnt_is_kept_where_it_was_asked_to_be():
 
 def test_writers():
     """There is one for streams and one for whole answers."""
-    assert not FORMAT.stream_writer(LISTENER, Answer(), is_translated=True).is_whole
+    assert not FORMAT.stream_writer(LISTENER, Answer(), LIMITS, is_translated=True).is_whole
     assert FORMAT.answer_writer(LISTENER, Answer(), LIMITS, is_translated=True).is_whole
 
 

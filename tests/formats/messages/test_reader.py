@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -49,11 +49,11 @@ from tests.formats.messages.test_wire import HOSTILE, SMALL_HOSTILE
 
 
 def stream_reader():
-    return MessagesFormat().stream_reader(LIMITS, Answer())
+    return MESSAGES.stream_reader(LIMITS, Answer())
 
 
 def answer_reader():
-    return MessagesFormat().answer_reader(LIMITS, Answer())
+    return MESSAGES.answer_reader(LIMITS, Answer())
 
 
 def read(reader, data, size=None):

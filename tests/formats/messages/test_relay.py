@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES
 from ainf.formats.messages.frames import STOP_FRAME
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
@@ -44,7 +44,7 @@ from tests.formats.messages.test_wire import HOSTILE, SMALL_HOSTILE
 
 
 def relay(limits=LIMITS):
-    return MessagesFormat().relay(LISTENER, limits, Answer())
+    return MESSAGES.relay(LISTENER, limits, Answer())
 
 
 def client_view(pipe, data, size=None):

@@ -1,6 +1,6 @@
 import pytest
 
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES as FORMAT
 from ainf.inference.conversation import (
     AnswerFormat,
     AnswerKind,
@@ -16,7 +16,6 @@ from ainf.inference.conversation import (
 )
 from ainf.inference.errors import DownstreamError
 
-FORMAT = MessagesFormat()
 HELLO = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]}
 SCHEMA = {"type": "object", "properties": {}}
 TOOL = {"name": "f", "input_schema": SCHEMA}

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES as FORMAT
 from ainf.inference.conversation import (
     AnswerFormat,
     AnswerKind,
@@ -30,7 +30,6 @@ from ainf.inference.conversation import (
 )
 from ainf.inference.errors import DownstreamError
 
-FORMAT = MessagesFormat()
 PARAMS = TypeAdapter(MessageCreateParamsNonStreaming)
 HI = Message(Role.USER, (Text("Hi"),), "messages[0]")
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}

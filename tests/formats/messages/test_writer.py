@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer
-from ainf.formats.messages.format import MessagesFormat
+from ainf.formats.messages.format import MESSAGES
 from ainf.formats.pipe import EventPipe
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
@@ -76,11 +76,11 @@ def own():
 
 
 def stream_writer(*, is_translated=True, answer=None):
-    return MessagesFormat().stream_writer(LISTENER, answer or own(), is_translated=is_translated)
+    return MESSAGES.stream_writer(LISTENER, answer or own(), LIMITS, is_translated=is_translated)
 
 
 def answer_writer(*, is_translated=True, limits=LIMITS):
-    return MessagesFormat().answer_writer(LISTENER, own(), limits, is_translated=is_translated)
+    return MESSAGES.answer_writer(LISTENER, own(), limits, is_translated=is_translated)
 
 
 def written(events, **options):
@@ -295,7 +295,7 @@ def test_rewind_anywhere(cut):
     """Frames that were not handed over are taken back: the client sees every block that began end once."""
     writer = stream_writer()
     frames = [frame + b"\n\n" for frame in writer.send(EVENTS).split(b"\n\n")[:-1]]
-    pipe = EventPipe(MessagesFormat().stream_reader(LIMITS, Answer()), writer, own())
+    pipe = EventPipe(MESSAGES.stream_reader(LIMITS, Answer()), writer, own())
     pipe.rewind(b"".join(frames[cut:]))
     seen = kinds(b"".join(frames[:cut]) + pipe.close(CAPPED, style("strict")))
     assert seen.count("content_block_start") == seen.count("content_block_stop")
@@ -305,8 +305,8 @@ def test_rewind_anywhere(cut):
 def test_split():
     """A reading is cut between frames, and its visible bytes add up."""
     answer = Answer()
-    reader = MessagesFormat().stream_reader(LIMITS, answer)
-    pipe = EventPipe(reader, MessagesFormat().stream_writer(LISTENER, answer, is_translated=True), answer)
+    reader = MESSAGES.stream_reader(LIMITS, answer)
+    pipe = EventPipe(reader, MESSAGES.stream_writer(LISTENER, answer, LIMITS, is_translated=True), answer)
     reading = pipe.receive(fixture("tools"))
     whole_size = reading.output_bytes
     for allowed in range(0, whole_size + 2, 7):
@@ -321,10 +321,8 @@ def test_split():
 def test_through_events(name):
     """What goes through events is to the client what the provider said."""
     want, answer = expected(name), Answer()
-    form = MessagesFormat()
-    pipe = EventPipe(
-        form.stream_reader(LIMITS, answer), form.stream_writer(LISTENER, answer, is_translated=False), answer
-    )
+    writer = MESSAGES.stream_writer(LISTENER, answer, LIMITS, is_translated=False)
+    pipe = EventPipe(MESSAGES.stream_reader(LIMITS, answer), writer, answer)
     stream = shown(feed(pipe, fixture(name), 50))
     message = client_message(stream + pipe.close(outcome(usage=answer.usage), style()))
     assert "".join(block.text for block in message.content if block.type == "text") == want["text"]
@@ -337,16 +335,15 @@ def test_through_events(name):
 def test_whole_answers(name):
     """A whole answer survives events, into a stream or into an answer."""
     want, answer = json.loads(whole_fixture(name)), Answer()
-    form = MessagesFormat()
     events = []
-    reader = form.answer_reader(LIMITS, answer)
+    reader = MESSAGES.answer_reader(LIMITS, answer)
     reader.receive(whole_fixture(name))
     events = reader.receive_eof()
     ending = outcome(usage=answer.usage)
-    stream = form.stream_writer(LISTENER, answer, is_translated=False)
+    stream = MESSAGES.stream_writer(LISTENER, answer, LIMITS, is_translated=False)
     message = client_message(stream.send(events) + stream.close(ending, style()))
     assert [block.model_dump(exclude_none=True) for block in message.content] == want["content"]
-    writer = form.answer_writer(LISTENER, answer, LIMITS, is_translated=False)
+    writer = MESSAGES.answer_writer(LISTENER, answer, LIMITS, is_translated=False)
     writer.send(events)
     again = json.loads(writer.close(ending, style()))
     assert (again["content"], again["id"], again["stop_reason"]) == (want["content"], want["id"], want["stop_reason"])
@@ -410,7 +407,7 @@ def test_round_trip(events, size):
         grammar.advance(event)
     data = written(events, is_translated=False)
     client_message(data)
-    reader = MessagesFormat().stream_reader(LIMITS, Answer())
+    reader = MESSAGES.stream_reader(LIMITS, Answer())
     again = [event for at in range(0, len(data), size) for event in reader.receive(data[at : at + size])]
     again += reader.receive_eof()
     assert (again[0], again[-1]) == (events[0], events[-1])
@@ -422,7 +419,7 @@ def test_round_trip(events, size):
 def test_whole_round_trip(events):
     """A whole answer that is written is read again: the same blocks in the same order, the same end."""
     data = json.dumps(whole(events, is_translated=False)).encode()
-    reader = MessagesFormat().answer_reader(LIMITS, Answer())
+    reader = MESSAGES.answer_reader(LIMITS, Answer())
     reader.receive(data)
     again = reader.receive_eof()
     assert (again[0], again[-1]) == (events[0], events[-1])

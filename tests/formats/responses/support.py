@@ -9,7 +9,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from ainf.formats.base import Answer, EndingStyle, Listener, PipeLimits
-from ainf.formats.responses.format import ResponsesFormat
+from ainf.formats.responses.format import RESPONSES as FORMAT
 from ainf.inference.events import BlockDelta, BlockEnd, BlockKind, BlockStart, StreamGrammar
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
@@ -20,7 +20,6 @@ STREAMS = sorted(path.stem for path in FIXTURES.glob("*.sse"))
 WHOLE = sorted(path.stem for path in FIXTURES.glob("whole_*[a-z].json") if not path.stem.endswith("expected"))
 LIMITS = PipeLimits(line=1 << 16, event=1 << 17, answer=1 << 18)
 USAGE = Usage(input_tokens=12, cached_input_tokens=2, output_tokens=7, reasoning_tokens=1)
-FORMAT = ResponsesFormat()
 WIRE_USAGE = {"input_tokens": 5, "output_tokens": 3, "total_tokens": 8}
 EVENT = TypeAdapter(ResponseStreamEvent)
 

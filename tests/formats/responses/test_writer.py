@@ -1,11 +1,11 @@
 import json
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ainf.formats.base import Answer, Reading
-from ainf.formats.responses import writer as writer_module
 from ainf.inference.conversation import Opaque
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import (
@@ -42,8 +42,9 @@ START = MessageStart("chatcmpl-1", "theirs")
 END = MessageEnd(FinishReason.STOP, "stop")
 
 
-def writer(*, is_translated=True, answer=None, **echo):
-    return FORMAT.stream_writer(listener(**echo), answer or Answer(), is_translated=is_translated)
+def writer(*, is_translated=True, answer=None, room=LIMITS.answer, **echo):
+    limits = attrs.evolve(LIMITS, answer=room)
+    return FORMAT.stream_writer(listener(**echo), answer or Answer(), limits, is_translated=is_translated)
 
 
 def write(events, ending=DONE, made=None):
@@ -165,19 +166,17 @@ def test_nothing_sent():
     assert [one["type"] for one in validate(writer().close(BROKEN, style()))] == ["response.created", "response.failed"]
 
 
-def test_limit(monkeypatch):
+def test_limit():
     """An answer that cannot be repeated at its end is over the limit."""
-    monkeypatch.setattr(writer_module, "KEPT_BYTES", 4096)
-    made = writer()
+    made = writer(room=4096)
     with pytest.raises(UpstreamError, match="over the gateway's limit"):
         made.send([START, BlockStart(0, BlockKind.TEXT), *[BlockDelta(0, "x" * 100)] * 50])
 
 
 @pytest.mark.parametrize("room", range(1_000, 8_000, 250))
-def test_limit_anywhere(room, monkeypatch):
+def test_limit_anywhere(room):
     """Wherever the room ends, in whichever event of many in one read, the client's numbers go on without a gap."""
-    monkeypatch.setattr(writer_module, "KEPT_BYTES", room)
-    made, shown = writer(), list[bytes]()
+    made, shown = writer(room=room), list[bytes]()
     events = [START, *[event for number in range(9) for event in _text_block(number)]]
 
     def send_all():
