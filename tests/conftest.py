@@ -4,6 +4,11 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from hypothesis import settings
+
+# A machine may be busy: how long an example takes says nothing. What must be quick has a test of its own.
+settings.register_profile("ainf", deadline=None)
+settings.load_profile("ainf")
 
 LINE, CASES = "line", "cases"
 

@@ -2,7 +2,11 @@
 
 import attrs
 
-_tokens = attrs.validators.and_(attrs.validators.instance_of(int), attrs.validators.ge(0))
+
+def _tokens(_usage: "Usage", field: "attrs.Attribute[int]", count: int) -> None:
+    """Check a count; one plain function, because usages are made for every chunk of some streams."""
+    if type(count) is not int or count < 0:
+        raise ValueError(f"{field.name} must be a count of tokens, not {count!r}")
 
 
 @attrs.frozen
