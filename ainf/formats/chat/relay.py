@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ainf.formats.base import Answer, EndingStyle
-from ainf.formats.chat.observe import Frame, error_in, note_end, note_head, note_view_usage, read_frame
+from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.chat.terminal import ChatTerminalGroup
 from ainf.formats.chat.usage import read_usage
 from ainf.formats.chat.wire import (
@@ -19,6 +19,7 @@ from ainf.formats.chat.wire import (
     visible_bytes,
 )
 from ainf.formats.observe import note_usage, truncated
+from ainf.formats.views import Frame
 from ainf.inference.outcome import Outcome
 from ainf.sse import EventBatch
 
@@ -119,7 +120,7 @@ class ChatStreamJudge:
             self.is_over = True
             self.answer.error = truncated()
 
-    def _take_behind(self, frame: Frame, event: bytes) -> None:
+    def _take_behind(self, frame: Frame[HeadedView], event: bytes) -> None:
         """Take an event behind the finish chunk: usage and remarks join the group, more output does not."""
         view = frame.view
         if not self._group.is_open or view is None or frame.output_bytes or error_in(view) or finish_reason_of(view):

@@ -17,6 +17,7 @@ import msgspec
 from ainf.formats.chat.content import Content, loose_content, parts_bytes
 from ainf.formats.chat.reasoning import told_in
 from ainf.formats.loose import load_loosely, text_bytes, text_or_none
+from ainf.formats.views import view_decoder, views_decoder
 
 DONE: Final = b"[DONE]"
 
@@ -87,31 +88,10 @@ class HeadedView(ChunkView, gc=False):
     param: Any = None
 
 
-_decode_views = msgspec.json.Decoder(list[ChunkView]).decode
-_decode_chunk = msgspec.json.Decoder(ChunkView).decode
-_decode_headed = msgspec.json.Decoder(HeadedView).decode
-
-
-def decode_views(payloads: list[bytes]) -> list[ChunkView] | None:
-    """Return the views of all payloads from one decode, or None when any of them does not fit.
-
-    As many views as payloads is the check that no payload holds two documents or half of one.
-    """
-    try:
-        if len(payloads) == 1:
-            return [_decode_chunk(payloads[0])]
-        views = _decode_views(b"[" + b",".join(payloads) + b"]")
-    except (ValueError, RecursionError):
-        return None
-    return views if len(views) == len(payloads) else None
-
-
-def decode_view(payload: bytes) -> HeadedView | None:
-    """Return the view of one payload, or None where it does not fit."""
-    try:
-        return _decode_headed(payload)
-    except (ValueError, RecursionError):
-        return None
+decode_views: Final = views_decoder(ChunkView)
+"""Returns the views of all payloads, or None when any of them does not fit; see ``views_decoder``."""
+decode_view: Final = view_decoder(HeadedView)
+"""Returns the view of one payload, or None where it does not fit."""
 
 
 def decode_loosely(payload: bytes) -> HeadedView | None:

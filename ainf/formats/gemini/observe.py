@@ -2,8 +2,6 @@
 
 from typing import Final
 
-import attrs
-
 from ainf.formats.base import Answer
 from ainf.formats.errors import in_band_error
 from ainf.formats.gemini.usage import read_usage
@@ -18,6 +16,7 @@ from ainf.formats.gemini.wire import (
     view_bytes,
 )
 from ainf.formats.observe import note_finish, note_names, note_usage
+from ainf.formats.views import Frame, frame_of
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 
@@ -39,28 +38,12 @@ FINISH_REASONS: Final = {
 }
 
 
-@attrs.frozen
-class Frame:
-    """One payload, as far as it can be read."""
-
-    view: AnswerView | None
-    """None where it is no JSON object at all."""
-    output_bytes: int
-    """Visible output. An opaque payload counts with what can be read of it; where that is nothing, with all its bytes,
-    since there may be output in a shape that we do not know."""
-    is_opaque: bool
-    """It is no typed view."""
-
-
-def read_frame(payload: bytes) -> Frame:
+def read_frame(payload: bytes) -> Frame[AnswerView]:
     """Return what one payload says."""
     view = decode_view(payload)
     if view is not None:
-        return Frame(view, view_bytes(view), is_opaque=False)
-    loose = decode_loosely(payload)
-    # A byte that is no UTF-8 reads as three, so the payload's own size is the limit.
-    readable = min(view_bytes(loose), len(payload)) if loose is not None else 0
-    return Frame(loose, readable or len(payload), is_opaque=True)
+        return frame_of(payload, view, view_bytes, is_opaque=False)
+    return frame_of(payload, decode_loosely(payload), view_bytes, is_opaque=True)
 
 
 def has_calls(view: AnswerView) -> bool:

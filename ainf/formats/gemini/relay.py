@@ -15,10 +15,11 @@ from ainf.formats.gemini.frames import (
     failure_frame,
     names_for,
 )
-from ainf.formats.gemini.observe import Frame, error_in, has_calls, note_end, note_head, note_view_usage, read_frame
+from ainf.formats.gemini.observe import error_in, has_calls, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.gemini.usage import read_usage
 from ainf.formats.gemini.wire import AnswerView, ContentView, decode_views, load_documents, part_bytes, usage_of
 from ainf.formats.observe import note_usage
+from ainf.formats.views import Frame
 from ainf.inference.outcome import Ending, Outcome
 from ainf.sse import EventBatch
 
@@ -98,7 +99,7 @@ class GeminiStreamJudge:
             return self._capped(outcome, ending)
         return failure_frame(outcome, ending)
 
-    def _take_behind(self, frame: Frame) -> None:
+    def _take_behind(self, frame: Frame[AnswerView]) -> None:
         """Take an event behind the end: its usage is the last, and nothing of it is shown."""
         if self._finish and frame.view is not None:
             note_view_usage(self.answer, frame.view)

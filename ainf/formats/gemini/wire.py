@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from ainf.formats.loose import clean, load_loosely, text_bytes, text_or_none
+from ainf.formats.views import view_decoder, views_decoder
 from ainf.inference.errors import UpstreamError
 
 _UNSPECIFIED: Final = frozenset({"FINISH_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED"})
@@ -81,31 +82,12 @@ class AnswerView(msgspec.Struct, gc=False):
     modelVersion: Any = None  # noqa: N815 - the wire's name
 
 
-_decode_views = msgspec.json.Decoder(list[AnswerView]).decode
-_decode_view = msgspec.json.Decoder(AnswerView).decode
+decode_views: Final = views_decoder(AnswerView)
+"""Returns the views of all payloads, or None when any of them does not fit; see ``views_decoder``."""
+decode_view: Final = view_decoder(AnswerView)
+"""Returns the view of one payload, or None where it does not fit."""
+
 _decode_list = msgspec.json.Decoder(list[dict[str, Any]]).decode
-
-
-def decode_views(payloads: list[bytes]) -> list[AnswerView] | None:
-    """Return the views of all payloads from one decode, or None when any of them does not fit.
-
-    As many views as payloads is the check that no payload holds two documents or half of one.
-    """
-    try:
-        if len(payloads) == 1:
-            return [_decode_view(payloads[0])]
-        views = _decode_views(b"[" + b",".join(payloads) + b"]")
-    except (ValueError, RecursionError):
-        return None
-    return views if len(views) == len(payloads) else None
-
-
-def decode_view(payload: bytes) -> AnswerView | None:
-    """Return the view of one payload, or None where it does not fit."""
-    try:
-        return _decode_view(payload)
-    except (ValueError, RecursionError):
-        return None
 
 
 def load_documents(body: bytes) -> list[dict[str, Any]] | None:

@@ -8,7 +8,6 @@ from ainf.formats.messages.observe import MessageNotes, error_in, note_end, stop
 from ainf.formats.messages.terminal import MessagesTerminalGroup
 from ainf.formats.messages.wire import (
     EventView,
-    Frame,
     FullView,
     block_bytes,
     decode_events,
@@ -16,6 +15,7 @@ from ainf.formats.messages.wire import (
     read_frame,
 )
 from ainf.formats.observe import truncated
+from ainf.formats.views import Frame
 from ainf.inference.outcome import Outcome
 from ainf.sse import EventBatch
 
@@ -121,7 +121,7 @@ class MessagesStreamJudge:
         elif view.type == "content_block_stop":
             self._blocks.stop(view.index)
 
-    def _take_behind(self, frame: Frame, event: bytes) -> None:
+    def _take_behind(self, frame: Frame[FullView], event: bytes) -> None:
         """Take an event behind the stop reason: usage joins the group; a second stop reason and more output do not."""
         view = frame.view
         if not self._group.is_open or view is None:

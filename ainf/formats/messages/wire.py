@@ -7,10 +7,10 @@ loosely, for the output that can be made out and for evidence (stop reason, usag
 
 from typing import Any, Final
 
-import attrs
 import msgspec
 
 from ainf.formats.loose import dump_loosely, load_loosely, text_bytes, text_or_none
+from ainf.formats.views import Frame, frame_of, view_decoder, views_decoder
 
 NO_INPUT: Final = frozenset({b"", b"{}", b"null"})
 """The JSON texts of a tool's input that say nothing."""
@@ -82,57 +82,25 @@ class AnswerView(msgspec.Struct, gc=False):
     error: Any = None
 
 
-_decode_events = msgspec.json.Decoder(list[EventView]).decode
-_decode_event = msgspec.json.Decoder(EventView).decode
-_decode_full = msgspec.json.Decoder(FullView).decode
-_decode_answer = msgspec.json.Decoder(AnswerView).decode
+decode_events: Final = views_decoder(EventView)
+"""Returns the views of all payloads, or None when any of them does not fit; see ``views_decoder``."""
+
+_decode_full = view_decoder(FullView)
+_decode_answer = view_decoder(AnswerView)
 
 
-@attrs.frozen
-class Frame:
-    """One payload, as far as it can be read."""
-
-    view: FullView | None
-    """None where it is no JSON object at all."""
-    output_bytes: int
-    """Visible output. An opaque payload counts with what can be read of it; where that is nothing, with all its bytes,
-    since there may be output in a shape that we do not know."""
-    is_opaque: bool
-    """It is no typed view."""
-
-
-def decode_events(payloads: list[bytes]) -> list[EventView] | None:
-    """Return the views of all payloads from one decode, or None when any of them does not fit.
-
-    As many views as payloads is the check that no payload holds two documents or half of one.
-    """
-    try:
-        if len(payloads) == 1:
-            return [_decode_event(payloads[0])]
-        views = _decode_events(b"[" + b",".join(payloads) + b"]")
-    except (ValueError, RecursionError):
-        return None
-    return views if len(views) == len(payloads) else None
-
-
-def read_frame(payload: bytes) -> Frame:
+def read_frame(payload: bytes) -> Frame[FullView]:
     """Return what one payload says."""
-    try:
-        view = _decode_full(payload)
-    except (ValueError, RecursionError):
-        loose = _loose_event(payload)
-        # A byte that is no UTF-8 reads as three, so the payload's own size is the limit.
-        readable = 0 if loose is None else min(view_bytes(loose), len(payload))
-        return Frame(loose, readable or len(payload), is_opaque=True)
-    return Frame(view, view_bytes(view), is_opaque=False)
+    view = _decode_full(payload)
+    if view is not None:
+        return frame_of(payload, view, view_bytes, is_opaque=False)
+    return frame_of(payload, _loose_event(payload), view_bytes, is_opaque=True)
 
 
 def read_whole(body: bytes) -> tuple[AnswerView | None, bool]:
     """Return the view of a whole answer, and whether it is opaque; there is none where the body is no JSON object."""
-    try:
-        return _decode_answer(body), False
-    except (ValueError, RecursionError):
-        return _loose_answer(body), True
+    view = _decode_answer(body)
+    return (view, False) if view is not None else (_loose_answer(body), True)
 
 
 def visible_in(payload: bytes) -> int:

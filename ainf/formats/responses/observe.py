@@ -2,8 +2,6 @@
 
 from typing import Any, Final
 
-import attrs
-
 from ainf.formats.base import Answer
 from ainf.formats.errors import in_band_error
 from ainf.formats.observe import note_finish, note_names, note_usage
@@ -20,6 +18,7 @@ from ainf.formats.responses.wire import (
     view_bytes,
     word_of,
 )
+from ainf.formats.views import Frame, frame_of
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 
@@ -30,28 +29,10 @@ _INCOMPLETE_REASONS: Final = {
 _STATUSES: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "failed": FAILED}
 
 
-@attrs.frozen
-class Frame:
-    """One payload, as far as it can be read."""
-
-    view: EventView | None
-    """None where it is no JSON object at all."""
-    output_bytes: int
-    """Visible output. An opaque payload counts with what can be read of it; where that is nothing, with all its bytes,
-    since there may be output in a shape that we do not know."""
-    is_opaque: bool
-    """It is no typed view."""
-
-
-def read_frame(payload: bytes) -> Frame:
+def read_frame(payload: bytes) -> Frame[EventView]:
     """Return what one payload says."""
     view, is_opaque = decode_event(payload)
-    if not is_opaque:
-        assert view is not None
-        return Frame(view, view_bytes(view), is_opaque=False)
-    # A byte that is no UTF-8 reads as three, so the payload's own size is the limit.
-    readable = min(view_bytes(view), len(payload)) if view is not None else 0
-    return Frame(view, readable or len(payload), is_opaque=True)
+    return frame_of(payload, view, view_bytes, is_opaque=is_opaque)
 
 
 def visible_in(payload: bytes) -> int:

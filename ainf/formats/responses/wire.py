@@ -17,6 +17,7 @@ import attrs
 import msgspec
 
 from ainf.formats.loose import clean, load_loosely, text_bytes
+from ainf.formats.views import view_decoder, views_decoder
 
 DONE: Final = b"[DONE]"
 """The end marker of other formats; some servers send it here too. It says nothing."""
@@ -113,33 +114,20 @@ class EventView(DeltaView, gc=False):
     param: Any = None
 
 
-_decode_deltas = msgspec.json.Decoder(list[DeltaView]).decode
-_decode_delta = msgspec.json.Decoder(DeltaView).decode
-_decode_event = msgspec.json.Decoder(EventView).decode
+decode_deltas: Final = views_decoder(DeltaView)
+"""Returns the views of all payloads, or None when any of them does not fit; see ``views_decoder``."""
+
+_decode_event = view_decoder(EventView)
 _TYPES: Final = {"type": str, "output_index": int, "content_index": int, "summary_index": int}
-
-
-def decode_deltas(payloads: list[bytes]) -> list[DeltaView] | None:
-    """Return the views of all payloads from one decode, or None when any of them does not fit.
-
-    As many views as payloads is the check that no payload holds two documents or half of one.
-    """
-    try:
-        if len(payloads) == 1:
-            return [_decode_delta(payloads[0])]
-        views = _decode_deltas(b"[" + b",".join(payloads) + b"]")
-    except (ValueError, RecursionError):
-        return None
-    return views if len(views) == len(payloads) else None
 
 
 def decode_event(payload: bytes) -> tuple[EventView | None, bool]:
     """Return the view of one payload, None where it is no JSON object at all, and whether it is opaque."""
-    try:
-        return _decode_event(payload), False
-    except (ValueError, RecursionError):
-        document = load_loosely(payload)
-        return (None if document is None else view_of(document)), True
+    view = _decode_event(payload)
+    if view is not None:
+        return view, False
+    document = load_loosely(payload)
+    return (None if document is None else view_of(document)), True
 
 
 def view_of(document: Mapping[str, Any]) -> EventView:
