@@ -306,7 +306,7 @@ async def refused(here: World, dialect: Dialect, format_: str, step: Send, *, st
 @pairs
 @both
 async def test_refusals(stream, dialect, format_, tmp_path, autojump_clock):
-    """Every status, with odd bodies too: our own status and code in the client's shape, nothing of the provider's inside."""
+    """Every status, odd bodies too: our own status and code in the client's shape, nothing of the provider's inside."""
     async with world(tmp_path, f"{format_}/sim", limits=LIMITS) as here:
         for status, (told_status, code) in STATUSES.items():
             odd_bodies = BODIES.values() if status in {400, 429, 500} else ()
