@@ -6,8 +6,8 @@ translate it from: where a provider has no counter, the gateway counts by itself
 
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.errors import in_band_error
-from ainf.formats.loose import is_cut, load_loosely
-from ainf.formats.observe import believable_usage, no_answer, not_of_format, note_finish, note_usage, truncated
+from ainf.formats.loose import load_loosely
+from ainf.formats.observe import believable_usage, not_of_format, note_finish, note_usage, unreadable
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
@@ -20,11 +20,9 @@ class CountTokensJudge:
 
     def read(self, body: bytes, answer: Answer) -> int | None:
         """Note what a count says; the count itself is no usage. See ``WholeJudge.read``."""
-        if not body or body.isspace():
-            raise no_answer()
         document = load_loosely(body)
         if document is None:
-            raise truncated() if is_cut(body) else not_of_format(_WHAT)
+            raise unreadable(body, _WHAT)
         error = document.get("error")
         if error or document.get("type") == "error":
             answer.error = in_band_error(error or document)

@@ -1,10 +1,12 @@
 """What every format notes of a provider's answer, in the one place: names, ends, usage, and what is no answer."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from ainf.formats.base import Answer
+from ainf.formats.loose import is_cut
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
@@ -15,6 +17,7 @@ MOST_TOKENS: Final = 1_000_000_000
 _HEAD_CHARACTERS = 256
 _REASON_CHARACTERS = 64
 _RAW_CHARACTERS = 2_000
+_NO_COUNT = ""
 
 
 def note_names(
@@ -72,6 +75,12 @@ def part(details: Any, name: str) -> Any:  # noqa: ANN401 - as believable_usage
     return details.get(name) if isinstance(details, dict) else None
 
 
+def required_count(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - as believable_usage
+    """Return a count that must be there: null is no count."""
+    value = document.get(name)
+    return _NO_COUNT if value is None else value
+
+
 def no_answer() -> UpstreamError:
     """A 200 that holds nothing."""
     return UpstreamError("upstream_protocol", "The provider answered with nothing.")
@@ -80,6 +89,13 @@ def no_answer() -> UpstreamError:
 def not_of_format(what: str) -> UpstreamError:
     """A 200 that is not of the format; ``what`` it should have been ("a chat completion")."""
     return UpstreamError("upstream_protocol", f"The provider's answer is not {what}.")
+
+
+def unreadable(body: bytes, what: str) -> UpstreamError:
+    """A whole 200 that cannot be read: it holds nothing, is cut, or is not ``what`` it should have been."""
+    if not body or body.isspace():
+        return no_answer()
+    return truncated() if is_cut(body) else not_of_format(what)
 
 
 def truncated() -> UpstreamError:

@@ -3,7 +3,15 @@ import json
 import pytest
 
 from ainf.formats.base import Answer
-from ainf.formats.observe import believable_usage, note_finish, note_names, note_usage, part
+from ainf.formats.observe import (
+    believable_usage,
+    note_finish,
+    note_names,
+    note_usage,
+    part,
+    required_count,
+    unreadable,
+)
 from ainf.inference.events import FinishReason
 from ainf.inference.usage import Usage
 
@@ -82,3 +90,23 @@ def test_parts_over_their_wholes_are_not_believed():
 def test_part():
     """A count inside a details object is found only where there is such an object."""
     assert (part({"a": 3}, "a"), part({"a": 3}, "b"), part([3], "a"), part(None, "a")) == (3, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("document", "is_believed"), [({"n": 5}, True), ({"n": 0}, True), ({"n": None}, False), ({}, False)]
+)
+def test_a_required_count(document, is_believed):
+    """A count that must be there makes all unbelievable where it is absent; zero is a count."""
+    assert (believable_usage(input_tokens=required_count(document, "n")) is not None) is is_believed
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "words"),
+    [(b"", "upstream_protocol", "nothing"), (b" \n", "upstream_protocol", "nothing"),
+     (b' {"a":', "upstream_truncated", "broke off"), (b"[1]", "upstream_protocol", "is not a word"),
+     (b"<html>", "upstream_protocol", "is not a word")],
+)  # fmt: skip
+def test_unreadable(body, code, words):
+    """A body that cannot be read is told apart by why."""
+    error = unreadable(body, "a word")
+    assert (error.code, words in str(error)) == (code, True)

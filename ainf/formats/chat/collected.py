@@ -4,8 +4,8 @@ from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.chat.frames import cap_fields, cap_reason
 from ainf.formats.chat.observe import error_in, note_end, note_head, note_view_usage, read_frame
 from ainf.formats.chat.wire import HeadedView, finish_reason_of
-from ainf.formats.loose import dump_loosely, is_cut, load_loosely
-from ainf.formats.observe import no_answer, not_of_format, truncated
+from ainf.formats.loose import dump_loosely, load_loosely
+from ainf.formats.observe import not_of_format, truncated, unreadable
 from ainf.inference.outcome import Outcome
 
 _WHAT = "a chat completion"
@@ -38,12 +38,10 @@ def read_answer(body: bytes, answer: Answer) -> tuple[HeadedView | None, int]:
         UpstreamError: ``upstream_protocol``: empty, or not a chat completion; ``upstream_truncated``: cut, or without
             the evidence of an end.
     """
-    if not body or body.isspace():
-        raise no_answer()
     frame = read_frame(body)
     view = frame.view
     if view is None:
-        raise truncated() if is_cut(body) else not_of_format(_WHAT)
+        raise unreadable(body, _WHAT)
     note_head(answer, view)
     note_view_usage(answer, view)
     answer.error = error_in(view)

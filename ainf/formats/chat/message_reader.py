@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from ainf.formats.chat.reasoning import told_in, unsealed_in
+from ainf.formats.data_urls import read_data_url
 from ainf.formats.fields import (
     objects,
     optional,
@@ -44,6 +45,7 @@ _ASSISTANT: Final = _COMMON | {
 }  # fmt: skip
 _MARKS: Final = frozenset({"type", "cache_control", "prompt_cache_breakpoint"})
 _LONG_TIMES: Final = frozenset({"1h", "12h"})
+_URLS: Final = "a URL, or a data URL with a media type and base64 data"
 
 
 class MessagesReader:
@@ -233,7 +235,7 @@ def _read_image(part: Mapping[str, Any], at: str) -> Image:
     url, detail = required(image, "url", str, at=within), optional(image, "detail", str, at=within)
     if not url.startswith("data:"):
         return Image(url=url, detail=detail, cache=cache)
-    media_type, data = _read_data_url(url, path_of(within, "url"))
+    media_type, data = read_data_url(url, path_of(within, "url"), _URLS)
     return Image(media_type=media_type, data=data, detail=detail, cache=cache)
 
 
@@ -248,17 +250,8 @@ def _read_file(part: Mapping[str, Any], at: str) -> Document:
     cache = read_cache_mark(part, at)
     if data.startswith(("https://", "http://")):  # OpenRouter takes an address in the same field
         return Document(url=data, name=name, cache=cache)
-    media_type, data = _read_data_url(data, path_of(within, "file_data"))
+    media_type, data = read_data_url(data, path_of(within, "file_data"), _URLS)
     return Document(media_type=media_type, data=data, name=name, cache=cache)
-
-
-def _read_data_url(url: str, at: str) -> tuple[str, str]:
-    """Return the media type and the base64 data of a data URL."""
-    head, found, data = url.partition(",")
-    media_type, *parameters = head.removeprefix("data:").split(";")
-    if not found or not head.startswith("data:") or parameters[-1:] != ["base64"] or not media_type:
-        raise wrong_value(at, "a URL, or a data URL with a media type and base64 data")
-    return media_type, data
 
 
 def read_cache_mark(part: Mapping[str, Any], at: str) -> CacheMark | None:

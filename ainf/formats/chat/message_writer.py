@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from ainf.formats.chat.reasoning import SOURCE, entry_of
+from ainf.formats.data_urls import name_of, url_of
 from ainf.formats.fields import unsupported
 from ainf.inference.conversation import (
     Document,
@@ -20,8 +21,6 @@ from ainf.inference.conversation import (
 
 _FAILED: Final = "Error: "
 """What stands before the result of a call that failed: the wire has no field for it."""
-
-_SUFFIXES: Final = {"application/pdf": "pdf", "text/plain": "txt"}
 
 
 def write_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -134,15 +133,10 @@ def _part(part: Part, message: Message) -> dict[str, Any]:
 
 
 def _image(image: Image) -> dict[str, Any]:
-    url = f"data:{image.media_type};base64,{image.data}" if image.url is None else image.url
-    return {"url": url} | ({} if image.detail is None else {"detail": image.detail})
+    return {"url": url_of(image)} | ({} if image.detail is None else {"detail": image.detail})
 
 
 def _file(document: Document, message: Message) -> dict[str, Any]:
     if document.data is None:
         raise unsupported(message.path, "a document must be in the request, as base64")
-    suffix = _SUFFIXES.get(document.media_type or "", "bin")
-    return {
-        "filename": document.name or f"document.{suffix}",  # the reference wants one, models see it
-        "file_data": f"data:{document.media_type};base64,{document.data}",
-    }
+    return {"filename": name_of(document), "file_data": url_of(document)}

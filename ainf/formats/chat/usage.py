@@ -8,7 +8,7 @@ includes (docs.x.ai, "consumption and rate limits").
 
 from typing import Any
 
-from ainf.formats.observe import believable_usage, part
+from ainf.formats.observe import believable_usage, part, required_count
 from ainf.inference.usage import Usage
 
 
@@ -24,7 +24,7 @@ def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's wo
     cached = part(details, "cached_tokens")
     reasoning = part(document.get("completion_tokens_details"), "reasoning_tokens")
     return believable_usage(
-        input_tokens=_required(document, "prompt_tokens"),
+        input_tokens=required_count(document, "prompt_tokens"),
         cached_input_tokens=document.get("prompt_cache_hit_tokens") if cached is None else cached,
         cache_write_tokens=part(details, "cache_write_tokens"),
         output_tokens=_output_tokens(document, reasoning),
@@ -52,14 +52,8 @@ def _output_tokens(document: dict[str, Any], reasoning: Any) -> Any:  # noqa: AN
     The reasoning tokens are added exactly where the total is the sum of all three. Where they are in the completion's
     already, that total would be too large by them, so they are never counted twice.
     """
-    prompt, completion = _required(document, "prompt_tokens"), _required(document, "completion_tokens")
+    prompt, completion = required_count(document, "prompt_tokens"), required_count(document, "completion_tokens")
     counts = (prompt, completion, reasoning)
     if all(type(count) is int for count in counts) and sum(counts) == document.get("total_tokens"):
         return completion + reasoning
     return completion
-
-
-def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - judged by believable_usage
-    """Return a count that must be there: null is no count."""
-    value = document.get(name)
-    return "" if value is None else value

@@ -10,16 +10,8 @@ import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.errors import in_band_error
-from ainf.formats.loose import is_cut, load_loosely
-from ainf.formats.observe import (
-    believable_usage,
-    no_answer,
-    not_of_format,
-    note_finish,
-    note_names,
-    note_usage,
-    truncated,
-)
+from ainf.formats.loose import load_loosely
+from ainf.formats.observe import believable_usage, not_of_format, note_finish, note_names, note_usage, unreadable
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
@@ -74,8 +66,6 @@ class EmbeddingsJudge:
 
     def read(self, body: bytes, answer: Answer) -> int | None:
         """Note what a whole answer says; nothing in it is visible output. See ``WholeJudge.read``."""
-        if not body or body.isspace():
-            raise no_answer()
         view = _read(body)
         note_names(answer, None, view.model)
         if view.usage is not None:
@@ -114,7 +104,7 @@ def _read(body: bytes) -> _View:
     else:
         return _View(len(answer.data or ()), answer.model, answer.usage, answer.error, is_opaque=False)
     if document is None:
-        raise truncated() if is_cut(body) else not_of_format(_WHAT)
+        raise unreadable(body, _WHAT)
     data = document.get("data")
     items = data if isinstance(data, list) else ()
     vectors = [item for item in items if isinstance(item, dict) and "embedding" in item]

@@ -10,8 +10,8 @@ from ainf.formats.embeddings.collected import EMBEDDED
 from ainf.formats.embeddings.writer import write_embeddings, write_vector
 from ainf.formats.errors import in_band_error
 from ainf.formats.gemini.embeddings import read_embeddings, read_embeddings_usage
-from ainf.formats.loose import is_cut, load_loosely
-from ainf.formats.observe import no_answer, not_of_format, note_finish, note_usage, truncated
+from ainf.formats.loose import load_loosely
+from ainf.formats.observe import not_of_format, note_finish, note_usage, unreadable
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Outcome
 
@@ -33,13 +33,11 @@ class GeminiEmbeddingsJudge:
 
     def read(self, body: bytes, answer: Answer) -> int | None:
         """Note what a whole answer says, and keep its vectors. See ``WholeJudge.read``."""
-        if not body or body.isspace():
-            raise no_answer()
         vectors = read_embeddings(body)
         if vectors is None:
             error = (load_loosely(body) or {}).get("error")
             if not error:
-                raise truncated() if is_cut(body) else not_of_format(_WHAT)
+                raise unreadable(body, _WHAT)
             answer.error = in_band_error(error)
             return None
         echo = self._listener.echo

@@ -8,8 +8,8 @@ from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.gemini.frames import cap_fields, cap_reason
 from ainf.formats.gemini.observe import error_in, has_calls, note_end, note_head, note_view_usage
 from ainf.formats.gemini.wire import AnswerView, decode_view, load_documents, loose_view, view_bytes
-from ainf.formats.loose import dump_loosely, is_cut
-from ainf.formats.observe import no_answer, not_of_format, truncated
+from ainf.formats.loose import dump_loosely
+from ainf.formats.observe import not_of_format, truncated, unreadable
 from ainf.inference.outcome import Outcome
 
 _WHAT = "a generated content"
@@ -44,11 +44,9 @@ def read_answer(body: bytes, answer: Answer) -> tuple[list[AnswerView], int]:
         UpstreamError: ``upstream_protocol``: empty, or not of the format; ``upstream_truncated``: cut, or without the
             evidence of an end.
     """
-    if not body or body.isspace():
-        raise no_answer()
     views, is_opaque = _views_of(body)
     if views is None:
-        raise truncated() if is_cut(body) else not_of_format(_WHAT)
+        raise unreadable(body, _WHAT)
     output_bytes, has_called = 0, False
     for number, view in enumerate(views, 1):
         note_head(answer, view)

@@ -2,12 +2,12 @@
 
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.errors import in_band_error
-from ainf.formats.loose import dump_loosely, is_cut, load_loosely
+from ainf.formats.loose import dump_loosely, load_loosely
 from ainf.formats.messages.frames import cap_reason, ending_document
 from ainf.formats.messages.observe import note_end
 from ainf.formats.messages.usage import read_usage
 from ainf.formats.messages.wire import AnswerView, block_bytes, read_whole
-from ainf.formats.observe import no_answer, not_of_format, note_names, note_usage, truncated
+from ainf.formats.observe import not_of_format, note_names, note_usage, truncated, unreadable
 from ainf.inference.outcome import Outcome
 
 _WHAT = "a message"
@@ -43,11 +43,9 @@ def read_answer(body: bytes, answer: Answer) -> tuple[AnswerView | None, int]:
         UpstreamError: ``upstream_protocol``: empty, or not a message; ``upstream_truncated``: cut, or without the
             evidence of an end.
     """
-    if not body or body.isspace():
-        raise no_answer()
     view, is_opaque = read_whole(body)
     if view is None:
-        raise truncated() if is_cut(body) else not_of_format(_WHAT)
+        raise unreadable(body, _WHAT)
     note_names(answer, view.id, view.model)
     if view.usage is not None:
         note_usage(answer, view.usage, read_usage(view.usage))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ainf.formats.observe import believable_usage, part
+from ainf.formats.observe import believable_usage, part, required_count
 from ainf.inference.usage import Usage
 
 _TOTALS: Final = (
@@ -54,11 +54,11 @@ def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's wo
         write = _sum_or_nonsense(long_write, part(written, "ephemeral_5m_input_tokens"))
     cached = document.get("cache_read_input_tokens")
     return believable_usage(
-        input_tokens=_sum_or_nonsense(_required(document, "input_tokens"), cached, write),
+        input_tokens=_sum_or_nonsense(required_count(document, "input_tokens"), cached, write),
         cached_input_tokens=cached,
         cache_write_tokens=write,
         long_cache_write_tokens=long_write,
-        output_tokens=_required(document, "output_tokens"),
+        output_tokens=required_count(document, "output_tokens"),
         reasoning_tokens=part(document.get("output_tokens_details"), "thinking_tokens"),
     )
 
@@ -80,12 +80,6 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
 
 _NONSENSE: Final = ""
 """No count of tokens: ``believable_usage`` rejects it."""
-
-
-def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - judged by believable_usage
-    """Return a count that must be there: null is no count."""
-    value = document.get(name)
-    return _NONSENSE if value is None else value
 
 
 def _sum_or_nonsense(*counts: Any) -> Any:  # noqa: ANN401 - judged by believable_usage

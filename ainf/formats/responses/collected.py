@@ -6,8 +6,8 @@ import msgspec
 
 from ainf.formats.base import Answer, EndingStyle
 from ainf.formats.errors import in_band_error
-from ainf.formats.loose import dump_loosely, is_cut, load_loosely
-from ainf.formats.observe import no_answer, not_of_format, truncated
+from ainf.formats.loose import dump_loosely, load_loosely
+from ainf.formats.observe import not_of_format, truncated, unreadable
 from ainf.formats.responses.frames import broken_end
 from ainf.formats.responses.observe import failure_of, kind_of, note_end, note_response
 from ainf.formats.responses.wire import FAILED, item_bytes, output_of
@@ -40,11 +40,9 @@ def read_answer(body: bytes, answer: Answer) -> dict[str, Any] | None:
         UpstreamError: ``upstream_protocol``: empty, or not a response object; ``upstream_truncated``: cut, or not at
             its end.
     """
-    if not body or body.isspace():
-        raise no_answer()
     response, is_opaque = _load(body)
     if response is None:
-        raise truncated() if is_cut(body) else not_of_format(_WHAT)
+        raise unreadable(body, _WHAT)
     kind = kind_of(response)
     if kind == FAILED or (kind is None and response.get("error")):
         note_response(answer, response)

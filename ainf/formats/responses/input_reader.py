@@ -8,6 +8,7 @@ a call right behind the text before it, and its result in what the user says nex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from ainf.formats.data_urls import read_data_url
 from ainf.formats.fields import (
     objects,
     optional,
@@ -178,7 +179,7 @@ def _read_image(part: Mapping[str, Any], at: str) -> Image:
     cache = read_cache_mark(part, at)
     if not url.startswith("data:"):
         return Image(url=url, detail=detail, cache=cache)
-    media_type, data = _read_data_url(url, path_of(at, "image_url"))
+    media_type, data = read_data_url(url, path_of(at, "image_url"))
     return Image(media_type=media_type, data=data, detail=detail, cache=cache)
 
 
@@ -189,19 +190,10 @@ def _read_file(part: Mapping[str, Any], at: str) -> Document:
     url = optional(part, "file_url", str, at=at)
     if url is not None:
         return Document(url=url, name=name, cache=cache)
-    media_type, data = _read_data_url(required(part, "file_data", str, at=at), path_of(at, "file_data"))
+    media_type, data = read_data_url(required(part, "file_data", str, at=at), path_of(at, "file_data"))
     return Document(media_type=media_type, data=data, name=name, cache=cache)
 
 
 def _refuse_file_id(part: Mapping[str, Any], at: str) -> None:
     if part.get("file_id") is not None:
         raise unsupported(path_of(at, "file_id"), "files that a provider keeps belong to that provider")
-
-
-def _read_data_url(url: str, at: str) -> tuple[str, str]:
-    """Return the media type and the base64 data of a data URL."""
-    head, found, data = url.partition(",")
-    media_type, *parameters = head.removeprefix("data:").split(";")
-    if not found or not head.startswith("data:") or parameters[-1:] != ["base64"] or not media_type:
-        raise wrong_value(at, "a data URL with a media type and base64 data")
-    return media_type, data

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from ainf.formats.data_urls import name_of, url_of
 from ainf.formats.fields import path_of, unsupported
 from ainf.formats.responses.opaque import own_parts
 from ainf.inference.conversation import (
@@ -20,7 +21,6 @@ from ainf.inference.conversation import (
 
 _FAILED: Final = "Error: "
 """What stands before the result of a call that failed: the wire has no field for it."""
-_SUFFIXES: Final = {"application/pdf": "pdf", "text/plain": "txt"}
 
 
 def write_input(messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -101,8 +101,7 @@ def _content(part: Part, message: Message) -> dict[str, Any]:
         case Refusal() if is_assistant:
             return {"type": "refusal", "refusal": part.text}
         case Image() if not is_assistant:
-            url = f"data:{part.media_type};base64,{part.data}" if part.url is None else part.url
-            return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"}
+            return {"type": "input_image", "image_url": url_of(part), "detail": part.detail or "auto"}
         case Document() if not is_assistant:
             return _file(part)
         case _:
@@ -117,9 +116,4 @@ def _file(document: Document) -> dict[str, Any]:
     if document.data is None:
         named = {} if document.name is None else {"filename": document.name}
         return {"type": "input_file", "file_url": document.url, **named}
-    suffix = _SUFFIXES.get(document.media_type or "", "bin")
-    return {
-        "type": "input_file",
-        "filename": document.name or f"document.{suffix}",  # the reference wants one, models see it
-        "file_data": f"data:{document.media_type};base64,{document.data}",
-    }
+    return {"type": "input_file", "filename": name_of(document), "file_data": url_of(document)}

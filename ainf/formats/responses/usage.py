@@ -7,7 +7,7 @@ ones that are kept for longer than usual.
 
 from typing import Any
 
-from ainf.formats.observe import believable_usage, part
+from ainf.formats.observe import believable_usage, part, required_count
 from ainf.inference.usage import Usage
 
 
@@ -20,11 +20,11 @@ def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's wo
         return None
     details = document.get("input_tokens_details")
     return believable_usage(
-        input_tokens=_required(document, "input_tokens"),
+        input_tokens=required_count(document, "input_tokens"),
         cached_input_tokens=part(details, "cached_tokens"),
         cache_write_tokens=part(details, "cache_write_tokens"),
         long_cache_write_tokens=part(part(details, "cache_write_tokens_details"), "ttl_12h_tokens"),
-        output_tokens=_required(document, "output_tokens"),
+        output_tokens=required_count(document, "output_tokens"),
         reasoning_tokens=part(document.get("output_tokens_details"), "reasoning_tokens"),
     )
 
@@ -48,9 +48,3 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
         "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.input_tokens + usage.output_tokens,
     }
-
-
-def _required(document: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - judged by believable_usage
-    """Return a count that must be there: null is no count."""
-    value = document.get(name)
-    return "" if value is None else value
