@@ -28,7 +28,7 @@ _REPEATED: Final = (
 )  # fmt: skip
 """Fields of a request that its response object repeats."""
 _LONG: Final = frozenset({"instructions", "tools"})
-_MOST_REPEATED: Final = 16 << 10
+_MOST_REPEATED: Final = 8 << 10
 """Bytes of JSON. What is repeated is kept for as long as the answer lasts, and sent in several of its events."""
 
 

@@ -95,14 +95,14 @@ def test_echo():
 @pytest.mark.parametrize("name", ["instructions", "tools"])
 def test_echo_of_long_fields(name):
     """Instructions and tools are left out where they are too long to be repeated."""
-    long = {"instructions": "x" * (16 << 10), "tools": [{"name": "x" * (16 << 10)}]}[name]
+    long = {"instructions": "x" * (8 << 10), "tools": [{"name": "x" * (8 << 10)}]}[name]
     assert RESPONSES.echo(ASK.parse(**{name: long}, temperature=0.5)) == {"temperature": 0.5}
 
 
 def test_echo_of_too_much():
     """Nothing is repeated where even the rest is over the bound; just below it all is."""
-    assert RESPONSES.echo(ASK.parse(metadata={"a": "x" * (16 << 10)}, temperature=0.5)) == {}
-    fitting = "x" * ((16 << 10) - len('{"instructions":""}'))
+    assert RESPONSES.echo(ASK.parse(metadata={"a": "x" * (8 << 10)}, temperature=0.5)) == {}
+    fitting = "x" * ((8 << 10) - len('{"instructions":""}'))
     assert RESPONSES.echo(ASK.parse(instructions=fitting)) == {"instructions": fitting}
     assert RESPONSES.echo(ASK.parse(instructions=fitting + "x")) == {}
 
