@@ -34,8 +34,8 @@ check: $(VENV)/.dev          ## lint, types, import contracts
 
 test: check tests            ## the checks, then every test; the long suites run a tenth, with a printed seed
 
-tests: $(VENV)/.dev
-	$(PYTEST)
+tests: $(VENV)/.dev          ## every test; LESS="--ignore=tests/..." leaves some out
+	$(PYTEST) $(LESS)
 
 law: $(VENV)/.dev            ## the long suites, whole
 	AINF_LAW=full $(PYTEST) -m law
