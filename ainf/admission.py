@@ -120,7 +120,7 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
     is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reads.reasoning)
     budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
     ask = HoldAsk(
-        base_nusd=tokens_cost(bound, _dearest_input(terms.price, reads.cache_write)) + terms.price.request,
+        base_nusd=tokens_cost(bound, terms.price.dearest_input(reads.cache_write)) + terms.price.request,
         output_rate=terms.price.dearest_output,
         first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
         worst_tokens=own_limit,
@@ -144,14 +144,6 @@ def _check_abilities(request: InferenceRequest, terms: ModelTerms) -> None:
             f"The model {terms.name!r} does not stream; send `stream: false`.",
             param="stream",
         )
-
-
-def _dearest_input(price: Price, cache_write: CacheMark | None) -> int:
-    """Return the dearest rate that the input of a request can have."""
-    rate = max(price.input, price.cached_input)
-    if cache_write is not None:
-        rate = max(rate, price.short_write_rate)
-    return max(rate, price.long_write_rate) if cache_write is CacheMark.LONG else rate
 
 
 def _thinks_unseen(terms: ModelTerms, reasoning: ReasoningAsk | None) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import attrs
 import msgspec
 
+from ainf.inference.conversation import CacheMark
 from ainf.inference.money import NanoUSD, parse_usd
 from ainf.inference.usage import Usage
 
@@ -61,10 +62,16 @@ class Price:
         """What an input token costs that was written to a cache for longer than that."""
         return self.short_write_rate if self.long_cache_write is None else self.long_cache_write
 
-    @property
-    def dearest_input(self) -> int:
-        """The most that an input token can cost, per million: what a hold must reckon with."""
-        return max(self.input, self.cached_input, self.short_write_rate, self.long_write_rate)
+    def dearest_input(self, cache_write: CacheMark | None) -> int:
+        """Return the most that an input token can cost, per million: what a hold must reckon with.
+
+        Args:
+            cache_write: for how long, at most, input shall be written to a cache; None: not at all.
+        """
+        rate = max(self.input, self.cached_input)
+        if cache_write is not None:
+            rate = max(rate, self.short_write_rate)
+        return max(rate, self.long_write_rate) if cache_write is CacheMark.LONG else rate
 
     @property
     def dearest_output(self) -> int:
