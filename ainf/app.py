@@ -203,7 +203,7 @@ def build_gateway(
         wall_clock=clock,
         public_url=config.server.public_url,
     )
-    backends = {name: _backend(config, provider, dialer) for name, provider in config.providers.items()}
+    backends = {name: backend_of(config, provider, dialer) for name, provider in config.providers.items()}
     failures = FailureLimit(limits.auth_failures_per_minute, trio.current_time)
     return Gateway(
         services=services,
@@ -251,7 +251,8 @@ def server_limits(limits: Limits) -> ServerLimits:
     )
 
 
-def _backend(config: Config, settings: ProviderConfig, dialer: Dialer | None) -> Backend:
+def backend_of(config: Config, settings: ProviderConfig, dialer: Dialer | None = None) -> Backend:
+    """Return a configured provider, ready to be called; whoever has it closes its client."""
     provider = PROVIDERS[settings.format]
     client = UpstreamClient(
         limits=upstream_limits(config.limits),
@@ -263,8 +264,21 @@ def _backend(config: Config, settings: ProviderConfig, dialer: Dialer | None) ->
     return Backend(provider, client, (*credential, (b"content-type", b"application/json"), (b"user-agent", b"ainf")))
 
 
-def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
+def target_of(config: Config, model: ModelConfig) -> Target:
+    """Return where and as what the requests for a configured model go."""
     settings = config.providers[model.provider]
+    return Target(
+        provider=model.provider,
+        upstream_model=model.upstream_model,
+        base_url=settings.base_url,
+        max_tokens_field=settings.max_tokens_field,
+        max_output_tokens=model.max_output_tokens,
+        streams=model.streaming == "native",
+        reports_usage=model.reports_usage,
+    )
+
+
+def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
     terms = ModelTerms(
         name=model.name,
         provider=model.provider,
@@ -289,16 +303,7 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         silence_s=model.silence_s,
         exchange_s=model.exchange_s,
     )
-    target = Target(
-        provider=model.provider,
-        upstream_model=model.upstream_model,
-        base_url=settings.base_url,
-        max_tokens_field=settings.max_tokens_field,
-        max_output_tokens=model.max_output_tokens,
-        streams=model.streaming == "native",
-        reports_usage=model.reports_usage,
-    )
-    return Model(terms, backend, target, frozenset(model.drop_params))
+    return Model(terms, backend, target_of(config, model), frozenset(model.drop_params))
 
 
 def _build_server(config: Config, gateway: Gateway) -> Server:

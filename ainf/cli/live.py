@@ -8,9 +8,10 @@ from typing import Final
 import attrs
 import trio
 
-from ainf.app import upstream_limits
+from ainf.app import backend_of, target_of
 from ainf.cli.settings import CommandError
 from ainf.config import Config, ModelConfig, ProviderConfig
+from ainf.exchange.plan import Backend
 from ainf.formats.base import Answer, PipeLimits
 from ainf.formats.registry import FORMATS
 from ainf.inference.conversation import Conversation, Message, Role, Text, ToolDefinition
@@ -19,9 +20,7 @@ from ainf.inference.events import BlockDelta, BlockKind, BlockStart, StreamEvent
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.inference.usage import Usage
 from ainf.metering import SLACK_TOKENS, tokens_of
-from ainf.providers.base import Provider, Target, WireRequest
-from ainf.providers.registry import PROVIDERS
-from ainf.upstream.client import UpstreamClient
+from ainf.providers.base import Provider, WireRequest
 from ainf.upstream.request import UpstreamRequest
 
 _OUTPUT_TOKENS: Final = 128
@@ -95,16 +94,11 @@ async def check_live(config: Config, provider_name: str, model_name: str | None)
         OSError: the provider's ``ca_file`` cannot be used.
     """
     settings, model = _named(config, provider_name, model_name)
-    vendor = PROVIDERS[settings.format]
-    client = UpstreamClient(
-        limits=upstream_limits(config.limits),
-        ca_file=str(settings.ca_file) if settings.ca_file else None,
-        proxy=settings.proxy,
-    )
+    backend = backend_of(config, settings)
     try:
-        seen = await _ask(client, config, settings, model, vendor)
+        seen = await _ask(backend, config, model)
     finally:
-        await client.aclose()  # noqa: ASYNC102 - it never waits
+        await backend.client.aclose()  # noqa: ASYNC102 - it never waits
     return LiveReport(
         provider=settings.name,
         model=model.name,
@@ -133,7 +127,7 @@ def _named(config: Config, provider_name: str, model_name: str | None) -> tuple[
     return settings, models[model_name]
 
 
-def _written(settings: ProviderConfig, model: ModelConfig, vendor: Provider) -> WireRequest:
+def _written(config: Config, model: ModelConfig, vendor: Provider) -> WireRequest:
     """Return the question in the provider's words, as the gateway would send it."""
     conversation = Conversation(
         messages=(Message(Role.USER, (Text(_QUESTION),), "messages[0]"),), tools=(_TOOL,) if model.tools else ()
@@ -151,25 +145,13 @@ def _written(settings: ProviderConfig, model: ModelConfig, vendor: Provider) -> 
         has_tools=model.tools,
         fields=FORMATS[vendor.formats[Operation.GENERATE]].write_request(conversation).fields,
     )
-    target = Target(
-        provider=settings.name,
-        upstream_model=model.upstream_model,
-        base_url=settings.base_url,
-        max_tokens_field=settings.max_tokens_field,
-        max_output_tokens=model.max_output_tokens,
-        streams=model.streaming == "native",
-        reports_usage=model.reports_usage,
-    )
-    return vendor.write_request(request, target, min(_OUTPUT_TOKENS, model.max_output_tokens))
+    return vendor.write_request(request, target_of(config, model), min(_OUTPUT_TOKENS, model.max_output_tokens))
 
 
-async def _ask(
-    client: UpstreamClient, config: Config, settings: ProviderConfig, model: ModelConfig, vendor: Provider
-) -> _Seen:
-    wire = _written(settings, model, vendor)
-    credential = () if settings.api_key is None else vendor.credential(settings.api_key.reveal())
-    headers = (*credential, (b"content-type", b"application/json"), (b"user-agent", b"ainf"), *wire.headers)
-    call = client.call(UpstreamRequest(wire.url, headers, wire.body))
+async def _ask(backend: Backend, config: Config, model: ModelConfig) -> _Seen:
+    vendor = backend.provider
+    wire = _written(config, model, vendor)
+    call = backend.client.call(UpstreamRequest(wire.url, backend.headers + wire.headers, wire.body))
     seen = _Seen()
     body = bytearray()
     try:
