@@ -23,7 +23,6 @@ from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.protocols.registry import PROTOCOLS
 from ainf.providers.base import Target
-from ainf.providers.betas import unknown_betas
 from ainf.providers.fields import CacheWrites
 from ainf.store.base import KeyRecord
 
@@ -189,7 +188,7 @@ def prepared(
         request = attrs.evolve(request, fields=fields, dropped=dropped)
     writes = CacheWrites(model.terms.price)
     provider.check(request, writes)
-    if left_out := unknown_betas(request.betas):
+    if left_out := [beta for beta in request.betas if beta not in provider.facts.betas]:
         request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
     return request, writes.asked
 

@@ -14,7 +14,7 @@ from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
-from ainf.providers.betas import beta_headers, check_betas
+from ainf.providers.betas import FORWARDED, beta_headers, check_betas
 from ainf.providers.fields import CacheWrites
 from ainf.providers.messages_fields import check_messages_fields
 from ainf.providers.writing import own_fields, post
@@ -26,7 +26,12 @@ class Anthropic:
     """The vendor "anthropic". See ``Provider``."""
 
     name = "anthropic"
-    facts = Facts(base_url="https://api.anthropic.com/v1", hidden_reasoning="asked", max_tokens_field="max_tokens")
+    facts = Facts(
+        base_url="https://api.anthropic.com/v1",
+        hidden_reasoning="asked",
+        betas=FORWARDED,
+        max_tokens_field="max_tokens",
+    )
     formats: Mapping[Operation, str] = MappingProxyType({
         Operation.GENERATE: "messages",
         Operation.COUNT: "count_tokens",

@@ -27,6 +27,8 @@ class Facts:
     and bills that)."""
     hidden_reasoning: str = "never"
     """When it bills output that it does not show: "never", "asked" (when the request asks it to think), "always"."""
+    betas: frozenset[str] = frozenset()
+    """What requests may opt into by an ``anthropic-beta`` header; all else in that header is left out, and named."""
     max_tokens_field: str = "max_completion_tokens"
     """The field that it takes an output limit in (chat format)."""
 

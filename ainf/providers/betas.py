@@ -10,7 +10,7 @@ from typing import Final
 from ainf.providers.fields import PRICE, refusal
 
 _HEADER: Final = "anthropic-beta"
-_FORWARDED: Final = frozenset({
+FORWARDED: Final = frozenset({
     "claude-code-20250219",
     "computer-use-2024-10-22",
     "computer-use-2025-01-24",
@@ -55,12 +55,7 @@ def check_betas(betas: tuple[str, ...]) -> None:
         raise refusal(_HEADER, PRICE)
 
 
-def unknown_betas(betas: tuple[str, ...]) -> tuple[str, ...]:
-    """Return those that are left out of the request."""
-    return tuple(beta for beta in betas if beta not in _FORWARDED)
-
-
 def beta_headers(betas: tuple[str, ...]) -> tuple[tuple[bytes, bytes], ...]:
     """Return the header with those that go on; none where none does."""
-    named = ",".join(beta for beta in betas if beta in _FORWARDED)
+    named = ",".join(beta for beta in betas if beta in FORWARDED)
     return ((_HEADER.encode(), named.encode()),) if named else ()

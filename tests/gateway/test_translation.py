@@ -182,6 +182,17 @@ async def test_a_stored_response_is_gone_on_from(tmp_path, autojump_clock):
         await check_ledger(here)
 
 
+@pytest.mark.parametrize("format_", ["chat", "responses", "gemini"])
+async def test_betas_of_no_other_vendor(format_, tmp_path, autojump_clock):
+    """A provider that is not Anthropic knows none of them, so all are named."""
+    async with world(tmp_path, f"{format_}/sim") as here:
+        body = MESSAGES.question(f"{format_}/sim", stream=False)
+        betas = {"anthropic-beta": "interleaved-thinking-2025-05-14, context-1m-2025-08-07"}
+        client = await here.run(here.client(body, path=MESSAGES.path, **betas))
+        assert client.status == 200
+        assert client.headers["x-ainf-dropped-params"] == betas["anthropic-beta"]
+
+
 async def test_betas(tmp_path, autojump_clock):
     """Those that change neither price nor host go on, those that change the price are refused, the rest is named."""
     async with world(tmp_path, "messages/sim") as here:
