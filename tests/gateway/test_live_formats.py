@@ -23,11 +23,13 @@ pairs = pytest.mark.parametrize(
 modes = pytest.mark.parametrize("mode", ["whole", "stream"])
 
 
-async def do(here: Live, sdk: type[Any], deed: Callable[[Any], Any], *, retries: int = 0) -> Any:
+async def do(
+    here: Live, sdk: type[Any], deed: Callable[[Any], Any], *, retries: int = 0, key: str | None = None
+) -> Any:
     """Do something with an SDK, in a thread of its own."""
 
     def doing() -> Any:
-        talker = sdk(here.url, here.key, retries)
+        talker = sdk(here.url, key or here.key, retries)
         with talker.client:
             return deed(talker)
 
@@ -196,7 +198,7 @@ async def test_credentials_as_the_sdks_send_them(tmp_path):
     """``x-api-key`` and a bearer token are both taken; a wrong key is Anthropic's authentication error there."""
     async with live(tmp_path, "messages/sim") as here:
         with pytest.raises(anthropic.AuthenticationError) as caught:
-            await trio.to_thread.run_sync(lambda: MessagesSdk(here.url, "ainf_wrong").whole("messages/sim"))
+            await do(here, MessagesSdk, lambda talker: talker.whole("messages/sim"), key="ainf_wrong")
         assert caught.value.body["error"]["type"] == "authentication_error"
         token = anthropic.Anthropic(base_url=here.url, auth_token=here.key, max_retries=0)
         asked = {"model": "messages/sim", "max_tokens": 64, "messages": [{"role": "user", "content": "hi"}]}
