@@ -4,7 +4,10 @@ Words: a hold is money set aside for an exchange; its *base* pays for the input 
 Headroom is what the caps on the path of a request still leave: the least of ``limit - (settled + overrun + held)``.
 """
 
+import functools
+import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -74,13 +77,75 @@ def extension(want: int, least: int, headroom: int | None) -> int:
     return headroom if headroom >= least else 0
 
 
+class Window(StrEnum):
+    """The time that a cap counts: calendar periods in UTC, weeks from Monday."""
+
+    HOUR = "hour"
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    LIFETIME = "lifetime"
+
+
 LIFETIME_START: Final = 0
 """Where the window of a lifetime cap begins: before everything."""
+
+HOUR_US: Final = 3_600_000_000
+_MICROSECOND: Final = timedelta(microseconds=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def window_start(window: Window, at: int) -> int:
+    """Return when the window began that holds ``at``; both in microseconds since 1970 UTC."""
+    if window is Window.LIFETIME:
+        return LIFETIME_START
+    return _start_of(window, at // HOUR_US) if window is not Window.HOUR else at // HOUR_US * HOUR_US
+
+
+@functools.lru_cache(maxsize=4096)
+def _start_of(window: Window, hour: int) -> int:
+    """Return the start of a window by the hour (since 1970) that it holds: asked for in every opening."""
+    moment = (_EPOCH + timedelta(hours=hour)).replace(hour=0)
+    if window is Window.WEEK:
+        moment -= timedelta(days=moment.weekday())
+    elif window is Window.MONTH:
+        moment = moment.replace(day=1)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def window_end(window: Window, start: int) -> int | None:
+    """Return when the window that begins at ``start`` ends and the next begins; None for a lifetime."""
+    moment = _EPOCH + timedelta(microseconds=start)
+    match window:
+        case Window.LIFETIME:
+            return None
+        case Window.HOUR:
+            moment += timedelta(hours=1)
+        case Window.DAY:
+            moment += timedelta(days=1)
+        case Window.WEEK:
+            moment += timedelta(days=7)
+        case Window.MONTH:
+            moment = (moment.replace(day=1) + timedelta(days=32)).replace(day=1)
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def covers(pattern: str, model: str) -> bool:
+    """Whether a cap on a pattern of model names (``*`` stands for any characters) is one on this model."""
+    return pattern == "*" or _pattern(pattern).fullmatch(model) is not None
+
+
+@functools.lru_cache(maxsize=1024)
+def _pattern(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 @attrs.frozen
 class CapState:
-    """One cap in one window, as the store reads it."""
+    """One cap in one window, or one balance, as the store reads it.
+
+    A balance is a cap whose limit is what was paid in, and of which only the nearest on a request's path applies.
+    """
 
     cap_id: str
     window_start: int
@@ -89,14 +154,35 @@ class CapState:
     settled_nusd: int
     """Settled, overrun and adjustments together."""
     held_nusd: int
-    window: str
+    window: Window
     whose: str
-    """What it is a cap of, in words for the client that it refuses."""
+    """What it is a cap of, in words for the client that it refuses: "key k1", "account research"."""
+    model: str = "*"
+    """The pattern of model names that it is for."""
+    kind: str = "cap"
+    """"cap" or "balance"."""
 
     @property
     def headroom(self) -> int:
         """What is left under this cap; negative when overrun or a lowered limit left the total above it."""
         return self.limit_nusd - self.settled_nusd - self.held_nusd
+
+    @property
+    def resets_at(self) -> int | None:
+        """When its window ends, in microseconds since 1970 UTC; None where it never does."""
+        return window_end(self.window, self.window_start)
+
+    @property
+    def code(self) -> str:
+        """The error code of its refusal."""
+        return "spend_cap_exceeded" if self.kind == "cap" else "insufficient_funds"
+
+    def describe(self) -> str:
+        """Return what it is, in words: ``The day cap of account research on models gpt-*``."""
+        if self.kind == "balance":
+            return f"The balance of {self.whose}"
+        models = "" if self.model == "*" else f" on models {self.model}"
+        return f"The {self.window} cap of {self.whose}{models}"
 
 
 def binding(caps: Iterable[CapState]) -> CapState | None:

@@ -12,11 +12,21 @@ import click
 from ainf.cli.output import brief, moment, print_json, print_table, record
 from ainf.cli.settings import books_config, config_option, json_option, new_id, read, usd, wall_clock, write
 from ainf.inference.money import format_usd
-from ainf.store.caps import LIFETIME, list_caps, remove_cap, set_cap, subject_of
-from ainf.store.counting import Counted, Subject, count
+from ainf.ledger import Window
+from ainf.store.caps import list_caps, remove_cap, set_cap, subject_of
+from ainf.store.counting import Counted, Scope, count
 from ainf.store.transaction import Transaction
 
-_window_option: Final = click.option("--window", type=click.Choice([LIFETIME]), default=LIFETIME, show_default=True)
+_window_option: Final = click.option(
+    "--window",
+    type=click.Choice([window.value for window in Window]),
+    default=Window.LIFETIME.value,
+    show_default=True,
+    help="The calendar period in UTC that it counts.",
+)
+_model_option: Final = click.option(
+    "--model", default="*", metavar="PATTERN", help="Only for a model, or for names such as gpt-*."
+)
 
 
 @attrs.frozen
@@ -30,8 +40,8 @@ class _Whose:
         if (self.account is None) == (self.key_id is None):
             raise click.UsageError("Give either --account NAME or --key ID.")
 
-    def subject(self, tx: Transaction) -> Subject:
-        return subject_of(tx, account=self.account, key_id=self.key_id)
+    def scope(self, tx: Transaction, window: str, model: str) -> Scope:
+        return Scope(subject_of(tx, account=self.account, key_id=self.key_id), Window(window), model)
 
     def __str__(self) -> str:
         return f"account {self.account}" if self.account is not None else f"key {self.key_id}"
@@ -57,36 +67,46 @@ def caps() -> None:
 @caps.command("set")
 @_subject_options
 @_window_option
+@_model_option
 @click.option("--usd", "limit_nusd", callback=usd, required=True, help="The limit, such as 1.50.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only the cap's id.")
 @json_option
 @config_option
-def set_(*, whose: _Whose, window: str, limit_nusd: int, quiet: bool, as_json: bool, config_path: Path) -> None:
-    """Set a cap, or change its limit. It counts the whole past, and binds what is running too."""
-    config = books_config(config_path)
+def set_(  # noqa: PLR0913 - an option each
+    *, whose: _Whose, window: str, model: str, limit_nusd: int, quiet: bool, as_json: bool, config_path: Path
+) -> None:
+    """Set a cap, or change its limit. It counts its window from the beginning, and binds what is running too."""
+    config, at = books_config(config_path), wall_clock()
 
-    def look(tx: Transaction) -> tuple[Subject, Counted]:
-        subject = whose.subject(tx)
-        return subject, count(tx, subject)
+    def look(tx: Transaction) -> tuple[Scope, Counted]:
+        scope = whose.scope(tx, window, model)
+        return scope, count(tx, scope, at)
 
-    subject, counted = read(config, look)
+    scope, counted = read(config, look)
     cap_id = write(
         config,
         partial(
             set_cap,
             cap_id=new_id("cap"),
-            subject=subject,
+            scope=scope,
             limit_nusd=limit_nusd,
-            at=wall_clock(),
+            at=at,
             counted=counted,
         ),
     )
     if as_json:
-        print_json({"cap_id": cap_id, **attrs.asdict(whose), "window": window, "limit_nusd": limit_nusd})
+        print_json({
+            "cap_id": cap_id,
+            **attrs.asdict(whose),
+            "window": window,
+            "model": model,
+            "limit_nusd": limit_nusd,
+        })
     elif quiet:
         click.echo(cap_id)
     else:
-        print_table(["cap", "on", "window", "limit $"], [[cap_id, str(whose), window, format_usd(limit_nusd)]])
+        row = [cap_id, str(whose), window, model, format_usd(limit_nusd)]
+        print_table(["cap", "on", "window", "models", "limit $"], [row])
 
 
 @caps.command("list")
@@ -94,32 +114,35 @@ def set_(*, whose: _Whose, window: str, limit_nusd: int, quiet: bool, as_json: b
 @config_option
 def list_(*, as_json: bool, config_path: Path) -> None:
     """List the caps in force, and what is left of them."""
-    found = read(books_config(config_path), list_caps)
+    at = wall_clock()
+    found = read(books_config(config_path), lambda tx: list_caps(tx, at))
     if as_json:
-        print_json([record(cap) for cap in found])
+        print_json([{**record(cap), "left_nusd": cap.left_nusd} for cap in found])
         return
     rows = [
         [
             f"{cap.subject} {cap.name}",
             cap.window,
-            *map(format_usd, (cap.limit_nusd, cap.settled_nusd, cap.held_nusd)),
-            format_usd(cap.limit_nusd - cap.settled_nusd - cap.held_nusd),
+            cap.model,
+            *map(format_usd, (cap.limit_nusd, cap.settled_nusd, cap.held_nusd, cap.left_nusd)),
+            brief(cap.resets_at),
         ]
         for cap in found
     ]
-    print_table(["on", "window", "limit $", "settled $", "held $", "left $"], rows)
+    print_table(["on", "window", "models", "limit $", "settled $", "held $", "left $", "resets"], rows)
 
 
 @caps.command()
 @_subject_options
 @_window_option
+@_model_option
 @json_option
 @config_option
-def remove(*, whose: _Whose, window: str, as_json: bool, config_path: Path) -> None:
+def remove(*, whose: _Whose, window: str, model: str, as_json: bool, config_path: Path) -> None:
     """Remove a cap."""
     at = wall_clock()
-    write(books_config(config_path), lambda tx: remove_cap(tx, subject=whose.subject(tx), at=at))
+    write(books_config(config_path), lambda tx: remove_cap(tx, scope=whose.scope(tx, window, model), at=at))
     if as_json:
-        print_json({**attrs.asdict(whose), "window": window, "removed_at": moment(at)})
+        print_json({**attrs.asdict(whose), "window": window, "model": model, "removed_at": moment(at)})
     else:
-        print_table(["on", "window", "removed"], [[str(whose), window, brief(at)]])
+        print_table(["on", "window", "models", "removed"], [[str(whose), window, model, brief(at)]])

@@ -23,6 +23,7 @@ from ainf.inference.money import format_usd, parse_usd
 from ainf.simulator import Simulator
 from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
+from ainf.store.counting import Scope
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
@@ -134,7 +135,7 @@ async def _set_cap(running: RunningGateway, usd: str) -> None:
     cap_id, limit, at = new_id("cap"), parse_usd(usd), wall_clock()
 
     def set_cap(tx: Transaction) -> None:
-        caps.set_cap(tx, cap_id=cap_id, subject=caps.subject_of(tx, account="demo"), limit_nusd=limit, at=at)
+        caps.set_cap(tx, cap_id=cap_id, scope=Scope(caps.subject_of(tx, account="demo")), limit_nusd=limit, at=at)
 
     await running.store.write(set_cap)
 
@@ -154,7 +155,7 @@ async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None
         receipts = [await _receipt(running, stream.inference_id) for stream in (whole, left, capped)]
     finally:
         await client.aclose()
-    caps_now = await running.store.read(caps.list_caps)
+    caps_now = await running.store.read(lambda tx: caps.list_caps(tx, wall_clock()))
     _print_receipts(receipts, caps_now[0].settled_nusd, simulator)
 
 

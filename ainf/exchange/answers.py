@@ -7,7 +7,7 @@ import attrs
 
 from ainf.admission import ModelTerms
 from ainf.exchange.plan import Headers, Plan
-from ainf.inference.errors import CODES, AinfError
+from ainf.inference.errors import CODES, MONEY_TYPE, AinfError
 from ainf.protocols.base import ClientProtocol, ErrorAnswer
 
 DEFAULT_RETRY_AFTER_S = 1
@@ -46,7 +46,7 @@ def error_reply(
 ) -> Reply:
     """Return an error as an HTTP answer in the client's protocol, with the retry verdict."""
     code, status = error.code, error.status
-    if code == "spend_cap_exceeded" and money_refusal == "429":
+    if error.type == MONEY_TYPE and money_refusal == "429":
         code, status = "insufficient_quota", 429
     body = protocol.error_body(
         ErrorAnswer(
@@ -57,6 +57,7 @@ def error_reply(
             inference_id=inference_id,
             billed_nusd=billed_nusd,
             request_id=request_id,
+            details=error.details,
         )
     )
     may_retry = retryable(error.code, billed_nusd)

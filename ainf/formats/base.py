@@ -134,6 +134,8 @@ class EndingStyle:
     """The model name for frames that we make ourselves, where the provider named none."""
     retryable: bool
     """The retry verdict: the cause is transient and nothing was charged."""
+    tells_cost: bool = False
+    """Whether what it cost (``outcome.billed_nusd``) stands in the usage that the client is told."""
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ hand: only when the cause is transient and nothing was charged. Bugs are asserti
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
@@ -25,7 +25,8 @@ class ErrorCode:
 
 _REQUEST = "invalid_request_error"
 _AUTH = "authentication_error"
-_SPEND = "insufficient_quota"
+MONEY_TYPE: Final = "insufficient_quota"
+"""The type of every refusal for money."""
 _UPSTREAM = "upstream_error"
 _SERVER = "server_error"
 
@@ -71,10 +72,37 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     ),
     "streaming_not_supported": ErrorCode(501, _REQUEST, "The model does not stream; send `stream: false`."),
     # --- money ---
-    "spend_cap_exceeded": ErrorCode(402, _SPEND, "A cap on the key or an account above it is used up."),
+    "spend_cap_exceeded": ErrorCode(
+        402,
+        MONEY_TYPE,
+        "A cap on the key or an account above it is used up; `cap` names it, what is left and when it resets.",
+    ),
+    "insufficient_funds": ErrorCode(
+        402, MONEY_TYPE, "The prepaid balance that pays for the key is used up; top it up."
+    ),
+    # --- one answer for one idempotency key ---
+    "idempotency_in_progress": ErrorCode(
+        409,
+        "idempotency_error",
+        "The request with this `Idempotency-Key` runs, and cannot be joined from here; ask again for its answer.",
+        transient=True,
+    ),
+    "idempotency_completed": ErrorCode(
+        409,
+        "idempotency_error",
+        "The request with this `Idempotency-Key` was answered and billed, but the answer was too large to be kept; the "
+        "message names its receipt.",
+    ),
+    "idempotency_mismatch": ErrorCode(
+        422, "idempotency_error", "This `Idempotency-Key` was used with another body; use a new one."
+    ),
     # --- the gateway's own state ---
     "rate_limited": ErrorCode(
-        429, "rate_limit_error", "Too many failed authentications from this address.", transient=True
+        429,
+        "rate_limit_error",
+        "The key is at its limit of requests or tokens per minute or of streams at once, or too many authentications "
+        "from this address have failed; `retry-after` says how long to wait.",
+        transient=True,
     ),
     "overloaded": ErrorCode(503, _SERVER, "The gateway is at its limit of running requests.", transient=True),
     "shutting_down": ErrorCode(
@@ -102,6 +130,9 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
 })
 
 
+_NO_DETAILS: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 class AinfError(Exception):
     """An expected failure, told to the client.
 
@@ -110,15 +141,26 @@ class AinfError(Exception):
         message: what is wrong and what to do; shown to the client, so it holds nothing internal.
         param: the request field at fault, if one is.
         retry_after_s: how long to wait before asking again, if known (whole seconds, 1 to 60).
+        details: what a program may want to know besides, by name, as JSON has it; shown to the client beside the
+            message, so its names are not those of other parts of an error.
     """
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: int | None = None,
+        details: Mapping[str, Any] = _NO_DETAILS,
+    ) -> None:
         super().__init__(code, message)
         assert code in CODES, code
         self.code = code
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.details = details
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"

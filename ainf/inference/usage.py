@@ -24,6 +24,8 @@ class Usage:
         cache_write_tokens: the part of the input that was written to a cache, for however long.
         long_cache_write_tokens: the part of those that was written for longer than the provider's usual time
             (Anthropic's 1 hour instead of 5 minutes, OpenAI's 12 hours instead of 30 minutes).
+        audio_input_tokens: the part of the input that was sound; of the cached part it holds none.
+        audio_output_tokens: the part of the output that is sound.
     """
 
     input_tokens: int = attrs.field(default=0, validator=_tokens)
@@ -32,13 +34,15 @@ class Usage:
     reasoning_tokens: int = attrs.field(default=0, validator=_tokens)
     cache_write_tokens: int = attrs.field(default=0, validator=_tokens)
     long_cache_write_tokens: int = attrs.field(default=0, validator=_tokens)
+    audio_input_tokens: int = attrs.field(default=0, validator=_tokens)
+    audio_output_tokens: int = attrs.field(default=0, validator=_tokens)
 
     def is_consistent(self) -> bool:
         """Whether the parts fit into their wholes."""
         return (
-            self.cached_input_tokens + self.cache_write_tokens <= self.input_tokens
+            self.cached_input_tokens + self.cache_write_tokens + self.audio_input_tokens <= self.input_tokens
             and self.long_cache_write_tokens <= self.cache_write_tokens
-            and self.reasoning_tokens <= self.output_tokens
+            and self.reasoning_tokens + self.audio_output_tokens <= self.output_tokens
         )
 
     def __add__(self, other: "Usage") -> "Usage":
@@ -50,4 +54,6 @@ class Usage:
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             long_cache_write_tokens=self.long_cache_write_tokens + other.long_cache_write_tokens,
+            audio_input_tokens=self.audio_input_tokens + other.audio_input_tokens,
+            audio_output_tokens=self.audio_output_tokens + other.audio_output_tokens,
         )

@@ -26,5 +26,6 @@ def anthropic_error(answer: ErrorAnswer) -> bytes:
             billed_nusd=answer.billed_nusd,
             retryable=None,
             request_id=answer.request_id,
+            details=answer.details,
         )
     )

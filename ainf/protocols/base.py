@@ -21,6 +21,8 @@ class ErrorAnswer:
     """None where nothing was admitted."""
     billed_nusd: int
     request_id: str
+    details: Mapping[str, Any] = attrs.field(factory=dict)
+    """What a program may want to know besides, by name."""
 
 
 class ClientProtocol(Protocol):

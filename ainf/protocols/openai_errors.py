@@ -14,6 +14,7 @@ from ainf.protocols.base import ErrorAnswer
 def openai_error(answer: ErrorAnswer) -> bytes:
     """Return OpenAI's error object, with what was billed."""
     error: dict[str, Any] = {
+        **answer.details,
         "message": answer.message,
         "type": answer.type,
         "code": answer.code,

@@ -10,8 +10,19 @@ import attrs
 
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.ledger import HoldAsk
+from ainf.ledger import CapState, HoldAsk
 from ainf.pricing import Price
+
+
+@attrs.frozen
+class KeyLimits:
+    """How much a key may ask for at a time; None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    """Input and output together."""
+    concurrent_streams: int | None = None
+    """Exchanges that run at once, streamed or not."""
 
 
 @attrs.frozen
@@ -32,6 +43,41 @@ class KeyRecord:
     """How a cap shows in an ending: "extended", "strict" or "loud"."""
     money_refusal: str
     """The status of a money refusal: "402" or "429"."""
+    limits: KeyLimits = KeyLimits()
+    inject_cost: bool = False
+    """Whether its answers tell their cost in their usage."""
+
+
+@attrs.frozen
+class Claim:
+    """The use of an idempotency key: until it is freed or expires, the same key and path name one exchange."""
+
+    idempotency_key: str
+    fingerprint: bytes
+    """Of the body, without what only says how the answer is to be told (stream or not)."""
+
+
+@attrs.frozen
+class KeptAnswer:
+    """What was told under an idempotency key, to be told again."""
+
+    status: int
+    stream: bool
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    """All of it: prelude, content and terminal group; in the client's format."""
+
+
+@attrs.frozen
+class FoundClaim:
+    """What is known of an idempotency key that was used before."""
+
+    inference_id: str
+    fingerprint: bytes
+    state: str
+    """"running" (in whatever process), "kept", "too_large", or "freed": it ended without an answer."""
+    answer: KeptAnswer | None
+    """What was told, where it is "kept"."""
 
 
 @attrs.frozen
@@ -65,6 +111,7 @@ class Opening:
     """Keyed digest of the request body, for the search after silent retries; the content itself is never stored."""
     sdk_retry_count: int | None
     labels: Mapping[str, str] = attrs.field(factory=dict)
+    claim: Claim | None = None
 
 
 @attrs.frozen
@@ -76,6 +123,8 @@ class Opened:
     held_nusd: int
     clamp_tokens: int | None
     """The output limit to send upstream, where the worst case did not fit."""
+    clamped_by: CapState | None = None
+    """The cap or balance that it did not fit under."""
 
 
 @attrs.frozen
@@ -110,6 +159,8 @@ class Extended:
     held_nusd: int
     key_revoked: bool = False
     """The key was revoked or its account closed meanwhile: nothing was granted and the exchange must end."""
+    refused_by: CapState | None = None
+    """The cap or balance because of which less was granted than was wanted."""
 
 
 @attrs.frozen
@@ -134,6 +185,8 @@ class AttemptResult:
     evidence: Evidence
     cost_nusd: int
     redials: int = 0
+    aborted_billing: str | None = None
+    """How it was reckoned where we broke it off ("delivered", "drain", "held"); None where it ended by itself."""
 
 
 @attrs.frozen
@@ -157,6 +210,10 @@ class Closing:
     attempts: tuple[AttemptResult, ...]
     notes: Mapping[str, Any] = attrs.field(factory=dict)
     """What an auditor should know besides: usage that was not believed, broken frames, a clamp, ..."""
+    answer: KeptAnswer | None = None
+    """What is told under the exchange's idempotency key, where it has one and the answer is kept."""
+    frees_claim: bool = True
+    """Whether its idempotency key, if it has one, may be used again at once; else it names this answer."""
 
 
 @attrs.frozen
@@ -171,6 +228,12 @@ class Settlement:
     overrun_nusd: int
     hash: str
     prev_hash: str
+    retry_of: str | None = None
+    """The earlier exchange of the same account and body, minutes before, that this one asked again."""
+    wasted_nusd: int = 0
+    """What that one was charged."""
+    is_empty: bool = False
+    """It is charged, and nothing visible came."""
 
 
 @attrs.frozen
@@ -223,8 +286,9 @@ class InferenceStore(Protocol):
         """Set the hold aside and record the opening, durably.
 
         Raises:
-            SpendError: ``spend_cap_exceeded``; nothing was written.
-            DownstreamError: ``invalid_api_key``: revoked or expired since it was looked up; nothing was written.
+            SpendError: ``spend_cap_exceeded``, ``insufficient_funds``; nothing was written.
+            DownstreamError: ``invalid_api_key``: revoked or expired since it was looked up;
+                ``idempotency_in_progress``: its idempotency key is in use; nothing was written.
             GatewayError: ``store_unavailable``: nothing is open, or what was queued will be closed at zero.
         """
         ...
@@ -259,6 +323,14 @@ class InferenceStore(Protocol):
 
     async def receipt(self, inference_id: str) -> dict[str, Any] | None:
         """Return the receipt of an exchange, open or closed (its keys are the wire's), or None.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    async def find_claim(self, key_id: str, path: str, idempotency_key: str) -> FoundClaim | None:
+        """Return what is known of an idempotency key; None where it was not used, or is forgotten.
 
         Raises:
             GatewayError: ``store_unavailable``.

@@ -1,6 +1,7 @@
 """Caps, as an operator sets and removes them; each change is an audit event of the command's own epoch.
 
-A cap counts the whole lifetime of its subject, also what was before the cap was. All functions are operations.
+A new cap counts what its subject has spent in the present window, also what was before the cap was. All functions are
+operations.
 """
 
 from typing import Any
@@ -9,29 +10,52 @@ import attrs
 
 from ainf import audit
 from ainf.inference.errors import DownstreamError
-from ainf.ledger import LIFETIME_START
+from ainf.ledger import Window, window_end, window_start
 from ainf.store import counters
 from ainf.store.admin import find_account, require_key
-from ainf.store.counting import NOTHING, Counted, Subject, count, newest_entry
+from ainf.store.counting import Counted, Scope, Subject, count, newest_entry
 from ainf.store.transaction import Transaction
 
-LIFETIME = "lifetime"
+_IN_FORCE = """
+    SELECT cap_id FROM caps
+    WHERE kind = 'cap' AND subject = ? AND subject_id = ? AND "window" = ? AND model = ? AND removed_at IS NULL
+"""
+_LIST = """
+    SELECT c.cap_id, c.subject, c.subject_id, coalesce(a.name, c.subject_id), c."window", c.model, c.limit_nusd,
+        c.created_at, coalesce(n.settled_nusd, 0), coalesce(n.held_nusd, 0)
+    FROM caps AS c
+    LEFT JOIN counters AS n ON n.cap_id = c.cap_id
+        AND n.window_start = CASE c."window" WHEN 'hour' THEN ? WHEN 'day' THEN ? WHEN 'week' THEN ? WHEN 'month' THEN ?
+            ELSE 0 END
+    LEFT JOIN accounts AS a ON c.subject = 'account' AND a.account_id = c.subject_id
+    WHERE c.kind = 'cap' AND c.removed_at IS NULL ORDER BY c.subject, 4, c.created_at, c.cap_id
+"""
+_MOST_PATTERN = 128
 
 
 @attrs.frozen
 class Cap:
-    """A cap as it is listed, with what it has seen."""
+    """A cap as it is listed, with what it has seen in its present window."""
 
     cap_id: str
     subject: str
     """"account" or "key"."""
+    subject_id: str
     name: str
     """The account's name or the key's id."""
     window: str
+    model: str
     limit_nusd: int
+    created_at: int
     settled_nusd: int
     held_nusd: int
-    created_at: int
+    resets_at: int | None
+    """When its window ends; None where it never does."""
+
+    @property
+    def left_nusd(self) -> int:
+        """What it leaves; negative where overrun or a lowered limit left the total above it."""
+        return self.limit_nusd - self.settled_nusd - self.held_nusd
 
 
 def subject_of(tx: Transaction, *, account: str | None = None, key_id: str | None = None) -> Subject:
@@ -49,77 +73,83 @@ def subject_of(tx: Transaction, *, account: str | None = None, key_id: str | Non
 
 
 def set_cap(
-    tx: Transaction, *, cap_id: str, subject: Subject, limit_nusd: int, at: int, counted: Counted = NOTHING
+    tx: Transaction, *, cap_id: str, scope: Scope, limit_nusd: int, at: int, counted: Counted | None = None
 ) -> str:
-    """Set the lifetime cap of an account or key, or change its limit; return its id.
+    """Set a cap, or change its limit; return its id.
 
-    A new cap counts the subject's whole past: what it has settled, and what its running exchanges hold; these count on
-    it from now on, as if it had been there at their admission. A limit below that is allowed: nothing opens or extends
-    until the total is below it again.
+    A new cap counts what its scope has settled in the present window and what its running exchanges hold; these count
+    on it from now on, as if it had been there at their admission. A limit below that is allowed: nothing opens or
+    extends until the total is below it again.
 
     Args:
         tx: the transaction.
         cap_id: the id, where the cap is new.
-        subject: what it caps (``subject_of``).
+        scope: what it caps.
         limit_nusd: the limit.
         at: now.
-        counted: what a reading transaction has counted of the subject before, so that only newer entries are read
-            while the database is held for writing.
+        counted: what a reading transaction has counted of the scope before, so that only newer entries are read while
+            the database is held for writing.
+
+    Raises:
+        DownstreamError: ``invalid_value``: the pattern of models is no pattern.
     """
     assert limit_nusd >= 0
-    row = tx.one(
-        'SELECT cap_id, removed_at FROM caps WHERE subject = ? AND subject_id = ? AND "window" = ?',
-        (subject.kind, subject.subject_id, LIFETIME),
-    )
-    if row is None:
-        tx.execute(
-            'INSERT INTO caps (cap_id, subject, subject_id, "window", limit_nusd, created_at)'
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (cap_id, subject.kind, subject.subject_id, LIFETIME, limit_nusd, at),
-        )
-    else:
+    _check_pattern(scope.model)
+    subject = scope.subject
+    row = tx.one(_IN_FORCE, (subject.kind, subject.subject_id, scope.window, scope.model))
+    if row is not None:
         cap_id = row[0]
-        tx.execute("UPDATE caps SET limit_nusd = ?, removed_at = NULL WHERE cap_id = ?", (limit_nusd, cap_id))
-    if row is None or row[1] is not None:
-        _begin_counting(tx, cap_id, subject, counted)
-    _note_limit(tx, cap_id, limit_nusd, at)
+        tx.execute("UPDATE caps SET limit_nusd = ? WHERE cap_id = ?", (limit_nusd, cap_id))
+    else:
+        total = count(tx, scope, at, counted)
+        tx.execute(
+            'INSERT INTO caps (cap_id, kind, subject, subject_id, "window", model, limit_nusd, counts_from, created_at)'
+            " VALUES (?, 'cap', ?, ?, ?, ?, ?, ?, ?)",
+            (
+                cap_id, subject.kind, subject.subject_id, scope.window, scope.model, limit_nusd, total.up_to_seq, at,
+            ),
+        )  # fmt: skip
+        tx.execute(
+            "INSERT INTO counters (cap_id, window_start, settled_nusd, held_nusd) VALUES (?, ?, ?, ?)",
+            (cap_id, total.start, total.settled_nusd, total.held_nusd),
+        )
+        _count_running(tx, cap_id, scope, total.start)
+    note_limit(tx, cap_id, limit_nusd, at)
     body: dict[str, Any] = {
         "cap_id": cap_id,
         "subject": subject.kind,
         "subject_id": subject.subject_id,
-        "window": LIFETIME,
+        "window": scope.window,
+        "model": scope.model,
         "limit_nusd": limit_nusd,
     }
     tx.append_audit("cap.set", at, None, body)
     return cap_id
 
 
-def _begin_counting(tx: Transaction, cap_id: str, subject: Subject, counted: Counted) -> None:
-    total = count(tx, subject, counted)
-    tx.execute(
-        "INSERT INTO counters (cap_id, window_start, settled_nusd, held_nusd) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (cap_id, window_start) DO UPDATE SET settled_nusd = excluded.settled_nusd,"
-        " held_nusd = excluded.held_nusd",
-        (cap_id, LIFETIME_START, total.settled_nusd, total.held_nusd),
-    )
-    _count_running(tx, cap_id, subject)
+def _check_pattern(pattern: str) -> None:
+    if not pattern or len(pattern) > _MOST_PATTERN or not (pattern.isascii() and pattern.isprintable()):
+        raise DownstreamError(
+            "invalid_value",
+            f"A cap is for a model's name or a pattern such as `gpt-*`, of at most {_MOST_PATTERN} printable ASCII"
+            " characters.",
+        )
 
 
-def _count_running(tx: Transaction, cap_id: str, subject: Subject) -> None:
-    """Let the subject's running exchanges move the counter from now on, since it holds what they hold."""
+def _count_running(tx: Transaction, cap_id: str, scope: Scope, start: int) -> None:
+    """Let the scope's running exchanges move the counter from now on, since it holds what they hold."""
     running = tx.execute(
-        "SELECT i.inference_id, i.caps, i.key_id, i.account_path"
+        "SELECT i.inference_id, i.caps, i.key_id, i.account_path, i.model, i.opened_at"
         " FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id"
     )
-    for inference_id, caps, key_id, account_path in running:
-        keys = counters.from_json(caps)
-        under = subject.subject_id == key_id if subject.kind == "key" else f'"{subject.subject_id}"' in account_path
-        if under and (cap_id, LIFETIME_START) not in keys:
-            longer = audit.canonical([*keys, (cap_id, LIFETIME_START)])
+    for inference_id, caps, key_id, account_path, model, opened_at in running:
+        if scope.holds(key_id=key_id, account_path=account_path, model=model, opened_at=opened_at, start=start):
+            longer = audit.canonical([*counters.from_json(caps), (cap_id, start)])
             tx.execute("UPDATE inferences SET caps = ? WHERE inference_id = ?", (longer, inference_id))
 
 
-def _note_limit(tx: Transaction, cap_id: str, limit_nusd: int | None, at: int) -> None:
+def note_limit(tx: Transaction, cap_id: str, limit_nusd: int | None, at: int) -> None:
+    """Keep the history of a limit, in the order of the ledger's entries; None where the cap is removed."""
     tx.execute(
         "INSERT INTO cap_limits (cap_id, after_seq, limit_nusd, at) VALUES (?, ?, ?, ?)"
         " ON CONFLICT (cap_id, after_seq, at) DO UPDATE SET limit_nusd = excluded.limit_nusd",
@@ -127,32 +157,29 @@ def _note_limit(tx: Transaction, cap_id: str, limit_nusd: int | None, at: int) -
     )
 
 
-def remove_cap(tx: Transaction, *, subject: Subject, at: int) -> None:
-    """Remove the lifetime cap of an account or key; running exchanges are no longer bound by it.
+def remove_cap(tx: Transaction, *, scope: Scope, at: int) -> None:
+    """Remove a cap; running exchanges are no longer bound by it.
 
     Raises:
-        DownstreamError: ``not_found``: it has none.
+        DownstreamError: ``not_found``: there is none.
     """
-    rows = tx.execute(
-        'UPDATE caps SET removed_at = ? WHERE subject = ? AND subject_id = ? AND "window" = ? AND removed_at IS NULL'
-        " RETURNING cap_id",
-        (at, subject.kind, subject.subject_id, LIFETIME),
-    )
-    if not rows:
-        raise DownstreamError("not_found", f"This {subject.kind} has no {LIFETIME} cap; `ainf caps list` shows them.")
-    cap_id = rows[0][0]
-    _note_limit(tx, cap_id, None, at)
-    tx.append_audit("cap.removed", at, None, {"cap_id": cap_id})
+    subject = scope.subject
+    row = tx.one(_IN_FORCE, (subject.kind, subject.subject_id, scope.window, scope.model))
+    if row is None:
+        on = "" if scope.model == "*" else f" on models {scope.model}"
+        raise DownstreamError(
+            "not_found", f"This {subject.kind} has no {scope.window} cap{on}; `ainf caps list` shows them."
+        )
+    tx.execute("UPDATE caps SET removed_at = ? WHERE cap_id = ?", (at, row[0]))
+    note_limit(tx, row[0], None, at)
+    tx.append_audit("cap.removed", at, None, {"cap_id": row[0]})
 
 
-def list_caps(tx: Transaction) -> list[Cap]:
-    """Return the caps in force, with what they have seen."""
-    rows = tx.execute(
-        'SELECT c.cap_id, c.subject, coalesce(a.name, c.subject_id), c."window", c.limit_nusd,'
-        " coalesce(n.settled_nusd, 0), coalesce(n.held_nusd, 0), c.created_at FROM caps AS c"
-        " LEFT JOIN counters AS n ON n.cap_id = c.cap_id AND n.window_start = ?"
-        " LEFT JOIN accounts AS a ON c.subject = 'account' AND a.account_id = c.subject_id"
-        " WHERE c.removed_at IS NULL ORDER BY c.subject, 3",
-        (LIFETIME_START,),
-    )
-    return [Cap(*row) for row in rows]
+def list_caps(tx: Transaction, at: int) -> list[Cap]:
+    """Return the caps in force, with what they have seen in the windows that hold ``at``."""
+    starts = [window_start(window, at) for window in (Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH)]
+    return [Cap(*(*row, _resets_at(Window(row[4]), at))) for row in tx.execute(_LIST, starts)]
+
+
+def _resets_at(window: Window, at: int) -> int | None:
+    return window_end(window, window_start(window, at))

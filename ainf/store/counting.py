@@ -4,18 +4,21 @@ from typing import Final
 
 import attrs
 
+from ainf.ledger import LIFETIME_START, Window, covers, window_start
 from ainf.store.transaction import Transaction
 
 _OF_SUBJECT: Final = {
-    "account": "e.account_id IN (SELECT a.account_id FROM accounts AS a WHERE instr(a.path, '\"' || ? || '\"') > 0)",
-    "key": "e.inference_id IN (SELECT i.inference_id FROM inferences AS i WHERE i.key_id = ?)",
+    "account": "instr(i.account_path, '\"' || ? || '\"') > 0",
+    "key": "i.key_id = ?",
 }
 
 _SUMS: Final = """
-    SELECT coalesce(sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd END), 0),
+    SELECT i.model, coalesce(sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd END), 0),
         coalesce(sum(CASE WHEN e.kind IN ('hold', 'extend') THEN e.amount_nusd
                           WHEN e.kind IN ('settle', 'release') THEN -e.amount_nusd END), 0)
-    FROM entries AS e WHERE e.seq > ? AND e.seq <= ?
+    FROM entries AS e JOIN inferences AS i ON i.inference_id = e.inference_id
+    WHERE e.seq > ? AND e.seq <= ? AND i.opened_at >= ? AND {subject}
+    GROUP BY i.model
 """
 
 
@@ -29,16 +32,31 @@ class Subject:
 
 
 @attrs.frozen
-class Counted:
-    """Amounts summed over a subject's entries up to and including one."""
+class Scope:
+    """What a cap counts: exchanges of its subject on some models that were admitted in its window."""
 
+    subject: Subject
+    window: Window = Window.LIFETIME
+    model: str = "*"
+    """A pattern of configured names; ``*`` stands for any characters."""
+
+    def holds(self, *, key_id: str, account_path: str, model: str, opened_at: int, start: int) -> bool:
+        """Whether it counts an exchange in the window that begins at ``start``."""
+        subject = self.subject
+        under = subject.subject_id == key_id if subject.kind == "key" else f'"{subject.subject_id}"' in account_path
+        return under and covers(self.model, model) and window_start(self.window, opened_at) == start
+
+
+@attrs.frozen
+class Counted:
+    """Amounts summed over the entries of a scope up to and including one, in one window."""
+
+    start: int = LIFETIME_START
+    """When the window began."""
     up_to_seq: int = 0
     settled_nusd: int = 0
     """Settled, overrun and adjustments together."""
     held_nusd: int = 0
-
-
-NOTHING: Final = Counted()
 
 
 def newest_entry(tx: Transaction) -> int:
@@ -48,13 +66,21 @@ def newest_entry(tx: Transaction) -> int:
     return int(row[0])
 
 
-def count(tx: Transaction, subject: Subject, since: Counted = NOTHING) -> Counted:
-    """Add the subject's entries that are newer than ``since`` to it, and return the sums up to now (an operation).
+def count(tx: Transaction, scope: Scope, at: int, since: Counted | None = None) -> Counted:
+    """Return the sums of a scope over the window that holds ``at``, up to now (an operation).
 
-    It reads every newer entry: on a large ledger count in a reading transaction first, and the rest while writing.
+    It reads every entry that is newer than ``since``: on a large ledger count in a reading transaction first, and the
+    rest while writing. What was counted of another window is of no use, and all is read again.
     """
-    newest = newest_entry(tx)
-    sql = f"{_SUMS} AND {_OF_SUBJECT[subject.kind]}"
-    row = tx.one(sql, (since.up_to_seq, newest, subject.subject_id))
-    assert row is not None
-    return Counted(newest, since.settled_nusd + row[0], since.held_nusd + row[1])
+    start, newest = window_start(scope.window, at), newest_entry(tx)
+    if since is None or since.start != start:
+        since = Counted(start)
+    sql = _SUMS.format(subject=_OF_SUBJECT[scope.subject.kind])
+    rows = tx.execute(sql, (since.up_to_seq, newest, start, scope.subject.subject_id))
+    own = [(settled, held) for model, settled, held in rows if covers(scope.model, model)]
+    return Counted(
+        start,
+        newest,
+        since.settled_nusd + sum(settled for settled, _ in own),
+        since.held_nusd + sum(held for _, held in own),
+    )

@@ -1,15 +1,17 @@
 """The operations of a running exchange: its opening, the extension of its hold, the progress of all that run."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from ainf import audit, ledger
 from ainf.admission import invalid_key
 from ainf.inference.errors import SpendError
 from ainf.inference.money import format_usd
-from ainf.ledger import CapState, EntryKind, HoldAsk
+from ainf.ledger import CapState, EntryKind
 from ainf.pricing import Price
-from ainf.store import counters
+from ainf.store import claims, counters
 from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
+from ainf.store.receipts import rfc3339
 from ainf.store.standing import Standing, standing_of
 from ainf.store.transaction import Transaction
 
@@ -23,7 +25,7 @@ _INFERENCE = """
 """
 
 _RUNNING = """
-    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps
+    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps, i.model, i.opened_at
     FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id
     WHERE h.inference_id = ?
 """
@@ -54,19 +56,21 @@ def open_inference(tx: Transaction, opening: Opening) -> Opened:
     """Set the hold aside and record the opening.
 
     Raises:
-        SpendError: ``spend_cap_exceeded``; nothing was written.
-        DownstreamError: ``invalid_api_key``; nothing was written.
+        SpendError: ``spend_cap_exceeded``, ``insufficient_funds``; nothing was written.
+        DownstreamError: ``invalid_api_key``, ``idempotency_in_progress``; nothing was written.
     """
-    standing = standing_of(tx, opening.key_id, opening.at)
+    standing = standing_of(tx, opening.key_id, opening.at, model=opening.attempt.model, counted_at=opening.at)
     if not standing.valid:
         raise invalid_key()
     tightest = ledger.binding(standing.caps)
     grant = ledger.fit(opening.ask, tightest.headroom if tightest else None)
     if grant is None:
         assert tightest is not None, "only a cap refuses"
-        raise _refusal(tightest, opening.ask)
+        raise refusal(tightest, opening.ask.least_nusd, opening.at)
+    claims.check(tx, opening)
     _store_price(tx, opening.attempt.price)
     _insert_inference(tx, opening, standing, grant.clamp_tokens)
+    claims.take(tx, opening)
     tx.execute(
         "INSERT INTO holds (inference_id, epoch, key_id, held_nusd) VALUES (?, ?, ?, ?)",
         (opening.inference_id, tx.epoch, opening.key_id, grant.held_nusd),
@@ -77,7 +81,8 @@ def open_inference(tx: Transaction, opening: Opening) -> Opened:
         (opening.inference_id, EntryKind.HOLD, owner.account_id, opening.attempt.provider, grant.held_nusd, opening.at),
     )
     counters.hold(tx, standing.caps, grant.held_nusd)
-    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens)
+    clamped_by = tightest if grant.clamp_tokens is not None else None
+    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens, clamped_by)
 
 
 def extend_hold(tx: Transaction, extension: Extension) -> Extended:
@@ -85,21 +90,22 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     row = tx.one(_RUNNING, (extension.inference_id,))
     if row is None:
         return Extended(0, 0)
-    held, key_id, account_id, provider, caps = row
-    standing = standing_of(tx, key_id, extension.at)
+    held, key_id, account_id, provider, caps, model, opened_at = row
+    standing = standing_of(tx, key_id, extension.at, model=model, counted_at=opened_at)
     if not standing.valid:
         return Extended(0, held, key_revoked=True)
     fixed = counters.from_json(caps)
     tightest = ledger.binding(cap for cap in standing.caps if (cap.cap_id, cap.window_start) in fixed)
     granted = ledger.extension(extension.want_nusd, extension.least_nusd, tightest.headroom if tightest else None)
+    refused_by = tightest if granted < extension.want_nusd else None
     if granted <= 0:
-        return Extended(0, held)
+        return Extended(0, held, refused_by=refused_by)
     tx.execute("UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?", (granted, extension.inference_id))
     if extension.progress is not None:
         tx.execute(_PROGRESS, _progress_row(extension.progress, extension.at))
     tx.execute(_ENTRY, (extension.inference_id, EntryKind.EXTEND, account_id, provider, granted, extension.at))
     counters.move(tx, fixed, held=granted)
-    return Extended(granted, held + granted)
+    return Extended(granted, held + granted, refused_by=refused_by)
 
 
 def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> ProgressSeen:
@@ -116,12 +122,30 @@ def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]
     return at, audit.canonical(progress.usage), progress.cost_nusd, progress.output_bytes, progress.inference_id
 
 
-def _refusal(cap: CapState, ask: HoldAsk) -> SpendError:
-    return SpendError(
-        "spend_cap_exceeded",
-        f"The {cap.window} cap of {cap.whose} ({format_usd(cap.limit_nusd)} USD) has"
-        f" {format_usd(max(0, cap.headroom))} USD left; this request needs at least {format_usd(ask.least_nusd)} USD.",
-    )
+def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
+    """Return what a client is told when a cap or balance refuses: which, what it leaves, and when it resets."""
+    left = max(0, cap.headroom)
+    message = f"{cap.describe()} ({format_usd(cap.limit_nusd)} USD) has {format_usd(left)} USD left"
+    message += f"; this request needs at least {format_usd(least_nusd)} USD."
+    resets_at = cap.resets_at
+    if resets_at is not None:
+        message += f" It resets at {rfc3339(resets_at)}."
+    elif cap.kind == "balance":
+        message += " Top it up."
+    details: dict[str, Any] = {
+        "cap": {
+            "kind": cap.kind,
+            "of": cap.whose,
+            "window": cap.window.value,
+            "model": cap.model,
+            "limit": format_usd(cap.limit_nusd),
+            "left": format_usd(left),
+            "needs": format_usd(least_nusd),
+            "resets_at": None if resets_at is None else rfc3339(resets_at),
+            "resets_in_s": None if resets_at is None else max(0, -((at - resets_at) // 1_000_000)),
+        }
+    }
+    return SpendError(cap.code, message, details=details)
 
 
 def _store_price(tx: Transaction, price: Price) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from ainf.store.base import KeyRecord
+from ainf.store.base import KeyLimits, KeyRecord
 from ainf.store.transaction import Transaction
 
 KEEP_S: Final = 2.0
@@ -25,7 +25,8 @@ _FIND = """
         SELECT p.account_id, p.parent_id, p.closed_at FROM above AS c JOIN accounts AS p ON p.account_id = c.parent_id
     )
     SELECT (SELECT min(closed_at) FROM above), k.revoked_at, k.key_id, k.account_id, a.name, k.models, k.endpoints,
-        k.expires_at, k.finish_reasons, k.money_refusal
+        k.expires_at, k.finish_reasons, k.money_refusal, k.requests_per_minute, k.tokens_per_minute,
+        k.concurrent_streams, k.inject_cost
     FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id
     WHERE k.digest = ?
 """
@@ -38,8 +39,21 @@ def find_key(tx: Transaction, digest: bytes) -> KeyRecord | None:
     if row is None:
         return None
     closed_at, revoked_at, key_id, account_id, account_name, models, endpoints, expires_at, *rest = row
+    finish_reasons, money_refusal, requests, tokens, streams, inject_cost = rest
     ended_at = min((moment for moment in (closed_at, revoked_at) if moment is not None), default=None)
-    return KeyRecord(key_id, account_id, account_name, _names(models), _names(endpoints), expires_at, ended_at, *rest)
+    return KeyRecord(
+        key_id=key_id,
+        account_id=account_id,
+        account_name=account_name,
+        models=_names(models),
+        endpoints=_names(endpoints),
+        expires_at=expires_at,
+        revoked_at=ended_at,
+        finish_reasons=finish_reasons,
+        money_refusal=money_refusal,
+        limits=KeyLimits(requests, tokens, streams),
+        inject_cost=bool(inject_cost),
+    )
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

@@ -5,6 +5,8 @@ file that is in use is changed, a copy of it is kept beside it: the way back to 
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 
@@ -38,19 +40,32 @@ def migrate(connection: apsw.Connection) -> int:
     migrations = known_migrations()
     newest = max(migrations)
     found = _version(connection, newest)
-    for number in range(found + 1, newest + 1):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            if _version(connection, newest) < number:
-                if number == found + 1 and found and connection.filename:
-                    _keep_copy(Path(connection.filename), number)
-                connection.execute(migrations[number])
-                connection.execute(f"PRAGMA user_version = {number}")
-            connection.execute("COMMIT")
-        finally:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+    with _unchecked_references(connection):
+        for number in range(found + 1, newest + 1):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if _version(connection, newest) < number:
+                    if number == found + 1 and found and connection.filename:
+                        _keep_copy(Path(connection.filename), number)
+                    connection.execute(migrations[number])
+                    assert not connection.execute("PRAGMA foreign_key_check").fetchall(), number
+                    connection.execute(f"PRAGMA user_version = {number}")
+                connection.execute("COMMIT")
+            finally:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
     return newest
+
+
+@contextmanager
+def _unchecked_references(connection: apsw.Connection) -> Iterator[None]:
+    """Let a table be made anew under its old name: SQLite would count its dropping as a deletion of all its rows."""
+    was_on = connection.pragma("foreign_keys")
+    connection.pragma("foreign_keys", "OFF")
+    try:
+        yield
+    finally:
+        connection.pragma("foreign_keys", was_on)
 
 
 def _version(connection: apsw.Connection, newest: int) -> int:

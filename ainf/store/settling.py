@@ -14,7 +14,7 @@ from ainf import audit
 from ainf.inference.outcome import Ending
 from ainf.inference.usage import Usage
 from ainf.ledger import Division, EntryKind, divide
-from ainf.store import counters
+from ainf.store import burn, claims, counters
 from ainf.store.base import AttemptResult, Closing, Settlement
 from ainf.store.transaction import Transaction
 
@@ -37,16 +37,17 @@ _SETTLED = """
 
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
-        cached_input_tokens, output_tokens, reasoning_tokens, cache_write_tokens, long_cache_write_tokens, held_nusd,
-        settled_nusd, overrun_nusd, output_bytes, received_bytes, notes)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        cached_input_tokens, output_tokens, reasoning_tokens, cache_write_tokens, long_cache_write_tokens,
+        audio_input_tokens, audio_output_tokens, held_nusd, settled_nusd, overrun_nusd, output_bytes, received_bytes,
+        notes, retry_of, is_empty)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 _ATTEMPT = """
     INSERT INTO attempts (inference_id, number, model, upstream_model, provider, price_version, started_at, ended_at,
         status, error_code, provider_request_id, response_id, raw_usage, raw_finish_reason, usage, evidence, cost_nusd,
-        redials)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        redials, aborted_billing)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
 
@@ -95,8 +96,13 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     _insert_entries(tx, closing, facts, division)
     for number, attempt in enumerate(closing.attempts, 1):
         tx.execute(_ATTEMPT, _attempt_row(closing.inference_id, number, attempt))
-    _insert_settlement(tx, closing, facts.held_nusd, division)
+    asked = burn.Asked(facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count)
+    asked_before = burn.earlier(tx, closing.inference_id, asked)
+    is_empty = burn.is_empty(closing, division)
+    _insert_settlement(tx, closing, facts.held_nusd, division, asked_before.inference_id, is_empty=is_empty)
+    claims.end(tx, closing)
     body = _closed_body(closing, facts, division)
+    body |= {"retry_of": asked_before.inference_id, "is_empty": is_empty}
     link = tx.append_audit("inference.closed", closing.at, closing.inference_id, body)
     return Settlement(
         closing.inference_id,
@@ -107,6 +113,9 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
         division.overrun_nusd,
         link.hash,
         link.prev_hash,
+        asked_before.inference_id,
+        asked_before.charged_nusd,
+        is_empty,
     )
 
 
@@ -148,10 +157,13 @@ def _attempt_row(inference_id: str, number: int, attempt: AttemptResult) -> tupl
         attempt.evidence,
         attempt.cost_nusd,
         attempt.redials,
+        attempt.aborted_billing,
     )
 
 
-def _insert_settlement(tx: Transaction, closing: Closing, held: int, division: Division) -> None:
+def _insert_settlement(
+    tx: Transaction, closing: Closing, held: int, division: Division, retry_of: str | None, *, is_empty: bool
+) -> None:
     usage: Usage = closing.usage
     tx.execute(
         _SETTLEMENT,
@@ -169,12 +181,16 @@ def _insert_settlement(tx: Transaction, closing: Closing, held: int, division: D
             usage.reasoning_tokens,
             usage.cache_write_tokens,
             usage.long_cache_write_tokens,
+            usage.audio_input_tokens,
+            usage.audio_output_tokens,
             held,
             division.settled_nusd,
             division.overrun_nusd,
             closing.output_bytes,
             closing.received_bytes,
             audit.canonical(closing.notes),
+            retry_of,
+            is_empty,
         ),
     )
 

@@ -16,11 +16,12 @@ import trio
 from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.store import exchanges, recovery
+from ainf.store import claims, exchanges, recovery
 from ainf.store.base import (
     Closing,
     Extended,
     Extension,
+    FoundClaim,
     KeyRecord,
     Opened,
     Opening,
@@ -192,6 +193,10 @@ class Store:
     async def find_response(self, response_id: str, account_id: str) -> StoredResponse | None:
         """See ``InferenceStore``."""
         return await self._reader.read(partial(find_response, response_id=response_id, account_id=account_id))
+
+    async def find_claim(self, key_id: str, path: str, idempotency_key: str) -> FoundClaim | None:
+        """See ``InferenceStore``."""
+        return await self._reader.read(partial(claims.find, key_id=key_id, path=path, idempotency_key=idempotency_key))
 
     async def recover(self, at: int) -> list[str]:
         """Close what dead processes left open; return the ids of what was closed. To be run before listening.

@@ -21,6 +21,7 @@ from ainf.config import load_config
 from ainf.simulator import Entry, Simulator
 from ainf.store import admin, caps
 from ainf.store.beside import read_books
+from ainf.store.counting import Scope
 from ainf.store.verify import verify
 from ainf.telemetry import Telemetry
 from tests.gateway.backends import models_text, providers_text, vendors_text
@@ -180,7 +181,7 @@ class Live:
     async def set_cap(self, limit_nusd: int, *, account: str = "agents") -> None:
         await self.running.store.write(
             lambda tx: caps.set_cap(
-                tx, cap_id=f"cap_{account}", subject=caps.subject_of(tx, account=account), limit_nusd=limit_nusd,
+                tx, cap_id=f"cap_{account}", scope=Scope(caps.subject_of(tx, account=account)), limit_nusd=limit_nusd,
                 at=wall_clock(),
             )
         )  # fmt: skip

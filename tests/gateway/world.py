@@ -23,6 +23,7 @@ from ainf.http.surface import build_surface
 from ainf.simulator import MemoryStream, Simulator
 from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
+from ainf.store.counting import Scope
 from ainf.store.store import Store
 from ainf.telemetry import Telemetry
 from tests.gateway.backends import models_text, providers_text
@@ -259,7 +260,11 @@ class World:
         at = composition.wall_clock()
         await self.store.write(
             lambda tx: caps.set_cap(
-                tx, cap_id=f"cap_{account}", subject=caps.subject_of(tx, account=account), limit_nusd=limit_nusd, at=at
+                tx,
+                cap_id=f"cap_{account}",
+                scope=Scope(caps.subject_of(tx, account=account)),
+                limit_nusd=limit_nusd,
+                at=at,
             )
         )
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.ledger import HoldAsk
+from ainf.ledger import HoldAsk, Window
 from ainf.pricing import Price, cost
 from ainf.store.admin import KeyRights, create_account, create_key, digest_of, key_text
 from ainf.store.base import AttemptPlan, AttemptResult, Closing, Extended, Extension, Opened, Opening, Settlement
 from ainf.store.caps import set_cap, subject_of
+from ainf.store.counting import Scope
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import extend_hold, open_inference
 from ainf.store.settling import close_inference
@@ -81,9 +82,11 @@ class Books:
         return key_id
 
     def cap(self, limit: int, **whose: str) -> str:
-        subject = subject_of(self.tx, **whose)
         cap_id = self.new_id("cap")
-        return self.run(set_cap, cap_id=cap_id, subject=subject, limit_nusd=limit, at=self.tick())
+        return self.run(set_cap, cap_id=cap_id, scope=self.scope(**whose), limit_nusd=limit, at=self.tick())
+
+    def scope(self, window: Window = Window.LIFETIME, model: str = "*", **whose: str) -> Scope:
+        return Scope(subject_of(self.tx, **whose), window, model)
 
     def open(self, key_id: str, *, base: int = 50_000, first_tokens: int = 100, worst_tokens: int = 1000) -> str:
         inference_id = self.new_id("inf")

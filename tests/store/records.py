@@ -12,6 +12,7 @@ from ainf.pricing import Price, cost
 from ainf.store.admin import KeyRights, create_account, create_key
 from ainf.store.base import AttemptPlan, AttemptResult, Closing, Opening
 from ainf.store.caps import set_cap, subject_of
+from ainf.store.counting import Scope
 from ainf.store.transaction import Transaction
 
 START = 1_700_000_000_000_000
@@ -33,9 +34,9 @@ def seed(tx: Transaction, *, account_cap: int | None = None, key_cap: int | None
     create_account(tx, account_id="acct-team", name="team", parent="org", at=START)
     create_key(tx, key_id=KEY, digest=DIGEST, account="team", rights=KeyRights(), at=START)
     if account_cap is not None:
-        set_cap(tx, cap_id="cap-org", subject=subject_of(tx, account="org"), limit_nusd=account_cap, at=START)
+        set_cap(tx, cap_id="cap-org", scope=Scope(subject_of(tx, account="org")), limit_nusd=account_cap, at=START)
     if key_cap is not None:
-        set_cap(tx, cap_id="cap-key", subject=subject_of(tx, key_id=KEY), limit_nusd=key_cap, at=START)
+        set_cap(tx, cap_id="cap-key", scope=Scope(subject_of(tx, key_id=KEY)), limit_nusd=key_cap, at=START)
 
 
 def seeded(**caps: int) -> Callable[[Transaction], None]:

@@ -57,7 +57,7 @@ def test_changing_a_limit_keeps_the_cap(books):
     books.close(books.open(key))
     assert books.cap(5, account="root") == cap_id
     assert counter(books, cap_id) == (COST, 0)
-    (listed,) = list_caps(books.tx)
+    (listed,) = list_caps(books.tx, books.at)
     assert (listed.subject, listed.name, listed.limit_nusd, listed.settled_nusd) == ("account", "root", 5, COST)
     entries = books.sql("SELECT max(seq) FROM entries")[0][0]
     assert books.sql("SELECT after_seq, limit_nusd FROM cap_limits ORDER BY after_seq") == [(0, 10**9), (entries, 5)]
@@ -70,8 +70,8 @@ def test_a_removed_cap_binds_nothing_and_counts_everything_when_set_again(books)
     key = books.key("team")
     cap_id = books.cap(10**9, key_id=key)
     running = books.open(key)
-    books.run(remove_cap, subject=subject_of(books.tx, key_id=key), at=books.tick())
-    assert list_caps(books.tx) == []
+    books.run(remove_cap, scope=books.scope(key_id=key), at=books.tick())
+    assert list_caps(books.tx, books.at) == []
     books.close(books.open(key))
     between = books.open(key)
     assert books.cap(10**9, key_id=key) == cap_id
@@ -93,17 +93,17 @@ def test_refusals(books):
     with pytest.raises(DownstreamError, match="There is no key 'none'"):
         subject_of(books.tx, key_id="none")
     with pytest.raises(DownstreamError, match="This account has no lifetime cap"):
-        books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
+        books.run(remove_cap, scope=books.scope(account="root"), at=1)
     books.cap(1, account="root")
-    books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=1)
+    books.run(remove_cap, scope=books.scope(account="root"), at=1)
     with pytest.raises(DownstreamError, match="This account has no lifetime cap"):
-        books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=2)
+        books.run(remove_cap, scope=books.scope(account="root"), at=2)
 
 
 def test_each_change_is_an_audit_event(books):
     """Setting and removing are told in the chain, with the limit."""
     books.cap(5, account="root")
-    books.run(remove_cap, subject=subject_of(books.tx, account="root"), at=books.tick())
+    books.run(remove_cap, scope=books.scope(account="root"), at=books.tick())
     kinds = [row[0] for row in books.sql("SELECT kind FROM audit_events ORDER BY epoch, seq")]
     assert kinds[-2:] == ["cap.set", "cap.removed"]
     assert '"limit_nusd":5' in books.sql("SELECT body FROM audit_events WHERE kind = 'cap.set'")[0][0]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from ainf.store.caps import set_cap, subject_of
-from ainf.store.counting import NOTHING, Counted, count
+from ainf.store.caps import set_cap
+from ainf.store.counting import Counted, count
 from tests.store.books import COST, Books
 
 
@@ -17,22 +17,22 @@ def books(tmp_path):
 
 def test_an_empty_ledger(books):
     """Nothing was counted up to nothing."""
-    assert count(books.tx, subject_of(books.tx, account="root")) == NOTHING
+    assert count(books.tx, books.scope(account="root"), 1) == Counted()
 
 
 def test_only_newer_entries_are_counted_on(books):
     """A count that was begun earlier is carried on, not begun again."""
     key = books.key("team")
-    subject = subject_of(books.tx, account="root")
+    scope = books.scope(account="root")
     books.close(books.open(key))
-    before = count(books.tx, subject)
+    before = count(books.tx, scope, books.at)
     books.open(key)
-    after = count(books.tx, subject, before)
-    assert after == count(books.tx, subject)
+    after = count(books.tx, scope, books.at, before)
+    assert after == count(books.tx, scope, books.at)
     assert (after.settled_nusd, before.held_nusd) == (COST, 0)
     assert after.held_nusd > 0
-    pretended = Counted(after.up_to_seq, 7, 8)
-    cap_id = books.run(set_cap, cap_id="c", subject=subject, limit_nusd=10**9, at=books.tick(), counted=pretended)
+    pretended = Counted(0, after.up_to_seq, 7, 8)
+    cap_id = books.run(set_cap, cap_id="c", scope=scope, limit_nusd=10**9, at=books.tick(), counted=pretended)
     assert books.sql("SELECT settled_nusd, held_nusd FROM counters WHERE cap_id = ?", cap_id) == [(7, 8)]
 
 
@@ -48,4 +48,4 @@ def test_overrun_and_adjustments_count_as_settled(books):
             " SELECT inference_id, 'adjustment', account_id, provider, -3, 1 FROM inferences"
         )
     )
-    assert count(books.tx, subject_of(books.tx, account="team")).settled_nusd == COST - 3
+    assert count(books.tx, books.scope(account="team"), books.at).settled_nusd == COST - 3

@@ -11,6 +11,7 @@ from ainf.ledger import HoldAsk
 from ainf.store.admin import KeyRights, close_account, create_key, revoke_key
 from ainf.store.base import Extended, Extension, Opened, Progress
 from ainf.store.caps import remove_cap, set_cap, subject_of
+from ainf.store.counting import Scope
 from tests.store.records import ASK, COST, KEY, START, closing, counter, entries, opening, seeded
 
 
@@ -145,11 +146,11 @@ async def test_caps_are_read_as_they_are_now(store):
     await store.write(seeded(account_cap=60))
     await store.open_inference(opening())
     await store.write(
-        lambda tx: set_cap(tx, cap_id="late", subject=subject_of(tx, account="team"), limit_nusd=55, at=START)
+        lambda tx: set_cap(tx, cap_id="late", scope=Scope(subject_of(tx, account="team")), limit_nusd=55, at=START)
     )
     assert (await store.extend_hold(Extension("inf-000001", START, 9, 1))).granted_nusd == 5
     for account in ("org", "team"):
-        await store.write(lambda tx, name=account: remove_cap(tx, subject=subject_of(tx, account=name), at=START))
+        await store.write(lambda tx, name=account: remove_cap(tx, scope=Scope(subject_of(tx, account=name)), at=START))
     assert (await store.extend_hold(Extension("inf-000001", START, 500, 500))).granted_nusd == 500
 
 

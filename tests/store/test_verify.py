@@ -9,7 +9,7 @@ from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.pricing import cost, tokens_within
 from ainf.store.base import Progress
-from ainf.store.caps import remove_cap, subject_of
+from ainf.store.caps import remove_cap
 from ainf.store.exchanges import record_progress
 from ainf.store.recovery import abandon
 from ainf.store.sqlite import SQLiteEngine
@@ -35,7 +35,7 @@ def full_books(tmp_path_factory):
     overrun = books.open(key, base=1, first_tokens=1)
     books.close(overrun, ending=Ending.CLIENT_DISCONNECTED, evidence=Evidence.METERED)
     books.close(books.open(key), cost_nusd=None, evidence=Evidence.NONE, attempts=())
-    books.run(remove_cap, subject=subject_of(books.tx, key_id=key), at=books.tick())
+    books.run(remove_cap, scope=books.scope(key_id=key), at=books.tick())
     lost, unseen = books.open(key), books.open(other)
     books.run(record_progress, [Progress(lost, Usage(input_tokens=10, output_tokens=5), 4_000, 20)], books.tick())
     books.cap(10**6, key_id=key)

@@ -4,6 +4,8 @@ Source: Anthropic's API reference, "Streaming messages" and "Errors". Beyond it,
 ``spend_cap_exceeded``, and what stands in an error object beside its type and message.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from ainf.formats.base import EndingStyle
 from ainf.formats.endings import CAP_CODE, ending_error
 from ainf.formats.messages.usage import usage_fields
+from ainf.inference.errors import MONEY_TYPE
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Outcome
 from ainf.inference.usage import Usage
@@ -30,7 +33,7 @@ _TYPE_OF_STATUS: Final = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-_MONEY: Final = "insufficient_quota"
+_NO_DETAILS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 def event_frame(document: dict[str, Any]) -> bytes:
@@ -82,7 +85,7 @@ def error_type(status: int, type_: str) -> str:
 
     A money refusal is a billing error under whatever status it is sent, so that nobody takes it for a limit of rate.
     """
-    if type_ == _MONEY:
+    if type_ == MONEY_TYPE:
         return _TYPE_OF_STATUS[402]
     return _TYPE_OF_STATUS.get(status, "api_error" if status > 504 else "invalid_request_error")
 
@@ -98,6 +101,7 @@ def error_document(  # noqa: PLR0913 - everything that an error says, each by it
     billed_nusd: int,
     retryable: bool | None,
     request_id: str | None,
+    details: Mapping[str, Any] = _NO_DETAILS,
 ) -> dict[str, Any]:
     """Return an error in Anthropic's shape: the body of an error answer, or the payload of an ``error`` event.
 
@@ -111,8 +115,10 @@ def error_document(  # noqa: PLR0913 - everything that an error says, each by it
         billed_nusd: what it is charged.
         retryable: whether to ask again can help; left out where None.
         request_id: of the HTTP request, where it is known.
+        details: what a program may want to know besides, by name.
     """
     error: dict[str, Any] = {
+        **details,
         "type": error_type(status, type_),
         "message": message,
         "code": code,
