@@ -225,15 +225,16 @@ async def live(
     simulator: Simulator | None = None,
     tls: ssl.SSLContext | None = None,
     vendors: Mapping[str, str] | None = None,
+    within_s: float = 60,
 ) -> AsyncIterator[Live]:
     """Run a gateway and its provider around a block, drain it at once behind the block, then check the law.
 
     ``vendors``, by name with their path at the simulator, each have a model more ("mistral-model": the first of
-    ``models``), as they are declared.
+    ``models``), as they are declared. It fails when it is not over ``within_s``.
     """
     simulator = simulator or Simulator(keep_bytes=True)
     log, fatal = StringIO(), []
-    with trio.fail_after(60), unwrapped():
+    with trio.fail_after(within_s), unwrapped():
         async with trio.open_nursery() as nursery:
             base_url = await nursery.start(simulator.serve)
             path = tmp_path / "ainf.toml"
