@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from ainf.inference.money import NanoUSD
+from ainf.inference.money import NanoUSD, format_usd
 from ainf.pricing import tokens_cost, tokens_within
 
 
@@ -183,6 +183,21 @@ class CapState:
             return f"The balance of {self.whose}"
         models = "" if self.model == "*" else f" on models {self.model}"
         return f"The {self.window} cap of {self.whose}{models}"
+
+    def describe_limit(self) -> str:
+        """Return the same with its limit: ``The day cap of account research (5 USD)``."""
+        return f"{self.describe()} ({format_usd(self.limit_nusd)} USD)"
+
+    def remedy(self) -> str:
+        """Return what brings more money, as a sentence; empty where only an operator can."""
+        if self.resets_at is not None:
+            moment = _EPOCH + timedelta(microseconds=self.resets_at)
+            return f"It resets at {moment:%Y-%m-%dT%H:%M:%SZ}."
+        return "Top it up." if self.kind == "balance" else ""
+
+    def used_up(self) -> str:
+        """Return what a client is told whose running answer this ends."""
+        return f"{self.describe_limit()} is used up. {self.remedy()}".rstrip()
 
 
 def binding(caps: Iterable[CapState]) -> CapState | None:

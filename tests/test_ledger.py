@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.ledger import CapState, Division, Grant, HoldAsk, binding, divide, extension, fit
+from ainf.ledger import CapState, Division, Grant, HoldAsk, Window, binding, divide, extension, fit, window_start
 from ainf.pricing import tokens_cost
 
 ASK = HoldAsk(base_nusd=1_000, output_rate=2_000_000, first_tokens=100, worst_tokens=1_000, min_tokens=10)
@@ -125,3 +125,17 @@ def test_a_division_loses_nothing(held, cost):
     assert division.settled_nusd + division.released_nusd == held
     assert division.settled_nusd + division.overrun_nusd == cost
     assert min(division.settled_nusd, division.released_nusd, division.overrun_nusd) >= 0
+
+
+@pytest.mark.parametrize(
+    ("window", "kind", "said"),
+    [
+        (Window.HOUR, "cap", "The hour cap of key k1 (0.5 USD) is used up. It resets at 2023-11-14T23:00:00Z."),
+        (Window.LIFETIME, "cap", "The lifetime cap of key k1 (0.5 USD) is used up."),
+        (Window.LIFETIME, "balance", "The balance of key k1 (0.5 USD) is used up. Top it up."),
+    ],
+)
+def test_a_cap_that_is_used_up_says_what_to_do(window, kind, said):
+    """Which cap, how much it was, and when or how there is more."""
+    start = window_start(window, 1_700_000_000_000_000)
+    assert CapState("c", start, 500_000_000, 0, 0, window, "key k1", kind=kind).used_up() == said
