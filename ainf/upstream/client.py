@@ -71,7 +71,8 @@ class UpstreamClient:
 class UpstreamCall:
     """One request and its answer. One task uses it, any task may abort it.
 
-    Cancelled in ``start`` or ``receive``, the call is aborted as by ``abort``: a connection never goes back in the
+    Cancelled in ``start``, the call is aborted as by ``abort``. Cancelled in ``receive``, it has lost nothing and may be
+    read on; whoever has it must then end it, as always, by ``abort`` or ``aclose``: a connection never goes back in the
     middle of an answer.
 
     Attributes:
@@ -133,6 +134,8 @@ class UpstreamCall:
             raise UpstreamAborted
         try:
             return await connection.receive_body()
+        except trio.Cancelled:
+            raise
         except BaseException as exc:
             self._end(exc)
             raise

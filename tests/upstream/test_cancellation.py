@@ -120,8 +120,8 @@ async def test_a_stuck_write_can_be_cancelled():
     assert lane.places.value == lane.places.max_value
 
 
-async def test_a_cancelled_receive_keeps_its_residue(nursery):
-    """Who is cancelled while reading can still ask what had arrived."""
+async def test_a_cancelled_receive_has_lost_nothing(nursery):
+    """Who is cancelled while reading can read on, or end the call and still ask what had arrived."""
     network = MemoryNetwork(nursery, answering(CHUNKED))
     call = UpstreamClient(limits=LIMITS, dialer=network).call(REQUEST)
     await call.start()
@@ -131,8 +131,12 @@ async def test_a_cancelled_receive_keeps_its_residue(nursery):
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
             network.wires[0].say(chunk(b"late"))
+    assert not network.wires[0].closed
+    assert await call.receive() == b"late"
+    network.wires[0].say(chunk(b"later"))
+    call.abort()
     assert network.wires[0].closed
-    assert await call.residue() == b"late"
+    assert await call.residue() == b"later"
 
 
 # abort
