@@ -19,6 +19,7 @@ from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
 from ainf.http.credentials import Authenticator, FailureLimit
 from ainf.http.gateway import Gateway, Model
+from ainf.http.limits import KeyLimiter
 from ainf.http.surface import build_surface
 from ainf.inference.errors import AinfError
 from ainf.metering import MeterRatios
@@ -210,6 +211,7 @@ def build_gateway(
         models={name: _model(config, model, backends[model.provider]) for name, model in config.models.items()},
         authenticator=Authenticator(store, clock, failures),
         inflight=Inflight(),
+        limits=KeyLimiter(trio.current_time),
         new_inference_id=lambda: new_id("inf"),
         new_request_id=lambda: new_id("req"),
         running_limit=limits.running,

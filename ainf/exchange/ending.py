@@ -37,6 +37,7 @@ async def conclude(exchange: "Exchange") -> None:
         await _let_go(exchange)
         end = _end(exchange, verdict)
         end, settlement = await _settle(exchange, end)
+    exchange.used_tokens = end.outcome.usage.input_tokens + end.outcome.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
         try:
             await _speak(exchange, end, settlement)

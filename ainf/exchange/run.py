@@ -47,6 +47,8 @@ class Exchange:
         self.attempt: Attempt | None = None
         self.hold: RunningHold
         self.clamp_tokens: int | None = None
+        self.used_tokens = 0
+        """Of input and output, known at the end."""
         self.opened_at_s = trio.current_time()
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []

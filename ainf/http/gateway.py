@@ -15,6 +15,7 @@ from ainf.formats.foreign import without_foreign
 from ainf.formats.registry import FORMATS
 from ainf.formats.translate import drop_fields, translate_fields
 from ainf.http.credentials import Authenticator
+from ainf.http.limits import KeyLimiter
 from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest, Operation
@@ -51,6 +52,7 @@ class Gateway:
     models: Mapping[str, Model]
     authenticator: Authenticator
     inflight: Inflight
+    limits: KeyLimiter
     new_inference_id: Callable[[], str]
     new_request_id: Callable[[], str]
     running_limit: int

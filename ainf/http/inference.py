@@ -1,6 +1,7 @@
 """The routes that run exchanges."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import attrs
@@ -45,10 +46,12 @@ class InferenceRoute:
         seam: Seam = scope[SCOPE_KEY]
         key = None
         try:
-            headers = scope["headers"]
-            key = await self._gateway.authenticator.authenticate(headers, peer_of(scope))
+            key = await self._gateway.authenticator.authenticate(scope["headers"], peer_of(scope))
             self._gateway.check_open()
-            await self._infer(scope["path"], seam, key, _by_name(headers))
+            headers = _by_name(scope["headers"])
+            seam.more_headers = partial(self._gateway.limits.headers, key)
+            self._gateway.limits.arrive(key, may_join=b"idempotency-key" in headers)
+            await self._infer(scope["path"], seam, key, headers)
         except AinfError as error:
             await self._refuse(seam, key, error, scope["path"])
         return Response(b"", 200)  # dropped by the seam: the client was answered
@@ -72,7 +75,9 @@ class InferenceRoute:
         await self._run(seam, Exchange(plan, gateway.services, seam))
 
     async def _run(self, seam: Seam, exchange: Exchange) -> None:
-        plan, inflight = exchange.plan, self._gateway.inflight
+        plan, inflight, limits = exchange.plan, self._gateway.inflight, self._gateway.limits
+        tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
+        limits.begin(plan.key, tokens)
         seam.attach(exchange.client_gone)
         inflight.add(exchange)
         refusal = None
@@ -85,6 +90,7 @@ class InferenceRoute:
             seam.release()
         finally:
             inflight.remove(exchange)
+            limits.end(plan.key, tokens, exchange.used_tokens)
         if refusal is not None:
             await self._refuse(seam, plan.key, refusal, plan.request.path, plan.money_refusal)
 

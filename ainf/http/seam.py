@@ -47,6 +47,8 @@ class Seam:
         self._send = send
         self._connection = connection
         self._on_gone: Callable[[], None] | None = None
+        self.more_headers: Callable[[], Headers] = _no_headers
+        """What the head says besides, whichever it is; asked for when it goes out."""
         self._spoken = False
         self._finished = False
 
@@ -66,7 +68,7 @@ class Seam:
     async def start(self, status: int, headers: Headers) -> None:
         """Give the head."""
         self._spoken = True
-        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
+        await self._send({"type": "http.response.start", "status": status, "headers": [*headers, *self.more_headers()]})
 
     async def write(self, data: bytes) -> None:
         """Give more of the body; whole, whatever is cancelled meanwhile (the server's writes are not interruptible)."""
@@ -101,6 +103,10 @@ class Seam:
         """Pass Quart's answer on, unless the client was answered already."""
         if not self._spoken:
             await self._send(message)
+
+
+def _no_headers() -> Headers:
+    return ()
 
 
 def _tell_nobody() -> None:
