@@ -1,7 +1,8 @@
 """What an answer says, beat by beat, free of wire formats: text, reasoning, tool calls, finish, usage.
 
 Tokens can be counted by hand: an output token is four ASCII bytes ("tok "), an input token four bytes of the messages'
-contents, rounded up. Which words are said is a pure function of the seed and the request's number.
+contents, rounded up. Where real text is said (``ainf.simulator.passages``), tokens are those of a real tokenizer. Which
+words are said is a pure function of the seed and the request's number.
 """
 
 import base64
@@ -16,6 +17,7 @@ import attrs
 import msgspec
 
 from ainf.simulator.behaviour import Behaviour, Say, Usage
+from ainf.simulator.passages import Piece, spoken, up_to
 
 TOKEN_BYTES: Final = 4
 _ENDLESS_JSON_FACTOR = 4
@@ -31,6 +33,7 @@ _TEXT: Final = (
 _WORDS: Final = tuple(_TEXT[at : at + TOKEN_BYTES] for at in range(0, len(_TEXT), TOKEN_BYTES))
 _AFTERTHOUGHT: Final = "yet "
 _ENDLESS_CYCLE: Final = 4096
+_PIECES: Final = {word: Piece(word) for word in _WORDS}
 assert len(_WORDS) == 64
 
 
@@ -124,7 +127,9 @@ class Beat:
     @property
     def text_bytes(self) -> int:
         """Bytes of visible output in this beat."""
-        return 0 if self.kind is BeatKind.TOOL_START else len(self.text)
+        if self.kind is BeatKind.TOOL_START:
+            return 0
+        return len(self.text) if self.text.isascii() else len(self.text.encode())
 
 
 @attrs.frozen
@@ -168,6 +173,13 @@ def words(seed: int, number: int, count: int) -> Sequence[str]:
     return [_WORDS[byte & 63] for byte in digest]
 
 
+def _pieces(behaviour: Behaviour, seed: int, number: int, tokens: int) -> Iterable[Piece]:
+    """Return text of as many tokens; of fewer, where the last piece would be too many."""
+    if behaviour.text is None:
+        return [_PIECES[word] for word in words(seed, number, tokens)]
+    return up_to(spoken(behaviour.text, seed=seed, number=number), tokens)
+
+
 def compose(ask: Ask, behaviour: Behaviour, *, seed: int, number: int) -> Answer:
     """Return what is answered to request ``number``."""
     if behaviour.usage in {Usage.ASKED, Usage.ALWAYS} and ask.habit is not Usage.ASKED:
@@ -176,12 +188,12 @@ def compose(ask: Ask, behaviour: Behaviour, *, seed: int, number: int) -> Answer
         longer = _ENDLESS_JSON_FACTOR * (ask.max_tokens or behaviour.tokens)
         behaviour = attrs.evolve(behaviour, tokens=longer, unlimited=True, endless=False)
     if behaviour.endless:
-        beats, finish_reason = _endless(seed, number), "stop"
+        beats, finish_reason = _endless(behaviour, seed, number), "stop"
     elif ask.task is not Task.GENERATE:
         beats, finish_reason = iter(()), "stop"
     else:
-        spoken, finish_reason = _spoken(ask, behaviour, seed, number)
-        beats = iter(_closed(_grouped(spoken, behaviour.per_frame), ask, behaviour))
+        said, finish_reason = _said(ask, behaviour, seed, number)
+        beats = iter(_closed(_grouped(said, behaviour.per_frame), ask, behaviour))
     told = _telling(beats, ask, behaviour)
     walked = told if behaviour.endless else list(told)
     never_told = behaviour.endless or behaviour.usage is Usage.NEVER
@@ -195,21 +207,25 @@ def compose(ask: Ask, behaviour: Behaviour, *, seed: int, number: int) -> Answer
     )
 
 
-def _spoken(ask: Ask, behaviour: Behaviour, seed: int, number: int) -> tuple[list[Beat], str]:
-    """Return what is said, a token a beat, within the request's limit, and why it ends."""
+def _said(ask: Ask, behaviour: Behaviour, seed: int, number: int) -> tuple[list[Beat], str]:
+    """Return what is said, a piece a beat, within the request's limit, and why it ends."""
     calls = _calls(ask, behaviour)
-    text = words(seed, number, behaviour.tokens * max(1, len(calls)))
     beats = [Beat(BeatKind.HIDDEN, tokens=1)] * behaviour.hidden_reasoning
-    beats += [Beat(BeatKind.REASONING, word, 1) for word in words(seed, number, behaviour.reasoning)]
+    beats += _as_beats(BeatKind.REASONING, _pieces(behaviour, seed, number, behaviour.reasoning))
+    text = words(seed, number, behaviour.tokens * len(calls))
     for index, tool in enumerate(calls):
         beats += _call(index, tool, text[index * behaviour.tokens : (index + 1) * behaviour.tokens])
     if not calls:
         kind = BeatKind.REFUSAL if behaviour.say is Say.REFUSAL else BeatKind.TEXT
-        beats += [Beat(kind, word, 1) for word in text]
+        beats += _as_beats(kind, _pieces(behaviour, seed, number, behaviour.tokens))
     limit = None if behaviour.unlimited else ask.max_tokens
     if limit is not None and sum(beat.tokens for beat in beats) > limit:
         return _first_tokens(beats, limit), "length"
     return beats, "tool_calls" if calls else "stop"
+
+
+def _as_beats(kind: BeatKind, pieces: Iterable[Piece]) -> list[Beat]:
+    return [Beat(kind, piece.text, piece.tokens) for piece in pieces]
 
 
 def _calls(ask: Ask, behaviour: Behaviour) -> Sequence[Tool]:
@@ -232,9 +248,9 @@ def _call(index: int, tool: Tool, text: Sequence[str]) -> Iterator[Beat]:
 def _first_tokens(beats: Iterable[Beat], limit: int) -> list[Beat]:
     first: list[Beat] = []
     for beat in beats:
-        if limit == 0:
-            break
         limit -= beat.tokens
+        if limit < 0:
+            break
         first.append(beat)
     return first
 
@@ -285,10 +301,10 @@ def _usage_beats(ask: Ask, behaviour: Behaviour) -> int:
             return 0
 
 
-def _endless(seed: int, number: int) -> Iterator[Beat]:
+def _endless(behaviour: Behaviour, seed: int, number: int) -> Iterator[Beat]:
     yield Beat(BeatKind.START)
-    text = words(seed, number, _ENDLESS_CYCLE)
-    yield from (Beat(BeatKind.TEXT, word, 1) for word in itertools.cycle(text))
+    text = _as_beats(BeatKind.TEXT, _pieces(behaviour, seed, number, _ENDLESS_CYCLE))
+    yield from itertools.cycle(text)
 
 
 def _telling(beats: Iterator[Beat], ask: Ask, behaviour: Behaviour) -> Iterator[Beat]:

@@ -7,6 +7,10 @@ A name is ``sim`` and any options after it, joined by ``-`` or ``+``: ``sim``, `
 What is said
     ``tokens-N``                N output tokens (default 20); of each tool call's arguments, with tools
     ``per-frame-N``             N tokens in a content frame (default 1)
+    ``text-english`` ``text-chinese`` ``text-code`` ``text-json``
+                                text and reasoning are real, with a real tokenizer's tokens (tool calls are not)
+    ``passage-N``               ... from the beginning of passage N on (default: any, and anywhere in it)
+    ``evens`` ``odds``          ... of only every other passage, from the first, from the second
     ``tools``                   calls the first tool of the request, arguments split token by token
     ``parallel-tools``          calls two tools (the first two, or the first one twice)
     ``reasoning-N``             N visible reasoning tokens before the text (chat: as ``reasoning_content``)
@@ -86,6 +90,8 @@ from typing import Any, Final
 
 import attrs
 
+from ainf.simulator.passages import TextChoice, TextKind
+
 
 class UnknownModelError(Exception):
     """The name asks for nothing that the simulator knows."""
@@ -162,6 +168,11 @@ class Behaviour:
     say: Say = Say.TEXT
     tokens: int = 20
     per_frame: int = 1
+    text_kind: TextKind | None = None
+    """None: words of four bytes, each a token."""
+    passage: int | None = None
+    passage_step: int = 1
+    passage_offset: int = 0
     reasoning: int = 0
     raw_reasoning: bool = False
     hidden_reasoning: int = 0
@@ -211,6 +222,13 @@ class Behaviour:
     """A key of ``faults.WHOLE``."""
     constant: bool = False
     """Every answer has the same bytes."""
+
+    @property
+    def text(self) -> TextChoice | None:
+        """The real text that is said; None where words of four bytes are."""
+        if self.text_kind is None:
+            return None
+        return TextChoice(self.text_kind, self.passage, self.passage_step, self.passage_offset)
 
 
 @attrs.frozen
@@ -279,6 +297,10 @@ def _strike_after(fault: Fault) -> Option:
 OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({
     "tokens": _valued("tokens", _number),
     "per-frame": _valued("per_frame", lambda text: max(1, _number(text))),
+    **{f"text-{kind}": _flag(text_kind=kind) for kind in TextKind},
+    "passage": _valued("passage", _number),
+    "evens": _flag(passage_step=2, passage_offset=0),
+    "odds": _flag(passage_step=2, passage_offset=1),
     "tools": _flag(say=Say.TOOLS),
     "parallel-tools": _flag(say=Say.PARALLEL_TOOLS),
     "reasoning": _valued("reasoning", _number),

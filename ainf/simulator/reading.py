@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from ainf.simulator.answer import TOKEN_BYTES
+from ainf.simulator.passages import token_count
 from ainf.simulator.wire import RefusedError
 
 _T = TypeVar("_T")
@@ -48,8 +49,11 @@ def tokens(text_bytes: int) -> int:
 
 
 def utf8_bytes(text: object) -> int:
-    """Return the bytes of a text; what is no text has none."""
-    return len(text.encode("utf-8", "surrogatepass")) if isinstance(text, str) else 0
+    """Return the bytes of a text; what is no text has none, and a passage as many as its true tokens come to."""
+    if not isinstance(text, str):
+        return 0
+    counted = token_count(text)
+    return len(text.encode("utf-8", "surrogatepass")) if counted is None else counted * TOKEN_BYTES
 
 
 def text_bytes(content: object) -> int:
