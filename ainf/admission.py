@@ -4,6 +4,7 @@ import attrs
 
 from ainf.inference.conversation import CacheMark, ReasoningAsk
 from ainf.inference.errors import DownstreamError
+from ainf.inference.money import NanoUSD
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.ledger import HoldAsk
 from ainf.metering import MeterRatios, input_bound, input_estimate
@@ -30,7 +31,12 @@ class ModelTerms:
     """"native"; "wrap": a stream is made of a whole answer; "reject"."""
     tools: bool = True
     aborted_billing: str = "delivered"
-    """What a broken-off answer costs: "delivered" (what came), "held" (all output that was held)."""
+    """What a broken-off answer costs: "delivered" (what came), "drain" (it is read on), "held" (all output that was
+    held)."""
+    abort_read_s: float = 10.0
+    """How long an answer is read on that is billed as "drain"."""
+    abort_read_nusd: int = 100_000_000
+    """How much it may cost beyond what was held when it was broken off."""
     finish_reasons: str | None = None
     """Overrides the key's setting."""
     money_refusal: str | None = None
@@ -90,7 +96,7 @@ class Reads:
     reasoning: ReasoningAsk | None = None
     """How much the model shall think."""
     cache_write: CacheMark | None = None
-    """For how long, at most, input shall be written to the provider's cache."""
+    """For how long, at most, input may be written to the provider's cache."""
     stored_tokens: int = 0
     """Tokens of a stored response that it goes on from: the model reads them too."""
 
@@ -120,14 +126,24 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
     is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reads.reasoning)
     budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
     ask = HoldAsk(
-        base_nusd=tokens_cost(bound, terms.price.dearest_input(reads.cache_write)) + terms.price.request,
-        output_rate=terms.price.dearest_output,
+        base_nusd=_input_cost(request, terms, reads.cache_write, bound) + terms.price.request,
+        output_rate=terms.price.dearest_output(bound),
         first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
         worst_tokens=own_limit,
         min_tokens=budget + terms.min_output_tokens,
     )
     estimate = reads.stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
     return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
+
+
+def _input_cost(request: InferenceRequest, terms: ModelTerms, cache_write: CacheMark | None, bound: int) -> NanoUSD:
+    """Return the most that so many tokens of input can cost; what attachments are reckoned with may all be sound."""
+    read = terms.price.dearest_input(bound, cache_write)
+    if not request.attachment_count:
+        return tokens_cost(bound, read)
+    attached = request.attachment_count * terms.ratios.image_tokens
+    heard = terms.price.dearest_input(bound, cache_write, has_audio=True)
+    return NanoUSD(tokens_cost(bound - attached, read) + tokens_cost(attached, heard))
 
 
 def _check_abilities(request: InferenceRequest, terms: ModelTerms) -> None:

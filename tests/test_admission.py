@@ -46,7 +46,7 @@ def test_what_is_held_of_the_output(request_changes, terms_changes, first, worst
     admission = admit(attrs.evolve(REQUEST, **request_changes), attrs.evolve(TERMS, **terms_changes))
     assert (admission.ask.first_tokens, admission.ask.worst_tokens) == (first, worst)
     assert admission.own_limit_tokens == worst
-    assert admission.ask.output_rate == TERMS.price.dearest_output
+    assert admission.ask.output_rate == TERMS.price.dearest_output(admission.input_tokens_bound)
     assert admission.ask.min_tokens == 16
 
 

@@ -103,8 +103,8 @@ def test_no_cost_is_negative(price, usage):
 @given(prices, usages)
 def test_a_cost_is_within_its_dearest_reading(price, usage):
     """What a hold reckons with, the dearest token of each kind, bounds every cost."""
-    bound = tokens_cost(usage.input_tokens, price.dearest_input(CacheMark.LONG)) + tokens_cost(
-        usage.output_tokens, price.dearest_output
+    bound = tokens_cost(usage.input_tokens, price.dearest_input(usage.input_tokens, CacheMark.LONG)) + tokens_cost(
+        usage.output_tokens, price.dearest_output(usage.input_tokens)
     )
     assert cost(price, usage) <= price.request + bound
 
@@ -113,7 +113,7 @@ def test_a_cost_is_within_its_dearest_reading(price, usage):
 def test_the_dearest_input_is_a_rate_that_is_set(price):
     """It is the greatest of the rates of input that the price has."""
     rates_set = [price.input, price.cached_input, price.cache_write, price.long_cache_write]
-    assert price.dearest_input(CacheMark.LONG) == max(rate for rate in rates_set if rate is not None)
+    assert price.dearest_input(1, CacheMark.LONG) == max(rate for rate in rates_set if rate is not None)
 
 
 @given(st.integers(0, 10**15), st.integers(1, 10**13))
