@@ -160,6 +160,7 @@ def _terminal(exchange: "Exchange", outcome: Outcome) -> bytes:
         inference_id=plan.inference_id,
         created=exchange.services.wall_clock() // _MICROSECONDS,
         model=plan.admission.terms.name,
+        tells_cost=plan.key.inject_cost,
         retryable=code is not None and retryable(code, outcome.billed_nusd),
     )
     attempt = exchange.attempt

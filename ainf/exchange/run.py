@@ -20,6 +20,7 @@ from ainf.formats.base import EndingStyle, Pipe, Reading
 from ainf.inference.errors import AinfError, UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
+from ainf.formats.cost import tell_cost
 from ainf.store.base import AttemptPlan, Extended, Extension, Opened, Opening, Progress
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
@@ -271,7 +272,10 @@ class Exchange:
             pipe.rewind(unsaid)
         prelude = b"".join(self._kept)
         self._kept.clear()
-        return prelude + pipe.close(outcome, style)
+        group = pipe.close(outcome, style)
+        if style.tells_cost:
+            group = tell_cost(group, outcome.billed_nusd, is_stream=self.plan.request.stream)
+        return prelude + group
 
     async def _cover_last(self, size: int) -> None:
         """Grow the hold for output that has already ended: what it does not grow by is posted as overrun."""

@@ -149,7 +149,7 @@ class StreamRelay:
         number, start, looks = first, ends[first - 1] if first else 0, _MOST_LOOKS
         shown = [raw[:start]]
         while number < len(ends):
-            remarks, event = _part_comments(raw[start : ends[number]])
+            remarks, event = part_comments(raw[start : ends[number]])
             if not judge.is_over:
                 shown.append(remarks)
             name = b"message" if names is None else names[number]
@@ -174,7 +174,7 @@ class StreamRelay:
 
 def split_stream(reading: Reading, output_bytes: int, measure_one: Callable[[bytes], int]) -> tuple[Piece, Reading]:
     """Cut a reading of whole frames; see ``Pipe.split``. Reads the frames again: it happens once an exchange."""
-    batch = _reread(reading.data)
+    batch = reread(reading.data)
     passed, cut = 0, 0
     for payload, end in zip(batch.payloads, batch.ends, strict=True):
         visible = measure_one(payload)
@@ -189,15 +189,16 @@ def split_stream(reading: Reading, output_bytes: int, measure_one: Callable[[byt
 
 def payloads_of(data: bytes) -> list[bytes]:
     """Return the payloads of whole frames; see ``Pipe.rewind``."""
-    return _reread(data).payloads
+    return reread(data).payloads
 
 
-def _reread(data: bytes) -> EventBatch:
+def reread(data: bytes) -> EventBatch:
+    """Return whole frames as the events that they are."""
     size = max(1, len(data))
     return EventStreamReader(max_line_bytes=size, max_event_bytes=size).receive(data)
 
 
-def _part_comments(block: bytes) -> tuple[bytes, bytes]:
+def part_comments(block: bytes) -> tuple[bytes, bytes]:
     """Part the comments and blank lines before an event, each ended by a blank line of its own, from the event."""
     lines = block.splitlines(keepends=True)
     at = len(block) - len(lines[-1])

@@ -10,6 +10,7 @@ import trio
 from ainf.http.limits import KeyLimiter
 from ainf.inference.errors import DownstreamError
 from ainf.store.base import KeyLimits, KeyRecord
+from tests.gateway.keys import set_key
 from tests.gateway.law import check_ledger
 from tests.gateway.world import Client, World, world
 
@@ -199,10 +200,7 @@ async def limited(here: World, **limits: int) -> None:
     """Ask with a key that has limits from now on."""
     here.key_id = "k0limits"
     here.key = await here.new_key("agents", key_id=here.key_id)
-    names = ", ".join(f"{name} = ?" for name in limits)
-    await here.store.write(
-        lambda tx: tx.execute(f"UPDATE keys SET {names} WHERE key_id = ?", [*limits.values(), here.key_id])
-    )
+    await set_key(here.store, here.key_id, **limits)
 
 
 async def rejections(here: World) -> int:
