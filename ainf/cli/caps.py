@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,24 +75,20 @@ def set_(  # noqa: PLR0913 - an option each
     *, whose: _Whose, window: str, model: str, limit_nusd: int, quiet: bool, as_json: bool, config_path: Path
 ) -> None:
     """Set a cap, or change its limit. It counts its window from the beginning, and binds what is running too."""
-    config, at = books_config(config_path), wall_clock()
+    config = books_config(config_path)
 
     def look(tx: Transaction) -> tuple[Scope, Counted]:
         scope = whose.scope(tx, window, model)
-        return scope, count(tx, scope, at)
+        return scope, count(tx, scope, wall_clock())
 
     scope, counted = read(config, look)
-    cap_id = write(
-        config,
-        partial(
-            set_cap,
-            cap_id=new_id("cap"),
-            scope=scope,
-            limit_nusd=limit_nusd,
-            at=at,
-            counted=counted,
-        ),
-    )
+
+    def operation(tx: Transaction) -> str:
+        # The clock is read while the database is held: nothing that is in it was admitted in a later window.
+        at = wall_clock()
+        return set_cap(tx, cap_id=new_id("cap"), scope=scope, limit_nusd=limit_nusd, at=at, counted=counted)
+
+    cap_id = write(config, operation)
     if as_json:
         print_json({
             "cap_id": cap_id,

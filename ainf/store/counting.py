@@ -4,7 +4,7 @@ from typing import Final
 
 import attrs
 
-from ainf.ledger import LIFETIME_START, Window, covers, window_start
+from ainf.ledger import LIFETIME_START, Window, covers, window_end, window_start
 from ainf.store.transaction import Transaction
 
 _OF_SUBJECT: Final = {
@@ -12,12 +12,15 @@ _OF_SUBJECT: Final = {
     "key": "i.key_id = ?",
 }
 
+_NEVER: Final = 2**63 - 1
+"""Later than every moment."""
+
 _SUMS: Final = """
     SELECT i.model, coalesce(sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd END), 0),
         coalesce(sum(CASE WHEN e.kind IN ('hold', 'extend') THEN e.amount_nusd
                           WHEN e.kind IN ('settle', 'release') THEN -e.amount_nusd END), 0)
     FROM entries AS e JOIN inferences AS i ON i.inference_id = e.inference_id
-    WHERE e.seq > ? AND e.seq <= ? AND i.opened_at >= ? AND {subject}
+    WHERE e.seq > ? AND e.seq <= ? AND i.opened_at >= ? AND i.opened_at < ? AND {subject}
     GROUP BY i.model
 """
 
@@ -75,8 +78,9 @@ def count(tx: Transaction, scope: Scope, at: int, since: Counted | None = None) 
     start, newest = window_start(scope.window, at), newest_entry(tx)
     if since is None or since.start != start:
         since = Counted(start)
+    end = window_end(scope.window, start) or _NEVER
     sql = _SUMS.format(subject=_OF_SUBJECT[scope.subject.kind])
-    rows = tx.execute(sql, (since.up_to_seq, newest, start, scope.subject.subject_id))
+    rows = tx.execute(sql, (since.up_to_seq, newest, start, end, scope.subject.subject_id))
     own = [(settled, held) for model, settled, held in rows if covers(scope.model, model)]
     return Counted(
         start,

@@ -12,7 +12,7 @@ from ainf.pricing import Price
 from ainf.store import claims, counters
 from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
 from ainf.store.receipts import rfc3339
-from ainf.store.standing import Standing, standing_of
+from ainf.store.standing import Standing, standing_of, standing_of_running
 from ainf.store.transaction import Transaction
 
 _ENTRY = "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES (?, ?, ?, ?, ?, ?)"
@@ -25,7 +25,7 @@ _INFERENCE = """
 """
 
 _RUNNING = """
-    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps, i.model, i.opened_at
+    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps, i.opened_at
     FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id
     WHERE h.inference_id = ?
 """
@@ -59,15 +59,15 @@ def open_inference(tx: Transaction, opening: Opening) -> Opened:
         SpendError: ``spend_cap_exceeded``, ``insufficient_funds``; nothing was written.
         DownstreamError: ``invalid_api_key``, ``idempotency_in_progress``; nothing was written.
     """
-    standing = standing_of(tx, opening.key_id, opening.at, model=opening.attempt.model, counted_at=opening.at)
+    standing = standing_of(tx, opening.key_id, opening.at, model=opening.attempt.model)
     if not standing.valid:
         raise invalid_key()
+    claims.check(tx, opening)  # before the money: what was answered is told again, whatever is left
     tightest = ledger.binding(standing.caps)
     grant = ledger.fit(opening.ask, tightest.headroom if tightest else None)
     if grant is None:
         assert tightest is not None, "only a cap refuses"
         raise refusal(tightest, opening.ask.least_nusd, opening.at)
-    claims.check(tx, opening)
     _store_price(tx, opening.attempt.price)
     _insert_inference(tx, opening, standing, grant.clamp_tokens)
     claims.take(tx, opening)
@@ -90,12 +90,12 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     row = tx.one(_RUNNING, (extension.inference_id,))
     if row is None:
         return Extended(0, 0)
-    held, key_id, account_id, provider, caps, model, opened_at = row
-    standing = standing_of(tx, key_id, extension.at, model=model, counted_at=opened_at)
+    held, key_id, account_id, provider, caps, opened_at = row
+    fixed = counters.from_json(caps)
+    standing = standing_of_running(tx, key_id, extension.at, opened_at=opened_at, fixed=fixed)
     if not standing.valid:
         return Extended(0, held, key_revoked=True)
-    fixed = counters.from_json(caps)
-    tightest = ledger.binding(cap for cap in standing.caps if (cap.cap_id, cap.window_start) in fixed)
+    tightest = ledger.binding(standing.caps)
     granted = ledger.extension(extension.want_nusd, extension.least_nusd, tightest.headroom if tightest else None)
     refused_by = tightest if granted < extension.want_nusd else None
     if granted <= 0:
@@ -125,13 +125,9 @@ def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]
 def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
     """Return what a client is told when a cap or balance refuses: which, what it leaves, and when it resets."""
     left = max(0, cap.headroom)
-    message = f"{cap.describe()} ({format_usd(cap.limit_nusd)} USD) has {format_usd(left)} USD left"
-    message += f"; this request needs at least {format_usd(least_nusd)} USD."
+    message = f"{cap.describe_limit()} has {format_usd(left)} USD left"
+    message += f"; this request needs at least {format_usd(least_nusd)} USD. {cap.remedy()}"
     resets_at = cap.resets_at
-    if resets_at is not None:
-        message += f" It resets at {rfc3339(resets_at)}."
-    elif cap.kind == "balance":
-        message += " Top it up."
     details: dict[str, Any] = {
         "cap": {
             "kind": cap.kind,
@@ -145,7 +141,7 @@ def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
             "resets_in_s": None if resets_at is None else max(0, -((at - resets_at) // 1_000_000)),
         }
     }
-    return SpendError(cap.code, message, details=details)
+    return SpendError(cap.code, message.rstrip(), details=details)
 
 
 def _store_price(tx: Transaction, price: Price) -> None:

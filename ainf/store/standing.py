@@ -1,5 +1,6 @@
 """Whether a key may spend now, and under which caps: what every opening and extension reads afresh, in one query."""
 
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import attrs
@@ -7,6 +8,7 @@ import msgspec
 
 from ainf.admission import invalid_key
 from ainf.ledger import CapState, Window, covers, window_start
+from ainf.store.counters import CounterKey
 from ainf.store.transaction import Row, Transaction
 
 _OWNER = """
@@ -14,7 +16,8 @@ _OWNER = """
     WHERE k.key_id = ?
 """
 _CAP = (
-    """c.cap_id, c.kind, c.subject_id, c."window", c.model, c.limit_nusd, n.window_start, n.settled_nusd, n.held_nusd"""
+    'c.cap_id, c.kind, c.subject_id, c."window", c.model, c.limit_nusd, c.created_at,'
+    " n.window_start, n.settled_nusd, n.held_nusd"
 )
 _COUNTER = """
     LEFT JOIN counters AS n ON n.cap_id = c.cap_id
@@ -54,13 +57,13 @@ class Owner:
 
 @attrs.frozen
 class Standing:
-    """A key's live state at one moment, for one model."""
+    """A key's live state at one moment, for one exchange."""
 
     owner: Owner
     valid: bool
     """Neither revoked nor expired, and no account on the path is closed."""
     caps: list[CapState]
-    """Every cap on the key and its path that is for the model, and the balance that pays, each in its window."""
+    """Every cap and the balance in force that the exchange falls under, each in its window."""
 
 
 def owner_of(tx: Transaction, key_id: str) -> Owner:
@@ -80,48 +83,88 @@ def owner_of(tx: Transaction, key_id: str) -> Owner:
     return owner
 
 
-def standing_of(tx: Transaction, key_id: str, at: int, *, model: str, counted_at: int) -> Standing:
-    """Read whether a key may spend at ``at``, and its caps.
+def standing_of(tx: Transaction, key_id: str, at: int, *, model: str) -> Standing:
+    """Read whether a key may open an exchange at ``at``, and under which caps.
+
+    These are all on the key and its path that are for the model, and of the balances the nearest.
 
     Args:
         tx: the transaction.
         key_id: whose.
-        at: now.
-        model: the configured name: caps on other models do not apply.
-        counted_at: the admission of the exchange that is asked for: it counts in the windows of that moment.
+        at: the moment of the admission: the exchange counts in the windows that hold it.
+        model: the configured name.
 
     Raises:
         DownstreamError: ``invalid_api_key``: there is no such key.
     """
     owner = owner_of(tx, key_id)
-    starts = [window_start(window, counted_at) for window in _COUNTED]
-    rows = tx.execute(owner.query, (*starts, key_id, *starts, *owner.path))
-    valid = all(_is_future(row[0], at) and _is_future(row[1], at) for row in rows)
-    caps, balances = [], []
-    for row in rows:
-        if row[3] is None:
-            continue
-        cap = _cap(row, counted_at)
+    rows = _read(tx, owner, key_id, at)
+    caps: list[CapState] = []
+    balances: dict[int, CapState] = {}
+    for row, cap in _caps(rows, at):
         if cap.kind == "balance":
-            balances.append((owner.path.index(row[5]), cap))
-        elif covers(cap.model, model):
+            balances[owner.path.index(row[5])] = cap
+        elif covers(cap.model, model) and _begins_by(row, cap, at):
             caps.append(cap)
     if balances:
-        caps.append(max(balances, key=_depth)[1])
-    return Standing(owner, valid, caps)
+        caps.append(balances[max(balances)])
+    return Standing(owner, _is_valid(rows, at), caps)
 
 
-def _depth(balance: tuple[int, CapState]) -> int:
-    return balance[0]
+def standing_of_running(
+    tx: Transaction, key_id: str, at: int, *, opened_at: int, fixed: Collection[CounterKey]
+) -> Standing:
+    """Read whether a running exchange may go on spending at ``at``, and what is in force of the caps it counts on.
+
+    These stay the ones of its admission, in the windows of that moment: a balance that was opened nearer to the key
+    meanwhile is not for it.
+
+    Args:
+        tx: the transaction.
+        key_id: whose.
+        at: now.
+        opened_at: the moment of the admission.
+        fixed: the counters that the exchange counts on.
+
+    Raises:
+        DownstreamError: ``invalid_api_key``: there is no such key.
+    """
+    owner = owner_of(tx, key_id)
+    rows = _read(tx, owner, key_id, opened_at)
+    caps = [cap for _, cap in _caps(rows, opened_at) if (cap.cap_id, cap.window_start) in fixed]
+    return Standing(owner, _is_valid(rows, at), caps)
+
+
+def _read(tx: Transaction, owner: Owner, key_id: str, counted_at: int) -> list[Row]:
+    """Return the key and each account on its path with each of their caps, in the windows that hold a moment."""
+    starts = [window_start(window, counted_at) for window in _COUNTED]
+    return tx.execute(owner.query, (*starts, key_id, *starts, *owner.path))
+
+
+def _is_valid(rows: list[Row], at: int) -> bool:
+    return all(_is_future(row[0], at) and _is_future(row[1], at) for row in rows)
 
 
 def _is_future(moment: int | None, at: int) -> bool:
     return moment is None or moment > at
 
 
-def _cap(row: Row, counted_at: int) -> CapState:
-    _, _, whose, cap_id, kind, _, window_name, model, limit, start, settled, held = row
-    window = Window(window_name)
-    if start is None:
-        start = window_start(window, counted_at)
-    return CapState(cap_id, start, limit, settled or 0, held or 0, window, whose, model, kind)
+def _caps(rows: list[Row], counted_at: int) -> Iterator[tuple[Row, CapState]]:
+    for row in rows:
+        _, _, whose, cap_id, kind, _, window_name, model, limit, _, start, settled, held = row
+        if cap_id is None:
+            continue
+        window = Window(window_name)
+        if start is None:
+            start = window_start(window, counted_at)
+        yield row, CapState(cap_id, start, limit, settled or 0, held or 0, window, whose, model, kind)
+
+
+def _begins_by(row: Row, cap: CapState, at: int) -> bool:
+    """Whether a cap counts the window of a moment: it counts none before the one that it was set in.
+
+    An opening may be committed a little after its moment, and the cap have been set meanwhile, in the next window: what
+    was spent in the one before was never summed up.
+    """
+    created_at: int = row[9]
+    return created_at <= at or window_start(cap.window, created_at) <= cap.window_start

@@ -65,25 +65,28 @@ def test_changing_a_limit_keeps_the_cap(books):
         books.open(key)
 
 
-def test_a_removed_cap_binds_nothing_and_counts_everything_when_set_again(books):
-    """What was spent while there was no cap counts when it comes back, running exchanges too."""
+def test_a_removed_cap_stays_removed(books):
+    """Set again it is another cap, which counts what was spent without one too; the old one goes on as it was."""
     key = books.key("team")
-    cap_id = books.cap(10**9, key_id=key)
+    first = books.cap(10**9, key_id=key)
     running = books.open(key)
     books.run(remove_cap, scope=books.scope(key_id=key), at=books.tick())
     assert list_caps(books.tx, books.at) == []
     books.close(books.open(key))
     between = books.open(key)
-    assert books.cap(10**9, key_id=key) == cap_id
+    second = books.cap(10**9, key_id=key)
+    assert second != first
     held = books.sql("SELECT sum(held_nusd) FROM holds")[0][0]
-    assert counter(books, cap_id) == (COST, held)
-    assert set(books.sql("SELECT i.caps FROM inferences AS i JOIN holds AS h USING (inference_id)")) == {
-        (f'[["{cap_id}",0]]',)
-    }
+    assert counter(books, second) == (COST, held)
+    running_caps = dict(
+        books.sql("SELECT i.inference_id, i.caps FROM inferences AS i JOIN holds AS h USING (inference_id)")
+    )
+    assert running_caps == {running: f'[["{first}",0],["{second}",0]]', between: f'[["{second}",0]]'}
     books.close(between)
     books.close(running)
-    assert counter(books, cap_id) == (3 * COST, 0)
-    assert [row[0] for row in books.sql("SELECT limit_nusd FROM cap_limits ORDER BY rowid")] == [10**9, None, 10**9]
+    assert (counter(books, first), counter(books, second)) == ((COST, 0), (3 * COST, 0))
+    limits = books.sql("SELECT cap_id, limit_nusd FROM cap_limits ORDER BY rowid")
+    assert limits == [(first, 10**9), (first, None), (second, 10**9)]
 
 
 def test_refusals(books):

@@ -7,7 +7,7 @@ import trio
 
 from ainf.inference.errors import DownstreamError, SpendError
 from ainf.inference.usage import Usage
-from ainf.ledger import HoldAsk
+from ainf.ledger import HoldAsk, Window
 from ainf.store.admin import KeyRights, close_account, create_key, revoke_key
 from ainf.store.base import Extended, Extension, Opened, Progress
 from ainf.store.caps import remove_cap, set_cap, subject_of
@@ -35,7 +35,8 @@ async def test_an_opening_holds(store):
 async def test_an_opening_is_clamped_to_the_tightest_cap(store):
     """The least headroom on the path decides: its hold, and the output limit that is sent upstream."""
     await store.write(seeded(account_cap=30, key_cap=500))
-    assert await store.open_inference(opening()) == Opened("acct-team", "team", 30, 20)
+    opened = await store.open_inference(opening())
+    assert (opened.held_nusd, opened.clamp_tokens, opened.clamped_by.cap_id) == (30, 20, "cap-org")
     assert await store.read(lambda tx: counter(tx, "cap-key")) == (0, 30)
 
 
@@ -133,10 +134,11 @@ async def test_an_extension_grows_the_hold(store):
 
 @pytest.mark.parametrize(("least", "granted"), [(10, 10), (11, 0)])
 async def test_an_extension_gets_what_fits(store, least, granted):
-    """A part is granted if it is of use; a refused extension writes nothing."""
-    await store.write(seeded(account_cap=60))
+    """A part is granted if it is of use, and the cap is named that gave no more; a refused one writes nothing."""
+    await store.write(seeded(account_cap=60, key_cap=100))
     await store.open_inference(opening())
-    assert await store.extend_hold(Extension("inf-000001", START, 30, least)) == Extended(granted, 50 + granted)
+    extended = await store.extend_hold(Extension("inf-000001", START, 30, least))
+    assert (extended.granted_nusd, extended.held_nusd, extended.refused_by.cap_id) == (granted, 50 + granted, "cap-org")
     assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 50 + granted)
     assert len(await store.read(entries)) == (2 if granted else 1)
 
@@ -232,3 +234,96 @@ async def test_free_output_needs_no_headroom_for_it(store):
     await store.write(seeded(account_cap=0))
     free = HoldAsk(base_nusd=0, output_rate=0, first_tokens=1, worst_tokens=100, min_tokens=1)
     assert await store.open_inference(opening(ask=free)) == Opened("acct-team", "team", 0, None)
+
+
+HOUR = 3_600_000_000
+TEN = START // HOUR * HOUR
+"""The full hour before everything in these records."""
+
+
+def on_team(cap_id, limit, window=Window.LIFETIME, model="*", account="team"):
+    """Return an operation that sets a cap at a moment."""
+    return lambda tx, at=START: set_cap(
+        tx, cap_id=cap_id, scope=Scope(subject_of(tx, account=account), window, model), limit_nusd=limit, at=at
+    )
+
+
+def windows(cap_id):
+    """Return an operation that reads what a cap has seen: by window, settled and held."""
+    return lambda tx: {
+        start: (settled, held)
+        for start, settled, held in tx.execute(
+            "SELECT window_start, settled_nusd, held_nusd FROM counters WHERE cap_id = ?", (cap_id,)
+        )
+    }
+
+
+async def test_an_exchange_counts_in_the_hour_of_its_admission(store):
+    """What is extended and settled after the hour has turned counts in the one before, and is bound by it."""
+    late, next_hour = TEN + HOUR - 60_000_000, TEN + HOUR + 60_000_000
+    await store.write(seeded())
+    await store.write(lambda tx: on_team("hourly", 100, Window.HOUR)(tx, late))
+    await store.open_inference(opening(1, at=late))
+    extended = await store.extend_hold(Extension("inf-000001", next_hour, 70, 1))
+    assert (extended.granted_nusd, extended.refused_by.cap_id, extended.refused_by.window_start) == (50, "hourly", TEN)
+    assert (await store.open_inference(opening(2, at=next_hour))).clamp_tokens is None
+    await store.close_inference(closing(1, at=next_hour))
+    assert await store.read(windows("hourly")) == {TEN: (COST, 0), TEN + HOUR: (0, 50)}
+
+
+async def test_a_cap_of_the_next_hour_binds_nothing_of_this_one(store):
+    """A running exchange of the hour before is neither counted nor bound by a cap for hours; one for days does both."""
+    late, next_hour = TEN + HOUR - 60_000_000, TEN + HOUR + 60_000_000
+    await store.write(seeded())
+    await store.open_inference(opening(1, at=late))
+    await store.write(lambda tx: on_team("hourly", 0, Window.HOUR)(tx, next_hour))
+    assert (await store.extend_hold(Extension("inf-000001", next_hour, 30, 30))).granted_nusd == 30
+    assert await store.read(windows("hourly")) == {TEN + HOUR: (0, 0)}
+    with pytest.raises(SpendError, match="The hour cap of account team"):
+        await store.open_inference(opening(2, at=next_hour))
+    await store.write(lambda tx: on_team("daily", 85, Window.DAY)(tx, next_hour))
+    assert (await store.extend_hold(Extension("inf-000001", next_hour, 30, 1))).granted_nusd == 5
+
+
+async def test_a_cap_counts_no_window_before_its_own(store):
+    """An opening that was on its way when the hour turned is not under a cap that was set in between."""
+    late, next_hour = TEN + HOUR - 1, TEN + HOUR
+    await store.write(seeded())
+    await store.write(lambda tx: on_team("hourly", 0, Window.HOUR)(tx, next_hour))
+    assert (await store.open_inference(opening(1, at=late))).clamp_tokens is None
+    assert await store.read(windows("hourly")) == {next_hour: (0, 0)}
+    await store.write(lambda tx: on_team("daily", 49, Window.DAY)(tx, next_hour))
+    assert await store.read(windows("daily")) == {TEN // (24 * HOUR) * 24 * HOUR: (0, 50)}
+    with pytest.raises(SpendError, match="The day cap of account team"):
+        await store.open_inference(opening(2, at=late))
+
+
+@pytest.mark.parametrize(("pattern", "binds"), [("gpt", True), ("g*", True), ("*t", True), ("gpt-*", False)])
+async def test_a_cap_on_models_counts_these_alone(store, pattern, binds):
+    """A pattern is held against the whole configured name, for what runs already too."""
+    await store.write(seeded())
+    await store.open_inference(opening(1))
+    await store.write(on_team("models", 60, model=pattern))
+    assert await store.read(lambda tx: counter(tx, "models")) == (0, 50 if binds else 0)
+    assert (await store.extend_hold(Extension("inf-000001", START, 30, 1))).granted_nusd == (10 if binds else 30)
+    if binds:
+        with pytest.raises(SpendError, match="The lifetime cap of account team on models"):
+            await store.open_inference(opening(2))
+    else:
+        assert (await store.open_inference(opening(2))).clamp_tokens is None
+
+
+async def test_of_several_caps_the_tightest_decides(store):
+    """Caps of every window on every level count together, and the one that leaves least is the one that is named."""
+    await store.write(seeded(account_cap=10**6, key_cap=10**6))
+    await store.write(on_team("hourly", 10**6, Window.HOUR, account="org"))
+    await store.write(on_team("weekly", 70, Window.WEEK))
+    await store.write(on_team("monthly", 80, Window.MONTH, "gpt*"))
+    await store.open_inference(opening(1))
+    extended = await store.extend_hold(Extension("inf-000001", START, 30, 1))
+    assert (extended.granted_nusd, extended.refused_by.cap_id) == (20, "weekly")
+    for cap_id in ("cap-org", "cap-key", "hourly", "weekly", "monthly"):
+        assert await store.read(lambda tx, cap_id=cap_id: counter(tx, cap_id)) == (0, 70), cap_id
+    await store.write(on_team("weekly", 10**6, Window.WEEK))
+    extended = await store.extend_hold(Extension("inf-000001", START, 30, 30))
+    assert (extended.granted_nusd, extended.refused_by.cap_id) == (0, "monthly")

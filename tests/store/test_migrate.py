@@ -17,7 +17,7 @@ from ainf.store.store import Store
 from ainf.store.transaction import Transaction
 from ainf.store.verify import verify
 from tests.store.books import START
-from tests.store.old import write_schema_1
+from tests.store.old import write_schema_1, write_schema_2
 
 
 @pytest.fixture
@@ -93,6 +93,7 @@ def look(path, sql):
         connection.close()
 
 
+NEWEST = max(known_migrations())
 SETTLED = "SELECT inference_id, ending, input_tokens, settled_nusd, overrun_nusd, notes FROM settlements"
 TOKENS = "SELECT cache_write_tokens, long_cache_write_tokens FROM settlements"
 
@@ -109,6 +110,45 @@ def test_a_database_of_schema_1_is_brought_up_to_date(old):
     usage = Usage(input_tokens=100, cached_input_tokens=40, output_tokens=50, reasoning_tokens=5)
     assert told["usage"] == told["attempts"][0]["usage"] == attrs.asdict(usage)
     assert receipt(tx, "inf000009")["usage"] == attrs.asdict(Usage(input_tokens=12, output_tokens=7))
+    engine.close()
+
+
+COUNTED = """
+    SELECT c.cap_id, c.counts_from, n.settled_nusd, n.held_nusd, (
+        SELECT sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd ELSE 0 END)
+        FROM entries AS e JOIN inferences AS i ON i.inference_id = e.inference_id
+        WHERE instr(i.caps, c.cap_id)
+            OR e.seq <= c.counts_from AND (c.subject_id = i.key_id OR instr(i.account_path, c.subject_id))
+    ) FROM caps AS c JOIN counters AS n ON n.cap_id = c.cap_id ORDER BY c.cap_id
+"""
+
+
+def test_a_cap_that_was_set_again_counts_from_there(tmp_path):
+    """What was spent while it was removed is in its counter, and not by whom the exchanges were admitted under."""
+    path = write_schema_2(tmp_path)
+    engine = SQLiteEngine.open(path)
+    assert engine.execute("PRAGMA foreign_key_check") == []
+    assert engine.execute(COUNTED) == [
+        ("cap000004", 0, 265_560, 0, 265_560),
+        ("cap000006", 8, 265_560, 0, 265_560),
+        ("cap000007", 8, 221_300, 0, 221_300),
+    ]
+    assert engine.execute("SELECT removed_at IS NULL FROM caps ORDER BY cap_id") == [(1,), (1,), (0,)]
+    engine.close()
+
+
+@pytest.mark.parametrize("set_again", [False, True])
+def test_caps_of_schema_1_count_as_they_did(old, set_again):
+    """A cap counts from its beginning, or from where it was set again, and refers to nothing that is gone."""
+    if set_again:  # as that version did it: under the same id, counting the whole past
+        connection = connect(old)
+        connection.execute("INSERT INTO cap_limits VALUES ('cap000004', 2, NULL, 1700000000020000)")
+        connection.execute("INSERT INTO cap_limits VALUES ('cap000004', 3, 5, 1700000000030000)")
+        connection.execute("INSERT INTO cap_limits VALUES ('cap000004', 7, 1000000000, 1700000000040000)")
+        connection.close()
+    engine = SQLiteEngine.open(old)
+    assert engine.execute("PRAGMA foreign_key_check") == []
+    assert engine.execute(COUNTED) == [("cap000004", 3 if set_again else 0, 236_030, 110_000, 236_030)]
     engine.close()
 
 
@@ -130,7 +170,7 @@ def test_a_copy_is_kept_before_the_schema_changes(old):
     assert look(copy, "PRAGMA integrity_check") == [("ok",)]
     assert look(copy, SETTLED) == before
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert look(old, "PRAGMA user_version") == [(2,)]
+    assert look(old, "PRAGMA user_version") == [(NEWEST,)]
     copy.replace(old)
     SQLiteEngine.open(old).close()
     assert look(old, SETTLED) == before
@@ -157,10 +197,10 @@ def test_nothing_is_copied_without_need(tmp_path):
 
 def test_one_copy_however_many_steps(old, monkeypatch):
     """What is kept is the state before the first of them, and nothing between."""
-    steps = known_migrations() | {3: "CREATE TABLE later (x);"}
+    steps = known_migrations() | {NEWEST + 1: "CREATE TABLE later (x);"}
     monkeypatch.setattr(module, "known_migrations", lambda: steps)
     SQLiteEngine.open(old).close()
-    assert look(old, "PRAGMA user_version") == [(3,)]
+    assert look(old, "PRAGMA user_version") == [(NEWEST + 1,)]
     assert [path.name for path in Path(old).parent.glob("*.bak*")] == ["ainf.db.before-2.bak"]
 
 
@@ -201,6 +241,6 @@ class Overtaken:
 def test_two_processes_keep_one_copy(old):
     """Who comes second finds the new schema, and does not write it over the copy of the old one."""
     second = Overtaken(old)
-    assert migrate(second) == 2
+    assert migrate(second) == NEWEST
     second.inner.close()
     assert look(f"{old}.before-2.bak", "PRAGMA user_version") == [(1,)]
