@@ -43,6 +43,10 @@ class ExchangeRecord:
     first_byte_s: float | None
     duration_s: float
     notes: Mapping[str, Any] = attrs.field(factory=dict)
+    retry_of: str | None = None
+    """The earlier exchange that it asked again."""
+    burnt_nusd: Mapping[str, int] = attrs.field(factory=dict)
+    """What became known as burnt with it, by kind: its own charge, or that of the one that it asked again."""
 
 
 class Telemetry:
@@ -61,6 +65,8 @@ class Telemetry:
         self._usage_rejected = self._counter(
             "usage_rejected", "Usage that a provider reported and that cannot be true: alarm.", ("model", "provider")
         )
+        self._burns = self._counter("burn", "Exchanges that were charged for nothing: alarm.", ("kind",))
+        self._burnt = self._counter("burnt_nusd", "Nano-dollars charged for nothing: alarm.", ("kind",))
         self._rejections = self._counter("rejections", "Requests that were not admitted.", ("code",))
         self._upstream = self._counter("upstream_errors", "Providers' failures.", ("provider", "code"))
         self._recovered = self._counter("recovered", "Exchanges of dead processes closed at start.", ())
@@ -101,6 +107,9 @@ class Telemetry:
             children.overrun.inc(record.overrun_nusd)
             if record.evidence == "none":
                 self._unevidenced.inc()
+        for kind, amount in record.burnt_nusd.items():
+            self._burns.labels(kind).inc()
+            self._burnt.labels(kind).inc(amount)
         if record.notes.get("usage_rejected"):
             self._usage_rejected.labels(record.model, record.provider).inc()
         if record.ending == "upstream_error":

@@ -191,4 +191,6 @@ def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> Ex
         first_byte_s=exchange.first_byte_s,
         duration_s=trio.current_time() - exchange.opened_at_s,
         notes=end.notes(),
+        retry_of=settlement.retry_of if settlement else None,
+        burnt_nusd=settlement.burnt_nusd if settlement else {},
     )

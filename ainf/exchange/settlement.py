@@ -14,6 +14,7 @@ from ainf.exchange.plan import Plan
 from ainf.formats.base import Answer
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
+from ainf.inference.request import Operation
 from ainf.inference.usage import Usage
 from ainf.metering import is_believable
 from ainf.pricing import cost
@@ -132,6 +133,7 @@ class End:
             received_bytes=self.hold.received,
             attempts=line,
             notes=self.notes(),
+            brought_vectors=self.plan.request.operation is Operation.EMBED and outcome.ending is Ending.COMPLETED,
         )
 
     def notes(self) -> dict[str, int | bool]:

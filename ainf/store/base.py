@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.outcome import Ending, Evidence, Outcome
 from ainf.inference.usage import Usage
 from ainf.ledger import CapState, HoldAsk
 from ainf.pricing import Price
@@ -78,6 +78,8 @@ class FoundClaim:
     """"running" (in whatever process), "kept", "too_large", or "freed": it ended without an answer."""
     answer: KeptAnswer | None
     """What was told, where it is "kept"."""
+    outcome: Outcome | None
+    """How it ended, as it was settled; None while it runs."""
 
 
 @attrs.frozen
@@ -210,10 +212,14 @@ class Closing:
     attempts: tuple[AttemptResult, ...]
     notes: Mapping[str, Any] = attrs.field(factory=dict)
     """What an auditor should know besides: usage that was not believed, broken frames, a clamp, ..."""
+    brought_vectors: bool = False
+    """Embeddings came: what was asked for, though nothing of it is visible output."""
     answer: KeptAnswer | None = None
     """What is told under the exchange's idempotency key, where it has one and the answer is kept."""
     frees_claim: bool = True
     """Whether its idempotency key, if it has one, may be used again at once; else it names this answer."""
+    claim_expires_at: int | None = None
+    """When its idempotency key is forgotten; None for a day after the end."""
 
 
 @attrs.frozen
@@ -230,10 +236,10 @@ class Settlement:
     prev_hash: str
     retry_of: str | None = None
     """The earlier exchange of the same account and body, minutes before, that this one asked again."""
-    wasted_nusd: int = 0
-    """What that one was charged."""
     is_empty: bool = False
-    """It is charged, and nothing visible came."""
+    """It is charged, and nothing came."""
+    burnt_nusd: Mapping[str, int] = attrs.field(factory=dict)
+    """What became known as burnt with this closing, by its kind (see ``burn``): each exchange is told once."""
 
 
 @attrs.frozen

@@ -29,7 +29,7 @@ _FACTS = """
 """
 
 _SETTLED = """
-    SELECT s.ending, s.held_nusd, s.settled_nusd, s.overrun_nusd, e.hash, e.prev_hash
+    SELECT s.ending, s.held_nusd, s.settled_nusd, s.overrun_nusd, s.retry_of, s.is_empty, e.hash, e.prev_hash
     FROM settlements AS s
     JOIN audit_events AS e ON e.inference_id = s.inference_id AND e.kind = 'inference.closed'
     WHERE s.inference_id = ?
@@ -96,13 +96,13 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     _insert_entries(tx, closing, facts, division)
     for number, attempt in enumerate(closing.attempts, 1):
         tx.execute(_ATTEMPT, _attempt_row(closing.inference_id, number, attempt))
-    asked = burn.Asked(facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count)
-    asked_before = burn.earlier(tx, closing.inference_id, asked)
+    freed_by = claims.end(tx, closing)
+    before = burn.named(tx, freed_by) if freed_by else burn.earlier(tx, _asked(closing.inference_id, facts))
+    retry_of = before.inference_id if before is not None else None
     is_empty = burn.is_empty(closing, division)
-    _insert_settlement(tx, closing, facts.held_nusd, division, asked_before.inference_id, is_empty=is_empty)
-    claims.end(tx, closing)
+    _insert_settlement(tx, closing, facts.held_nusd, division, retry_of, is_empty=is_empty)
     body = _closed_body(closing, facts, division)
-    body |= {"retry_of": asked_before.inference_id, "is_empty": is_empty}
+    body |= {"retry_of": retry_of, "is_empty": is_empty}
     link = tx.append_audit("inference.closed", closing.at, closing.inference_id, body)
     return Settlement(
         closing.inference_id,
@@ -113,10 +113,14 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
         division.overrun_nusd,
         link.hash,
         link.prev_hash,
-        asked_before.inference_id,
-        asked_before.charged_nusd,
+        retry_of,
         is_empty,
+        burn.burnt_with(before, division.settled_nusd + division.overrun_nusd, is_empty=is_empty),
     )
+
+
+def _asked(inference_id: str, facts: _Facts) -> burn.Asked:
+    return burn.Asked(inference_id, facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count)
 
 
 def _insert_entries(tx: Transaction, closing: Closing, facts: _Facts, division: Division) -> None:
@@ -246,10 +250,23 @@ def _closing_body(closing: Closing) -> dict[str, Any]:
 def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settlement:
     row = tx.one(_SETTLED, (closing.inference_id,))
     assert row is not None, f"{closing.inference_id} has neither hold nor settlement"
-    ending, held, settled, overrun, hash_, prev_hash = row
+    ending, held, settled, overrun, retry_of, is_empty, hash_, prev_hash = row
     if ending == Ending.ABANDONED and closing.ending is not Ending.ABANDONED and closing.cost_nusd is not None:
         _adjust(tx, closing, facts, closing.cost_nusd - settled - overrun)
-    return Settlement(closing.inference_id, Ending(ending), held, settled, held - settled, overrun, hash_, prev_hash)
+    before = burn.recalled(tx, closing.inference_id)
+    return Settlement(
+        closing.inference_id,
+        Ending(ending),
+        held,
+        settled,
+        held - settled,
+        overrun,
+        hash_,
+        prev_hash,
+        retry_of,
+        bool(is_empty),
+        burn.burnt_with(before, settled + overrun, is_empty=bool(is_empty)),
+    )
 
 
 def _adjust(tx: Transaction, closing: Closing, facts: _Facts, difference: int) -> None:

@@ -45,7 +45,7 @@ async def test_the_closing_event_tells_everything(store):
     assert body["labels"] == {"run": "seven"}
     assert body["usage"] == {
         "input_tokens": 10, "cached_input_tokens": 2, "output_tokens": 20, "reasoning_tokens": 3,
-        "cache_write_tokens": 4, "long_cache_write_tokens": 1,
+        "cache_write_tokens": 4, "long_cache_write_tokens": 1, "audio_input_tokens": 0, "audio_output_tokens": 0,
     }  # fmt: skip
     assert (body["held_nusd"], body["settled_nusd"], body["released_nusd"]) == (50, COST, 50 - COST)
     assert body["attempts"][0]["raw_usage"] == '{"prompt_tokens":10}'

@@ -52,6 +52,7 @@ ALTER TABLE settlements ADD COLUMN retry_of TEXT;               -- the earlier e
 ALTER TABLE settlements ADD COLUMN is_empty INTEGER NOT NULL DEFAULT 0;  -- billed, and nothing visible came
 CREATE INDEX settlements_retried ON settlements (retry_of) WHERE retry_of IS NOT NULL;
 CREATE INDEX inferences_by_account ON inferences (account_id, opened_at);
+CREATE INDEX entries_adjusted ON entries (at) WHERE kind = 'adjustment';
 
 CREATE TABLE claims (               -- the idempotency keys that are in use, or answered and not yet forgotten
     key_id          TEXT    NOT NULL REFERENCES keys (key_id),
@@ -61,9 +62,11 @@ CREATE TABLE claims (               -- the idempotency keys that are in use, or 
     inference_id    TEXT    NOT NULL REFERENCES inferences (inference_id),
     state           TEXT    NOT NULL CHECK (state IN ('running', 'kept', 'too_large', 'freed')),
     expires_at      INTEGER,        -- null while it runs
+    retry_of        TEXT,           -- the exchange that had freed it, where this one asks the same again
     PRIMARY KEY (key_id, path, idempotency_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX claims_by_inference ON claims (inference_id);
+CREATE INDEX claims_by_expiry ON claims (expires_at);
 
 CREATE TABLE answers (              -- what was told under an idempotency key, to be told again
     inference_id TEXT    PRIMARY KEY REFERENCES inferences (inference_id),
