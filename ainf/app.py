@@ -299,6 +299,8 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         streaming=model.streaming,
         tools=model.tools,
         aborted_billing=model.aborted_billing,
+        abort_read_s=model.abort_read_s,
+        abort_read_nusd=model.abort_read_nusd,
         finish_reasons=model.finish_reasons,
         money_refusal=model.money_refusal,
         first_byte_s=model.first_byte_s,

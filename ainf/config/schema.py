@@ -31,6 +31,7 @@ from ainf.config.values import (
     TEXT,
     TOKENS,
     URL,
+    USD,
     VARIABLE,
     WHOLE_SECONDS,
     Address,
@@ -283,12 +284,25 @@ class ModelConfig:
     )
     aborted_billing: str = attrs.field(
         metadata=setting(
-            choice("delivered", "held"),
-            "How it bills an answer that we break off: what it had delivered, or on to its end (then all output that "
-            "was held is settled).",
+            choice("delivered", "drain", "held"),
+            "How it bills an answer that we break off: what it had delivered, or on to its end; then it is read on for "
+            'what it bills ("drain"), or all output that was held is settled ("held").',
             default_text=_VENDORS,
         )
     )
+    abort_read_s: float = attrs.field(
+        default=10.0,
+        metadata=setting(SECONDS, 'With `aborted_billing = "drain"`: how long an answer that we break off is read on.'),
+    )
+    abort_read_nusd: int = attrs.field(
+        default=100_000_000,
+        metadata=setting(
+            USD,
+            "Likewise: how much it may cost beyond what was held when we broke it off.",
+            key="abort_read_usd",
+        ),
+    )
+    """Nano-dollars."""
     drop_params: tuple[str, ...] = attrs.field(
         default=_NOT_FOR_THE_MODEL,
         metadata=setting(

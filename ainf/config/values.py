@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from ainf.inference.money import parse_usd
+from ainf.inference.money import format_usd, parse_usd
 from ainf.pricing import FREE, PRICE_FIELDS, Price, parse_price
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -240,6 +240,15 @@ def _price_fault(name: str, value: object) -> str | None:
     return None
 
 
+def _usd(value: object) -> int:
+    if not isinstance(value, str):
+        raise UnfitError('must be an amount of USD as a string such as "0.15", so that it is exact')
+    try:
+        return parse_usd(value)
+    except ValueError as error:
+        raise UnfitError(f"must be an amount of USD: {error}") from None
+
+
 def _store_url(value: object) -> str:
     scheme, _, path = _text(value).partition(":")
     if scheme != "sqlite" or not path or path.startswith(("//", ":")):
@@ -278,6 +287,8 @@ URL = Kind("URL", _url, quoted)
 PROXY_URL = Kind("URL", _proxy, quoted)
 STORE_URL = Kind("URL", _store_url, quoted)
 PRICE = Kind("price", _price)
+USD = Kind("USD", _usd, lambda value: quoted(format_usd(value)))
+"""Nano-dollars, written as a decimal string of dollars."""
 VARIABLE = Kind("variable", _variable, quoted)
 FIELD_NAMES = each(Kind("field name", _text, quoted), "field names")
 ADDRESSES = each(Kind("address", _address, quoted), "addresses")

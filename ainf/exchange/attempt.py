@@ -23,6 +23,8 @@ class Attempt:
         self.started_at = started_at
         self.status: int | None = None
         self.error_code: str | None = None
+        self.aborted_billing: str | None = None
+        """How it is reckoned because we broke it off; None while it was not."""
         self._provider_request_id: str | None = None
         wire = plan.backend.provider.write_request(plan.request, plan.target, max_output_tokens)
         request = UpstreamRequest(
@@ -91,4 +93,5 @@ class Attempt:
             evidence=evidence,
             cost_nusd=cost_nusd,
             redials=self.call.redials,
+            aborted_billing=self.aborted_billing,
         )

@@ -62,7 +62,7 @@ async def _let_go(exchange: "Exchange") -> None:
         try:
             reading = attempt.pipe.receive(residue)
             exchange.hold.received += reading.output_bytes
-            exchange.residue = reading.data
+            exchange.residue += reading.data
         except UpstreamError:
             return  # it is closed already, and counted as far as it could be read
         except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
@@ -70,12 +70,12 @@ async def _let_go(exchange: "Exchange") -> None:
 
 
 def _end(exchange: "Exchange", verdict: Verdict) -> End:
-    plan, hold, clamp = exchange.plan, exchange.hold, exchange.clamp_tokens
+    plan, hold, course = exchange.plan, exchange.hold, exchange.course()
     try:
-        return end_of(plan, verdict, exchange.attempt, hold, clamp_tokens=clamp)
+        return end_of(plan, verdict, exchange.attempt, hold, course)
     except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
         exchange.services.telemetry.defect("reckoning", defect, inference_id=plan.inference_id)
-        return blind_end(plan, verdict, exchange.attempt, hold, clamp_tokens=clamp)
+        return blind_end(plan, verdict, exchange.attempt, hold, course)
 
 
 async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | None]:
@@ -91,10 +91,9 @@ async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | Non
             await trio.sleep(_RETRY_S)
         except Exception as defect:  # noqa: BLE001 - as above
             services.telemetry.defect("settling", defect, inference_id=plan.inference_id)
-            if end.cost_nusd is None:
+            if end.is_blind:
                 return end, None
-            verdict = end.outcome.verdict
-            end = blind_end(plan, verdict, exchange.attempt, exchange.hold, clamp_tokens=end.clamp_tokens)
+            end = blind_end(plan, end.outcome.verdict, exchange.attempt, exchange.hold, end.course)
 
 
 async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None) -> None:

@@ -13,6 +13,7 @@ import trio
 from ainf.admission import Admission
 from ainf.inference.errors import GatewayError
 from ainf.inference.usage import Usage
+from ainf.ledger import CapState
 from ainf.metering import SLACK_TOKENS, bytes_of, tokens_of
 from ainf.pricing import cost, tokens_cost, tokens_within
 from ainf.store.base import Extended
@@ -47,6 +48,8 @@ class RunningHold:
         self._growing = trio.Lock()
         self._refused = False
         self.held_nusd = held_nusd
+        self.refused_by: CapState | None = None
+        """The cap or balance that gave less than was asked for, the last time that one did."""
         self.received = 0
         """Visible output bytes that came from the provider."""
         self.delivered = 0
@@ -124,6 +127,7 @@ class RunningHold:
         if extended.key_revoked:
             raise KeyRevokedError
         self.held_nusd = extended.held_nusd
+        self.refused_by = extended.refused_by or self.refused_by
         return extended.granted_nusd
 
     def close(self) -> None:
@@ -133,11 +137,13 @@ class RunningHold:
         """
         self._extend = _ended
 
+    def tokens(self, output_bytes: int) -> int:
+        """Return the tokens that we count for ``output_bytes`` of visible output."""
+        return tokens_of(output_bytes, self._ratio)
+
     def metered(self, output_bytes: int) -> Usage:
         """Return the usage that we count for ``output_bytes`` of visible output."""
-        return Usage(
-            input_tokens=self._admission.input_tokens_estimate, output_tokens=tokens_of(output_bytes, self._ratio)
-        )
+        return Usage(input_tokens=self._admission.input_tokens_estimate, output_tokens=self.tokens(output_bytes))
 
     def metered_cost(self, output_bytes: int) -> int:
         """Return what that usage costs."""

@@ -9,28 +9,36 @@ import contextlib
 
 import trio
 
+from ainf.exchange import rule
 from ainf.exchange.answers import own_headers, request_ids, stream_head
 from ainf.exchange.attempt import Attempt
+from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
 from ainf.exchange.plan import Downstream, Plan, Services
+from ainf.exchange.settlement import Course
 from ainf.exchange.speech import Speech
 from ainf.exchange.watch import ClockWatcher, Limits
 from ainf.formats.base import EndingStyle, Pipe, Reading
+from ainf.formats.cost import tell_cost
 from ainf.inference.errors import AinfError, UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
-from ainf.formats.cost import tell_cost
-from ainf.store.base import AttemptPlan, Extended, Extension, Opened, Opening, Progress
+from ainf.ledger import CapState
+from ainf.store.base import AttemptPlan, AttemptResult, Extended, Extension, Opened, Opening, Progress
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
-_OUT_OF_MONEY = Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", "A cap on this key or account is used up.")
 _REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked.")
 _OUT_OF_BOUNDS = Verdict(
     Ending.UPSTREAM_ERROR, "upstream_protocol", "The provider produced far more than the request's output limit."
 )
 _DEFECT = Verdict(Ending.INTERNAL_ERROR, "internal_error", "The gateway failed; report the inference id.")
 _CLIENT_GONE = Verdict(Ending.CLIENT_DISCONNECTED)
+
+
+def _out_of_money(cap: CapState | None) -> Verdict:
+    message = "A cap on this key or account is used up." if cap is None else cap.used_up()
+    return Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", message)
 
 
 class Exchange:
@@ -46,8 +54,13 @@ class Exchange:
         self.arbiter = OutcomeArbiter(self._on_first_offer)
         self.speech = Speech(downstream)
         self.attempt: Attempt | None = None
+        self.ended: list[AttemptResult] = []
+        """The attempts before it, each with its own cost."""
+        self.drain: Drain | None = None
+        """How it is read on behind its ending, where its provider bills what it broke off to the end."""
         self.hold: RunningHold
         self.clamp_tokens: int | None = None
+        self._clamped_by: CapState | None = None
         self.used_tokens = 0
         """Of input and output, known at the end."""
         self.opened_at_s = trio.current_time()
@@ -58,7 +71,7 @@ class Exchange:
         self.body_ended = False
         self.close_s = services.clocks.close_s
         self.residue = b""
-        """What the pipe made of bytes that stood in the socket when it was closed; nobody is given it."""
+        """What the pipe made of bytes that came behind the ending, or as the socket closed; nobody is given it."""
         self.closing: trio.CancelScope | None = None
         """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
@@ -77,6 +90,8 @@ class Exchange:
     def hurry(self, close_s: float) -> None:
         """Settle within ``close_s``, or leave it to recovery: the process is to end."""
         self.close_s = min(self.close_s, close_s)
+        if self.drain is not None:
+            self.drain.stop()
         if self.closing is not None:
             self.closing.deadline = min(self.closing.deadline, trio.current_time() + close_s)
 
@@ -85,12 +100,29 @@ class Exchange:
         self.arbiter.offer(_CLIENT_GONE)
 
     def _on_first_offer(self, verdict: Verdict) -> None:
-        del verdict
         if self._provider_ended:
             return  # by its own word: what came with it is still handed over, and the rest of the body read
         if self.attempt is not None:
-            self.attempt.call.abort()
+            self._break_off(self.attempt, verdict)
         self._scope.cancel()
+
+    def _break_off(self, attempt: Attempt, verdict: Verdict) -> None:
+        """Close the provider's socket, unless it is to be read on; and note how this is reckoned."""
+        policy = self.plan.admission.terms.aborted_billing
+        if verdict.ending in rule.OURS:
+            attempt.aborted_billing = policy
+        if policy == "drain" and attempt.has_head and rule.reads_on(verdict.ending, verdict.code):
+            self.drain = Drain(attempt, self.hold, self._drain_limits())
+            return
+        if attempt.aborted_billing == "drain":
+            attempt.aborted_billing = "delivered"
+        attempt.call.abort()
+
+    def _drain_limits(self) -> DrainLimits:
+        terms, services = self.plan.admission.terms, self.services
+        return DrainLimits(
+            terms.abort_read_s, terms.abort_read_nusd, services.pipe_limits.answer, services.clocks.tail_s
+        )
 
     async def run(self) -> None:
         """Run the exchange to its end.
@@ -110,6 +142,7 @@ class Exchange:
                     nursery.start_soon(self._watcher.run, nursery)
                     await self._pump()
                     nursery.cancel_scope.cancel()
+            await self._read_on()
         except* Exception as defects:  # noqa: BLE001 - expected failures are offers; what comes here is a bug
             self.services.telemetry.defect("exchange", defects, inference_id=self.plan.inference_id)
             self.arbiter.offer(_DEFECT)
@@ -141,7 +174,7 @@ class Exchange:
         """Take what the opening granted."""
         services, terms = self.services, self.plan.admission.terms
         services.telemetry.exchange_started()
-        self.clamp_tokens = opened.clamp_tokens
+        self.clamp_tokens, self._clamped_by = opened.clamp_tokens, opened.clamped_by
         self.hold = RunningHold(self.plan.admission, opened.held_nusd, opened.clamp_tokens, self._extend)
         self.own_headers = own_headers(self.plan, services.public_url, opened.clamp_tokens)
         self.head = [*request_ids(self.plan.inference_id), *self.own_headers]
@@ -175,6 +208,21 @@ class Exchange:
         except AinfError as error:  # of the store, asked for more of the hold
             self._offer_error(Ending.TERMINATED, error)
 
+    async def _read_on(self) -> None:
+        """Read the answer on behind an ending that asks for it. Whatever ends the task ends this too, at once."""
+        if self.drain is None:
+            return
+        try:
+            await self.drain.run()
+        finally:
+            self.residue = self.drain.unsaid
+            self.body_ended = self.drain.body_ended
+
+    def course(self) -> Course:
+        """Return what befell it besides its last attempt."""
+        cap = self._clamped_by if self._provider_ended else self.hold.refused_by
+        return Course(tuple(self.ended), self.clamp_tokens, cap, self.drain)
+
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))
 
@@ -193,7 +241,9 @@ class Exchange:
                 return
             if reading.data or reading.is_content:
                 await self._deliver(attempt, reading)
-            if hold.received >= hold.wants_more_at and self.arbiter.verdict is None:
+            if self.arbiter.verdict is not None:
+                return  # nothing more is handed over: what still comes is for whoever reads on
+            if hold.received >= hold.wants_more_at:
                 self._nursery.start_soon(self._extend_ahead)
         self.body_ended = True
         reading = pipe.receive_eof()
@@ -220,7 +270,7 @@ class Exchange:
         self._provider_ended = True
         if answer.raw_finish_reason is not None:
             clamp_reached = self.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
-            self.offer(_OUT_OF_MONEY if clamp_reached else Verdict(Ending.COMPLETED))
+            self.offer(_out_of_money(self._clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
         elif answer.error is not None:
             attempt.error_code = answer.error.code
             self._offer_error(Ending.UPSTREAM_ERROR, answer.error)
@@ -256,7 +306,7 @@ class Exchange:
                 await self._hand_over(piece.data, piece.output_bytes)
             reading = self._in_hand = rest
             if not await self.hold.cover(self.hold.received):
-                self.offer(_OUT_OF_MONEY)
+                self.offer(_out_of_money(self.hold.refused_by))
                 return
         if reading.data:
             await self._hand_over(reading.data, reading.output_bytes)

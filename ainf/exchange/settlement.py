@@ -1,72 +1,62 @@
-"""From an ending to its numbers: what was used, how well that is founded, what it costs. Pure arithmetic, one place.
+"""From an exchange that ended to its records: what is known of it goes by the rule, and what comes out is an ``End``.
 
-The rules: a provider that ended by its own evidence is settled at its reported usage, if that can be true; everything
-else at our count of what it sent, once it had taken the request on with a 200 head; before that at zero. A stream
-that ran out of money is settled inside its hold. Where a provider goes on, and bills, when we break off (as its
-terms say), all output that was held counts as used.
+Pure; the rule itself is ``ainf.exchange.rule``.
 """
+
+from typing import Any
 
 import attrs
 
+from ainf.exchange import rule
 from ainf.exchange.attempt import Attempt
+from ainf.exchange.drain import Drain
 from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
+from ainf.exchange.rule import NOTHING, Known, Reckoning
 from ainf.formats.base import Answer
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.request import Operation
 from ainf.inference.usage import Usage
+from ainf.ledger import CapState
 from ainf.metering import is_believable
-from ainf.pricing import cost
-from ainf.store.base import Closing
-
-NOTHING = Usage()
-
-# Endings of ours, at which a provider may still be writing.
-_BROKEN_OFF = frozenset({
-    Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.INTERNAL_ERROR, Ending.SHUTDOWN,
-    Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
-})  # fmt: skip
+from ainf.store.base import AttemptResult, Closing
 
 
 @attrs.frozen
-class Reckoning:
-    """The numbers of an end."""
+class Course:
+    """What befell an exchange on its way, besides its last attempt."""
 
-    usage: Usage
-    evidence: Evidence
-    cost_nusd: int
-    usage_rejected: bool = False
-    """The provider reported usage that cannot be true."""
+    ended: tuple[AttemptResult, ...] = ()
+    """The attempts before, as they ended."""
+    clamp_tokens: int | None = None
+    cap: CapState | None = None
+    """What clamped its output, or would not let its hold grow."""
+    drain: Drain | None = None
 
 
 def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold) -> Reckoning:
-    """Return what an exchange has used and costs."""
-    if attempt is None or not attempt.has_head:
+    """Return what the last attempt of an exchange has used and costs; nothing where there was none."""
+    if attempt is None:
         return Reckoning(NOTHING, Evidence.METERED, 0)
     answer = attempt.pipe.answer
-    price = plan.admission.terms.price
     reported = answer.usage if answer.usage is not None and _believes(answer.usage, answer, plan, hold) else None
-    rejected = answer.raw_usage is not None and (reported is None or answer.is_usage_rejected)
-    # What was told before a word that is not believed, or before any output, says what was read and no more.
-    is_doubtful = answer.is_usage_rejected or answer.is_usage_partial
-    if reported is not None and answer.raw_finish_reason is not None and not is_doubtful:
-        return Reckoning(reported, Evidence.REPORTED, cost(price, reported))
-    is_cut = verdict.ending is Ending.SPEND_CAP_EXCEEDED
-    # Cut for money: what came beyond the hold was not handed over, and is not charged.
-    usage = hold.metered(min(hold.received, hold.covered) if is_cut else hold.received)
-    if plan.admission.terms.aborted_billing == "held" and verdict.ending in _BROKEN_OFF:
-        usage = attrs.evolve(usage, output_tokens=max(usage.output_tokens, hold.covered_tokens))
-    if reported is not None:
-        usage = attrs.evolve(
-            usage,
-            input_tokens=reported.input_tokens,
-            cached_input_tokens=reported.cached_input_tokens,
-            cache_write_tokens=reported.cache_write_tokens,
-            long_cache_write_tokens=reported.long_cache_write_tokens,
-        )
-    amount = cost(price, usage)
-    return Reckoning(usage, Evidence.METERED, min(amount, hold.held_nusd) if is_cut else amount, rejected)
+    known = Known(
+        ending=verdict.ending,
+        aborted_billing=attempt.aborted_billing,
+        has_head=attempt.has_head,
+        has_end=answer.raw_finish_reason is not None,
+        reported=reported,
+        is_output_counted=not answer.is_usage_partial,
+        is_usage_rejected=answer.raw_usage is not None and (reported is None or answer.is_usage_rejected),
+        input_tokens=plan.admission.input_tokens_estimate,
+        output_tokens=hold.tokens(hold.received),
+        paid_tokens=hold.tokens(min(hold.received, hold.covered)),
+        held_tokens=hold.covered_tokens,
+        held_nusd=hold.held_nusd,
+        price=plan.admission.terms.price,
+    )
+    return rule.reckon(known)
 
 
 def _believes(usage: Usage, answer: Answer, plan: Plan, hold: RunningHold) -> bool:
@@ -109,17 +99,24 @@ class End:
     outcome: Outcome
     hold: RunningHold
     attempt: Attempt | None
-    cost_nusd: int | None
-    """None where it could not be computed: the whole hold is taken."""
-    usage_rejected: bool
-    clamp_tokens: int | None
+    reckoning: Reckoning | None
+    """The last attempt's numbers; None where they could not be computed: the whole hold is taken."""
+    course: Course
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether its cost is not known."""
+        return self.reckoning is None
 
     def closing(self, at: int) -> Closing:
         """Return the record of this end."""
-        outcome, attempt = self.outcome, self.attempt
-        line = (
-            (attempt.result(at, outcome.usage, outcome.evidence, outcome.billed_nusd),) if attempt is not None else ()
-        )
+        outcome, reckoning = self.outcome, self.reckoning
+        lines: tuple[AttemptResult, ...] = ()
+        if reckoning is not None:
+            lines = self.course.ended
+            if self.attempt is not None:
+                own = self.attempt.result(at, reckoning.usage, reckoning.evidence, reckoning.cost_nusd)
+                lines = (*lines, own)
         return Closing(
             inference_id=self.plan.inference_id,
             at=at,
@@ -128,50 +125,50 @@ class End:
             finish_reason=outcome.finish_reason,
             usage=outcome.usage,
             evidence=outcome.evidence,
-            cost_nusd=self.cost_nusd,
+            cost_nusd=None if reckoning is None else outcome.billed_nusd,
             output_bytes=self.hold.delivered,
             received_bytes=self.hold.received,
-            attempts=line,
+            attempts=lines,
             notes=self.notes(),
             brought_vectors=self.plan.request.operation is Operation.EMBED and outcome.ending is Ending.COMPLETED,
         )
 
-    def notes(self) -> dict[str, int | bool]:
+    def notes(self) -> dict[str, Any]:
         """Return what an auditor should know besides; empty for a plain end."""
-        notes: dict[str, int | bool] = {}
-        if self.usage_rejected:
+        notes: dict[str, Any] = {}
+        course, cap = self.course, self.course.cap
+        if self.reckoning is not None and self.reckoning.usage_rejected:
             notes["usage_rejected"] = True
-        if self.clamp_tokens is not None:
-            notes["clamp_tokens"] = self.clamp_tokens
+        if course.clamp_tokens is not None:
+            notes["clamp_tokens"] = course.clamp_tokens
+        if cap is not None and self.outcome.ending is Ending.SPEND_CAP_EXCEEDED:
+            notes |= {"cap_id": cap.cap_id, "window": cap.window}
+        if course.drain is not None:
+            notes |= course.drain.notes()
         if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
             notes["opaque_frames"] = opaque
         return notes
 
 
-def end_of(
-    plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, *, clamp_tokens: int | None
-) -> End:
-    """Return the end that a verdict makes of an exchange."""
+def end_of(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, course: Course) -> End:
+    """Return the end that a verdict makes of an exchange: the sum of its attempts."""
     reckoning = reckon(plan, verdict, attempt, hold)
+    usage, evidence, amount = reckoning.usage, reckoning.evidence, reckoning.cost_nusd
+    for line in course.ended:
+        usage, amount = line.usage + usage, line.cost_nusd + amount
+        if line.cost_nusd and line.evidence is not Evidence.REPORTED:
+            evidence = line.evidence
     answer = attempt.pipe.answer if attempt is not None else None
-    outcome = Outcome(
-        verdict,
-        finish_reason_of(verdict, answer, plan),
-        reckoning.usage,
-        reckoning.evidence,
-        reckoning.cost_nusd,
-    )
-    return End(plan, outcome, hold, attempt, reckoning.cost_nusd, reckoning.usage_rejected, clamp_tokens)
+    outcome = Outcome(verdict, finish_reason_of(verdict, answer, plan), usage, evidence, amount)
+    return End(plan, outcome, hold, attempt, reckoning, course)
 
 
-def blind_end(
-    plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, *, clamp_tokens: int | None
-) -> End:
+def blind_end(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, course: Course) -> End:
     """Return the end of an exchange whose cost cannot be computed: the whole hold, evidence ``none``.
 
-    The attempt has no line in the ledger then: what it says may be what could not be reckoned with.
+    Its attempts have no lines in the ledger then: what they say may be what could not be reckoned with.
     """
     answer = attempt.pipe.answer if attempt is not None else None
     finish_reason = finish_reason_of(verdict, answer, plan)
     outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
-    return End(plan, outcome, hold, None, None, usage_rejected=False, clamp_tokens=clamp_tokens)
+    return End(plan, outcome, hold, None, None, course)

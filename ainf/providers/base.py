@@ -23,8 +23,8 @@ class Facts:
     reports_usage: bool = True
     """Whether every whole answer and every stream to its end tells its usage."""
     aborted_billing: str = "delivered"
-    """How it bills an answer whose reader has left: "delivered" (what it had sent), or "held" (it goes on to the end,
-    and bills that)."""
+    """How it bills an answer whose reader has left: "delivered" (what it had sent), or on to the end; then all output
+    that was held is settled ("held"), or the gateway reads on to learn what that is ("drain")."""
     hidden_reasoning: str = "never"
     """When it bills output that it does not show: "never", "asked" (when the request asks it to think), "always"."""
     betas: frozenset[str] = frozenset()

@@ -71,9 +71,9 @@ class UpstreamClient:
 class UpstreamCall:
     """One request and its answer. One task uses it, any task may abort it.
 
-    Cancelled in ``start``, the call is aborted as by ``abort``. Cancelled in ``receive``, it has lost nothing and may be
-    read on; whoever has it must then end it, as always, by ``abort`` or ``aclose``: a connection never goes back in the
-    middle of an answer.
+    Cancelled in ``start``, the call is aborted as by ``abort``. Cancelled in ``receive``, it has lost nothing and may
+    be read on; whoever has it must then end it, as always, by ``abort`` or ``aclose``: a connection never goes back in
+    the middle of an answer.
 
     Attributes:
         head: the answer's head, once it is read; also one that ``abort`` found in the socket.

@@ -1,5 +1,7 @@
 """From an ending to its numbers: a table."""
 
+from types import SimpleNamespace
+
 import attrs
 import pytest
 
@@ -7,11 +9,14 @@ from ainf.admission import Admission
 from ainf.exchange.attempt import Attempt
 from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
-from ainf.exchange.settlement import NOTHING, blind_end, end_of, finish_reason_of, reckon
+from ainf.exchange.settlement import NOTHING, Course, blind_end, end_of, finish_reason_of, reckon
 from ainf.formats.base import Answer
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Verdict
+from ainf.inference.request import Operation
 from ainf.inference.usage import Usage
+from ainf.ledger import CapState, Window
+from ainf.store.base import AttemptResult
 from tests.exchange.test_hold import RATE, admission
 
 IN = 1_000
@@ -25,6 +30,7 @@ class FakePlan:
     finish_reasons: str = "extended"
     is_translated: bool = False
     inference_id: str = "inf_1"
+    request: SimpleNamespace = attrs.field(factory=lambda: SimpleNamespace(operation=Operation.GENERATE))
 
 
 @attrs.define
@@ -36,6 +42,7 @@ class FakePipe:
 class FakeAttempt:
     pipe: FakePipe
     has_head: bool = True
+    aborted_billing: str | None = None
 
 
 def plan(finish_reasons: str = "extended") -> Plan:
@@ -149,22 +156,6 @@ def test_in_another_format_the_reason_is_our_word_for_it():
     assert finish_reason_of(COMPLETED, answer, translated) == "stop"  # type: ignore[arg-type]
 
 
-HELD = attrs.evolve(admission(), terms=attrs.evolve(admission().terms, aborted_billing="held"))
-
-
-@pytest.mark.parametrize("ending", Ending)
-def test_what_a_provider_that_goes_on_bills(ending):
-    """Where we break off and the provider does not, all held output is used; where it ended, only what came."""
-    reckoning = reckon(FakePlan(HELD), Verdict(ending), attempt(), hold(received=9, tokens=8))  # type: ignore[arg-type]
-    ours = {
-        Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.INTERNAL_ERROR, Ending.SHUTDOWN,
-        Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
-    }  # fmt: skip
-    assert reckoning.usage.output_tokens == (8 if ending in ours else 3)
-    assert reckoning.evidence is Evidence.METERED
-    assert reckoning.cost_nusd <= hold(tokens=8).held_nusd
-
-
 def test_usage_of_the_input_is_believed_in_all_its_parts_when_the_answer_is_cut():
     """What was cached and written to caches stands in the first event of some formats."""
     told = Usage(input_tokens=9, cached_input_tokens=2, cache_write_tokens=3, long_cache_write_tokens=1)
@@ -181,13 +172,11 @@ def test_notes_say_what_an_auditor_should_know():
     """Rejected usage, a clamp, frames that could not be read; what came and what was handed over are columns."""
     odd = attempt(raw="5")
     odd.pipe.answer.opaque_frames = 2
-    end = end_of(plan(), FAILED, odd, hold(received=9, delivered=4), clamp_tokens=5)
+    end = end_of(plan(), FAILED, odd, hold(received=9, delivered=4), Course(clamp_tokens=5))
     assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2}
     closing = attrs.evolve(end, attempt=None).closing(1)
     assert (closing.received_bytes, closing.output_bytes) == (9, 4)
-    plain = end_of(
-        plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), clamp_tokens=None
-    )
+    plain = end_of(plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), Course())
     assert plain.notes() == {}, "a whole answer is handed over with its end"
 
 
@@ -200,10 +189,43 @@ def test_a_cut_costs_no_more_than_its_hold():
 
 def test_a_blind_end_takes_the_whole_hold():
     """Cost unknown, evidence none, no attempt; the client is still told the provider's reason."""
-    end = blind_end(plan(), COMPLETED, attempt(finish="stop"), hold(), clamp_tokens=None)
+    end = blind_end(plan(), COMPLETED, attempt(finish="stop"), hold(), Course())
     closing = end.closing(5)
     assert closing.cost_nusd is None
     assert closing.evidence is Evidence.NONE
     assert closing.finish_reason == "stop"
     assert closing.attempts == ()
     assert end.outcome.billed_nusd == hold().held_nusd
+
+
+def ended(evidence: Evidence, amount: int, usage: Usage = GOOD) -> AttemptResult:
+    return AttemptResult(
+        model="m", upstream_model="m", provider="p", price_version="v", started_at=1, ended_at=2, status=200,
+        error_code="upstream_error", provider_request_id=None, response_id=None, raw_usage=None, raw_finish_reason=None,
+        usage=usage, evidence=evidence, cost_nusd=amount,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "evidence"),
+    [
+        ([], Evidence.REPORTED),
+        ([ended(Evidence.REPORTED, 5)], Evidence.REPORTED),
+        ([ended(Evidence.METERED, 5), ended(Evidence.REPORTED, 6)], Evidence.METERED),
+        ([ended(Evidence.METERED, 0, NOTHING)], Evidence.REPORTED),
+    ],
+)
+def test_failed_attempts_keep_their_own_cost(before, evidence):
+    """What is settled is the sum of all attempts, and no better founded than the worst of those that cost anything."""
+    end = end_of(plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9), Course(tuple(before)))
+    assert end.outcome.billed_nusd == sum(line.cost_nusd for line in before) + 7 * IN + 3 * RATE
+    assert end.outcome.usage == sum((line.usage for line in before), GOOD)
+    assert end.outcome.evidence is evidence
+
+
+def test_an_ending_for_money_names_its_cap():
+    """Which cap, in which window: for whoever asks why an answer was cut."""
+    cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
+    course = Course(cap=cap)
+    assert end_of(plan(), CUT, attempt(), hold(), course).notes() == {"cap_id": "cap_1", "window": "hour"}
+    assert end_of(plan(), FAILED, attempt(), hold(), course).notes() == {}
