@@ -6,7 +6,7 @@ from ainf.inference.conversation import CacheMark, ReasoningAsk
 from ainf.inference.errors import DownstreamError
 from ainf.inference.money import NanoUSD
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.ledger import HoldAsk
+from ainf.ledger import HoldAsk, covers
 from ainf.metering import MeterRatios, input_bound, input_estimate
 from ainf.pricing import Price, tokens_cost
 
@@ -51,6 +51,7 @@ class KeyRights:
     """What a key may do; None means all."""
 
     models: tuple[str, ...] | None
+    """Names, or patterns of them (``ledger.covers``)."""
     endpoints: tuple[str, ...] | None
 
 
@@ -75,8 +76,13 @@ def check_rights(rights: KeyRights, path: str, model: str) -> None:
     """
     if rights.endpoints is not None and path not in rights.endpoints:
         raise DownstreamError("not_permitted", "This key has no right to this endpoint.")
-    if rights.models is not None and model not in rights.models:
+    if not permits(rights.models, model):
         raise DownstreamError("not_permitted", "This key has no right to this model.", param="model")
+
+
+def permits(models: tuple[str, ...] | None, model: str) -> bool:
+    """Whether a key that is allowed these models, or patterns of them, may use this one; None allows all."""
+    return models is None or any(covers(pattern, model) for pattern in models)
 
 
 def invalid_key() -> DownstreamError:

@@ -139,6 +139,8 @@ def test_what_a_model_can_do_is_not_refused():
         (KeyRights(None, None), "allowed"),
         (KeyRights(("m",), ("/v1/inference",)), "allowed"),
         (KeyRights(("other",), None), "model"),
+        (KeyRights(("other", "m*"), None), "allowed"),
+        (KeyRights(("m?", "m-*"), None), "model"),
         (KeyRights((), None), "model"),
         (KeyRights(None, ("/v1/messages",)), None),
         (KeyRights(("other",), ("/v1/messages",)), None),

@@ -22,7 +22,7 @@ from ainf.config import load_config
 from ainf.inference.money import format_usd, parse_usd
 from ainf.simulator import Simulator
 from ainf.sse import EventStreamReader
-from ainf.store import admin, caps
+from ainf.store import admin, caps, rights
 from ainf.store.counting import Scope
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
@@ -122,7 +122,7 @@ async def _make_account(running: RunningGateway) -> str:
     def make(tx: Transaction) -> None:
         admin.create_account(tx, account_id=new_id("acc"), name="demo", parent=None, at=at)
         admin.create_key(
-            tx, key_id=key_id, digest=admin.digest_of(key), account="demo", rights=admin.KeyRights(), at=at
+            tx, key_id=key_id, digest=admin.digest_of(key), account="demo", rights=rights.KeyRights(), at=at
         )
 
     await running.store.write(make)

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import msgspec
 
-from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights
+from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights, permits
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
 from ainf.formats.base import Listener
@@ -160,7 +160,7 @@ class Gateway:
 
     def visible_models(self, key: KeyRecord) -> list[Model]:
         """Return the models that a key may use."""
-        return [model for name, model in self.models.items() if key.models is None or name in key.models]
+        return [model for name, model in self.models.items() if permits(key.models, name)]
 
 
 def prepared(

@@ -7,19 +7,37 @@ and randomness come in as arguments. What is wrong with a request is an ``AinfEr
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
 
 import attrs
 import msgspec
 
 from ainf.inference.errors import DownstreamError
+from ainf.store.base import KeyLimits
+from ainf.store.rights import KeyRights, check_limits, check_rights, limits_within, within
 from ainf.store.transaction import Row, Transaction
 
 LEAST_SECRET_BYTES = 24
-FINISH_REASONS = ("extended", "strict", "loud")
-MONEY_REFUSALS = ("402", "429")
 
 _NAME = re.compile(r"[a-z0-9._-]{1,64}")
 _KEY_ID = re.compile(r"[a-z0-9]{8,32}")
+
+_KEYS = """
+    SELECT k.key_id, a.name, k.models, k.endpoints, k.finish_reasons, k.money_refusal, k.requests_per_minute,
+        k.tokens_per_minute, k.concurrent_streams, k.inject_cost, k.maker_key_id, k.created_at, k.expires_at,
+        k.revoked_at
+    FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id
+"""
+_VALID = "SELECT key_id FROM keys WHERE key_id = ? AND revoked_at IS NULL"
+_MADE = """
+    WITH RECURSIVE made (key_id) AS (
+        SELECT key_id FROM keys WHERE key_id = ?
+        UNION
+        SELECT k.key_id FROM made JOIN keys AS k ON k.maker_key_id = made.key_id
+    )
+    SELECT k.key_id FROM made JOIN keys AS k ON k.key_id = made.key_id
+    WHERE k.revoked_at IS NULL ORDER BY k.created_at, k.key_id
+"""
 
 
 @attrs.frozen
@@ -44,22 +62,13 @@ class Key:
     endpoints: tuple[str, ...] | None
     finish_reasons: str
     money_refusal: str
+    limits: KeyLimits
+    inject_cost: bool
+    maker_key_id: str | None
+    """The key in whose name it was made."""
     created_at: int
     expires_at: int | None
     revoked_at: int | None
-
-
-@attrs.frozen
-class KeyRights:
-    """What a new key may do, and how money refusals are told to its clients."""
-
-    models: tuple[str, ...] | None = None
-    """Allowed model names; None for all."""
-    endpoints: tuple[str, ...] | None = None
-    """Allowed request paths; None for all."""
-    expires_at: int | None = None
-    finish_reasons: str = FINISH_REASONS[0]
-    money_refusal: str = MONEY_REFUSALS[0]
 
 
 def key_text(key_id: str, secret: bytes) -> str:
@@ -157,17 +166,35 @@ def close_account(tx: Transaction, *, name: str, at: int) -> None:
     tx.append_audit("account.closed", at, None, {"account_id": account_id})
 
 
-def create_key(tx: Transaction, *, key_id: str, digest: bytes, account: str, rights: KeyRights, at: int) -> Key:
+def create_key(  # noqa: PLR0913 - what a key is
+    tx: Transaction,
+    *,
+    key_id: str,
+    digest: bytes,
+    account: str,
+    rights: KeyRights,
+    at: int,
+    maker_key_id: str | None = None,
+) -> Key:
     """Make a key of an account; only its digest is stored, so the caller shows the key now or never.
 
+    A key that is made in another's name has never more rights than that one, and the rest of its rights from it
+    (``rights.within``); its account is that key's or below it. What the maker is given later, it is not.
+
     Raises:
-        DownstreamError: ``not_found``: no such account; ``invalid_value``: the account is closed, or a right is wrong.
+        DownstreamError: ``not_found``: no such account or maker; ``invalid_value``: the account is closed, the maker is
+            not valid, or a right is wrong or not within the maker's.
     """
-    account_id, _ = _open_account(tx, account)
-    _check_rights(rights, at)
+    account_id, path_json = _open_account(tx, account)
+    if maker_key_id is not None:
+        maker = _valid_maker(tx, maker_key_id, path_json, at)
+        rights = within(rights, _rights_of(maker))
+    check_rights(rights, at)
+    limits = rights.limits
     tx.execute(
         "INSERT INTO keys (key_id, digest, account_id, models, endpoints, finish_reasons, money_refusal, created_at,"
-        " expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " expires_at, requests_per_minute, tokens_per_minute, concurrent_streams, inject_cost, maker_key_id)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             key_id,
             digest,
@@ -178,25 +205,33 @@ def create_key(tx: Transaction, *, key_id: str, digest: bytes, account: str, rig
             rights.money_refusal,
             at,
             rights.expires_at,
+            limits.requests_per_minute,
+            limits.tokens_per_minute,
+            limits.concurrent_streams,
+            rights.inject_cost,
+            maker_key_id,
         ),
     )
-    body = {"key_id": key_id, "account_id": account_id, **attrs.asdict(rights)}
+    body = {"key_id": key_id, "account_id": account_id, "maker_key_id": maker_key_id, **attrs.asdict(rights)}
     tx.append_audit("key.created", at, None, body)
-    return Key(key_id, account, created_at=at, revoked_at=None, **attrs.asdict(rights, recurse=False))
+    named = attrs.asdict(rights, recurse=False)
+    return Key(key_id, account, created_at=at, revoked_at=None, maker_key_id=maker_key_id, **named)
 
 
-def _check_rights(rights: KeyRights, at: int) -> None:
-    if rights.finish_reasons not in FINISH_REASONS:
-        raise DownstreamError("invalid_value", f"Finish reasons are one of {', '.join(FINISH_REASONS)}.")
-    if rights.money_refusal not in MONEY_REFUSALS:
-        raise DownstreamError("invalid_value", f"A money refusal is one of {', '.join(MONEY_REFUSALS)}.")
-    if rights.expires_at is not None and rights.expires_at <= at:
-        raise DownstreamError("invalid_value", "The expiry is in the past; give a later time.")
-    for path in rights.endpoints or ():
-        if not path.startswith("/"):
-            raise DownstreamError(
-                "invalid_value", f"No endpoint is named {path[:80]!r}; give a path such as /v1/inference."
-            )
+def _valid_maker(tx: Transaction, key_id: str, path_json: str, at: int) -> Key:
+    """Return the key that makes another one in an account whose path has nothing closed."""
+    maker = require_key(tx, key_id)
+    if maker.revoked_at is not None or (maker.expires_at is not None and maker.expires_at <= at):
+        raise DownstreamError("invalid_value", f"The key {key_id!r} is revoked or expired, and makes none.")
+    if find_account(tx, maker.account)[0] not in msgspec.json.decode(path_json, type=list[str]):
+        raise DownstreamError(
+            "invalid_value", f"The key {key_id!r} makes keys of the account {maker.account!r} and those below it only."
+        )
+    return maker
+
+
+def _rights_of(key: Key) -> KeyRights:
+    return KeyRights(**{field.name: getattr(key, field.name) for field in attrs.fields(KeyRights)})
 
 
 def _json_or_null(names: tuple[str, ...] | None) -> str | None:
@@ -211,43 +246,79 @@ def list_keys(tx: Transaction, account: str | None) -> list[Key]:
     """
     account_id = None if account is None else find_account(tx, account)[0]
     rows = tx.execute(
-        "SELECT k.key_id, a.name, k.models, k.endpoints, k.finish_reasons, k.money_refusal, k.created_at, k.expires_at,"
-        " k.revoked_at FROM keys AS k JOIN accounts AS a ON a.account_id = k.account_id"
-        " WHERE ? IS NULL OR k.account_id = ? ORDER BY k.created_at, k.key_id",
-        (account_id, account_id),
+        f"{_KEYS} WHERE ? IS NULL OR k.account_id = ? ORDER BY k.created_at, k.key_id", (account_id, account_id)
     )
     return [_key(row) for row in rows]
 
 
+def require_key(tx: Transaction, key_id: str) -> Key:
+    """Return a key, revoked or not.
+
+    Raises:
+        DownstreamError: ``not_found``.
+    """
+    row = tx.one(f"{_KEYS} WHERE k.key_id = ?", (key_id,))
+    if row is None:
+        raise DownstreamError("not_found", f"There is no key {key_id[:80]!r}; `ainf keys list` shows them.")
+    return _key(row)
+
+
 def _key(row: Row) -> Key:
-    key_id, account, models, endpoints, *rest = row
-    return Key(key_id, account, _texts(models), _texts(endpoints), *rest)
+    key_id, account, models, endpoints, finish_reasons, money_refusal, *rest = row
+    requests, tokens, streams, inject_cost, *rest = rest
+    limits = KeyLimits(requests, tokens, streams)
+    return Key(
+        key_id, account, _texts(models), _texts(endpoints), finish_reasons, money_refusal, limits, bool(inject_cost),
+        *rest,
+    )  # fmt: skip
 
 
 def _texts(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else msgspec.json.decode(text, type=tuple[str, ...])
 
 
-def revoke_key(tx: Transaction, *, key_id: str, at: int) -> None:
-    """Revoke a key: it no longer authenticates, and its running exchanges end.
+def limit_key(tx: Transaction, *, key_id: str, change: Mapping[str, int | None], at: int) -> KeyLimits:
+    """Change limits of a key, by their names; None lifts one. Return all that it has then.
+
+    Of a key that was made in another's name, that one's limits are the highest, and what None gives back. They are not
+    lowered with the maker's, but the next change must be within those.
 
     Raises:
-        DownstreamError: ``not_found``; ``invalid_value``: it is revoked already.
+        DownstreamError: ``not_found``; ``invalid_value``: it is revoked, or a limit is wrong or above the maker's.
+    """
+    key = require_key(tx, key_id)
+    if key.revoked_at is not None:
+        raise DownstreamError("invalid_value", f"The key {key_id!r} is revoked already.")
+    limits = attrs.evolve(key.limits, **change)
+    check_limits(limits)
+    if key.maker_key_id is not None:
+        limits = limits_within(limits, require_key(tx, key.maker_key_id).limits)
+    tx.execute(
+        "UPDATE keys SET requests_per_minute = ?, tokens_per_minute = ?, concurrent_streams = ? WHERE key_id = ?",
+        (limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_streams, key_id),
+    )
+    tx.append_audit("key.limited", at, None, {"key_id": key_id, "limits": limits})
+    return limits
+
+
+def revoke_key(tx: Transaction, *, key_id: str, at: int, with_made: bool = False) -> list[str]:
+    """Revoke a key: it no longer authenticates, and its running exchanges end; return what was revoked.
+
+    Args:
+        tx: the transaction.
+        key_id: which.
+        at: now.
+        with_made: also every key that was made in its name, and in the names of these; they may be what is left of it.
+
+    Raises:
+        DownstreamError: ``not_found``; ``invalid_value``: it (and all that it made) is revoked already.
     """
     require_key(tx, key_id)
-    rows = tx.execute(
-        "UPDATE keys SET revoked_at = ? WHERE key_id = ? AND revoked_at IS NULL RETURNING 1", (at, key_id)
-    )
+    rows = tx.execute(_MADE if with_made else _VALID, (key_id,))
     if not rows:
         raise DownstreamError("invalid_value", f"The key {key_id!r} is revoked already.")
-    tx.append_audit("key.revoked", at, None, {"key_id": key_id})
-
-
-def require_key(tx: Transaction, key_id: str) -> None:
-    """Check that there is such a key, revoked or not.
-
-    Raises:
-        DownstreamError: ``not_found``.
-    """
-    if tx.one("SELECT 1 FROM keys WHERE key_id = ?", (key_id,)) is None:
-        raise DownstreamError("not_found", f"There is no key {key_id[:80]!r}; `ainf keys list` shows them.")
+    revoked = [row[0] for row in rows]
+    for each in revoked:
+        tx.execute("UPDATE keys SET revoked_at = ? WHERE key_id = ?", (at, each))
+        tx.append_audit("key.revoked", at, None, {"key_id": each, "with_key_id": key_id})
+    return revoked

@@ -44,6 +44,55 @@ def test_rights(commands):
     assert " valid  small, gratis  /v1/inference  " in line
 
 
+def test_limits(commands):
+    """A key is made with limits; they are changed one by one, lifted with `none`, and listed."""
+    made = commands.json(
+        "keys", "create", "--account", "acme", "--requests-per-minute", "60", "--tokens-per-minute", "1000",
+        "--concurrent-streams", "2", "--inject-cost",
+    )  # fmt: skip
+    limits = {"requests_per_minute": 60, "tokens_per_minute": 1000, "concurrent_streams": 2}
+    assert (made["limits"], made["inject_cost"]) == (limits, True)
+    listed = commands.run("keys", "list")
+    assert "  60 requests per minute, 1000 tokens per minute, 2 concurrent streams  -  " in listed
+    told = commands.run("keys", "limit", made["key_id"], "--tokens-per-minute", "none", "--concurrent-streams", "5")
+    assert told == f"id            limits\n{made['key_id']}  60 requests per minute, 5 concurrent streams\n"
+    limits |= {"tokens_per_minute": None, "concurrent_streams": 5}
+    assert commands.json("keys", "list")[0]["limits"] == limits
+    limits["requests_per_minute"] = 1
+    told = commands.json("keys", "limit", made["key_id"], "--requests-per-minute", "1")
+    assert told == {"key_id": made["key_id"], "limits": limits}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        (["none", "--requests-per-minute", "1"], "There is no key 'none'", 1),
+        (["none"], "Give a limit to change.", 2),
+        (["none", "--requests-per-minute", "0"], "is not in the range", 2),
+        (["none", "--requests-per-minute", "few"], "'few' is not a valid", 2),
+    ],
+)
+def test_refused_limits(commands, arguments, text, status):
+    """Refusals say what to do; misuse has exit status 2."""
+    assert text in commands.refused("keys", "limit", *arguments, status=status)
+
+
+def test_a_key_in_the_name_of_another(commands):
+    """It has that one's rights and no more, shows its maker, and goes with it where that is asked for."""
+    commands.run("accounts", "create", "agent", "--parent", "acme")
+    maker = commands.json("keys", "create", "--account", "acme", "--model", "s*", "--requests-per-minute", "9")[
+        "key_id"
+    ]
+    made = commands.json("keys", "create", "--account", "agent", "--maker", maker)
+    assert (made["models"], made["limits"]["requests_per_minute"], made["maker_key_id"]) == (["s*"], 9, maker)
+    assert f"  {maker}  " in commands.run("keys", "list", "--account", "agent")
+    refused = commands.refused("keys", "create", "--account", "agent", "--maker", maker, "--model", "gratis")
+    assert refused == "The key that makes it has no right to the models gratis."
+    revoked = commands.json("keys", "revoke", maker, "--with-made")
+    assert [each["key_id"] for each in revoked] == [maker, made["key_id"]]
+    assert all(key["revoked_at"] == revoked[0]["revoked_at"] for key in commands.json("keys", "list"))
+
+
 def test_revoke(commands):
     """A revoked key is listed as such, since when it was told to be."""
     for _ in range(2):
@@ -52,7 +101,7 @@ def test_revoke(commands):
     told = commands.run("keys", "revoke", key["key_id"])
     assert re.fullmatch(rf"id +revoked\n{key['key_id']}  \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n", told)
     assert " revoked " in commands.run("keys", "list")
-    revoked = commands.json("keys", "revoke", other["key_id"])
+    (revoked,) = commands.json("keys", "revoke", other["key_id"])
     (listed,) = [each for each in commands.json("keys", "list") if each["key_id"] == other["key_id"]]
     assert revoked == {"key_id": other["key_id"], "revoked_at": listed["revoked_at"]}
     assert commands.refused("keys", "revoke", key["key_id"]).endswith("is revoked already.")
@@ -63,6 +112,8 @@ def test_revoke(commands):
     [
         (["--account", "none"], "There is no account 'none'", 1),
         (["--account", "acme", "--model", "smal"], "no model 'smal' is configured; known are small, gratis", 1),
+        (["--account", "acme", "--model", "gpt-*"], "no model 'gpt-*' is configured; known are small, gratis", 1),
+        (["--account", "acme", "--maker", "none"], "There is no key 'none'", 1),
         (["--account", "acme", "--endpoint", "v1"], "No endpoint is named 'v1'", 1),
         (["--account", "acme", "--expires", "2001-01-01T00:00:00Z"], "The expiry is in the past", 1),
         (["--account", "acme", "--expires", "soon"], "'soon' is no time such as 2030-12-31", 2),

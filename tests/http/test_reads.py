@@ -28,7 +28,7 @@ async def test_models_as_both_sdks_list_them(tmp_path, autojump_clock):
 async def test_a_model_without_right_is_unknown(tmp_path, autojump_clock):
     """A key does not learn which models others have."""
     async with world(tmp_path, "sim", "sim-tokens-5") as here:
-        narrow = await here.new_key("agents", models=("sim-tokens-5",))
+        narrow = await here.new_key("agents", models=("sim-tokens-*",))
         assert (await here.get("/v1/models/sim", narrow)).status == 404
         assert (await here.get("/v1/models/sim-tokens-5", narrow)).status == 200
 

@@ -8,12 +8,13 @@ from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk, Window
 from ainf.pricing import Price, cost
-from ainf.store.admin import KeyRights, create_account, create_key, digest_of, key_text
+from ainf.store.admin import create_account, create_key, digest_of, key_text
 from ainf.store.base import AttemptPlan, AttemptResult, Closing, Extended, Extension, Opened, Opening, Settlement
 from ainf.store.caps import set_cap, subject_of
 from ainf.store.counting import Scope
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import extend_hold, open_inference
+from ainf.store.rights import KeyRights
 from ainf.store.settling import close_inference
 from ainf.store.sqlite import SQLiteEngine
 from ainf.store.transaction import Transaction

@@ -9,10 +9,11 @@ from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk
 from ainf.pricing import Price, cost
-from ainf.store.admin import KeyRights, create_account, create_key
+from ainf.store.admin import create_account, create_key
 from ainf.store.base import AttemptPlan, AttemptResult, Closing, Opening
 from ainf.store.caps import set_cap, subject_of
 from ainf.store.counting import Scope
+from ainf.store.rights import KeyRights
 from ainf.store.transaction import Transaction
 
 START = 1_700_000_000_000_000

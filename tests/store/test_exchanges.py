@@ -8,10 +8,11 @@ import trio
 from ainf.inference.errors import DownstreamError, SpendError
 from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk, Window
-from ainf.store.admin import KeyRights, close_account, create_key, revoke_key
+from ainf.store.admin import close_account, create_key, revoke_key
 from ainf.store.base import Extended, Extension, Opened, Progress
 from ainf.store.caps import remove_cap, set_cap, subject_of
 from ainf.store.counting import Scope
+from ainf.store.rights import KeyRights
 from tests.store.records import ASK, COST, KEY, START, closing, counter, entries, opening, seeded
 
 

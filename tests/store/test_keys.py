@@ -5,16 +5,23 @@ from functools import partial
 import pytest
 
 from ainf.store import keys
-from ainf.store.admin import KeyRights, close_account, create_account, create_key, revoke_key
-from ainf.store.base import KeyRecord
+from ainf.store.admin import close_account, create_account, create_key, revoke_key
+from ainf.store.base import KeyLimits, KeyRecord
 from ainf.store.keys import KEEP_S, KeyCache
+from ainf.store.rights import KeyRights
 from tests.store.records import DIGEST, KEY, START, seeded
 
 
 async def test_a_key_is_found_with_its_rights(store):
     """All that authentication needs comes in one record; an unknown digest finds nothing."""
     await store.write(seeded())
-    rights = KeyRights(models=("a", "b"), endpoints=("/v1/models",), expires_at=START + 10**12)
+    rights = KeyRights(
+        models=("a", "b"),
+        endpoints=("/v1/models",),
+        expires_at=START + 10**12,
+        limits=KeyLimits(60, None, 2),
+        inject_cost=True,
+    )
     await store.write(
         lambda tx: create_key(tx, key_id="key00002", digest=b"2" * 32, account="org", rights=rights, at=START)
     )
@@ -23,6 +30,7 @@ async def test_a_key_is_found_with_its_rights(store):
     )
     found = await store.find_key(b"2" * 32)
     assert (found.models, found.endpoints, found.expires_at) == (("a", "b"), ("/v1/models",), START + 10**12)
+    assert (found.limits, found.inject_cost) == (KeyLimits(60, None, 2), True)
     assert await store.find_key(b"3" * 32) is None
 
 

@@ -7,9 +7,10 @@ from ainf.audit import Head
 from ainf.inference.errors import GatewayError
 from ainf.inference.outcome import Ending
 from ainf.inference.usage import Usage
-from ainf.store.admin import KeyRights, create_account, create_key
+from ainf.store.admin import create_account, create_key
 from ainf.store.base import StoredResponse
 from ainf.store.responses import _RESPONSE
+from ainf.store.rights import KeyRights
 from ainf.store.sqlite import SQLiteEngine
 from ainf.store.store import Store
 from ainf.store.transaction import Transaction
