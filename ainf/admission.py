@@ -29,6 +29,8 @@ class ModelTerms:
     """When output that the stream does not show is billed ("never", "asked", "always"): then it is held whole."""
     streaming: str = "native"
     """"native"; "wrap": a stream is made of a whole answer; "reject"."""
+    metering: str = "calibrated"
+    """Whether its ratios are what was learnt of it ("calibrated"), or stay as they are."""
     tools: bool = True
     aborted_billing: str = "delivered"
     """What a broken-off answer costs: "delivered" (what came), "drain" (it is read on), "held" (all output that was
@@ -66,6 +68,8 @@ class Admission:
     attachment_count: int
     own_limit_tokens: int
     """The most output that the client (or else the model) allows."""
+    reasoning: ReasoningAsk | None = None
+    """How much the model shall think."""
 
 
 def check_rights(rights: KeyRights, path: str, model: str) -> None:
@@ -129,7 +133,7 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
     if request.operation is Operation.GENERATE:
         own_limit = min(request.max_output_tokens or terms.max_output_tokens, terms.max_output_tokens)
     bound = reads.stored_tokens + input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
-    is_sliced = request.stream and terms.streaming == "native" and not _thinks_unseen(terms, reads.reasoning)
+    is_sliced = request.stream and terms.streaming == "native" and not thinks_unseen(terms, reads.reasoning)
     budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
     ask = HoldAsk(
         base_nusd=_input_cost(request, terms, reads.cache_write, bound) + terms.price.request,
@@ -139,7 +143,7 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
         min_tokens=budget + terms.min_output_tokens,
     )
     estimate = reads.stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
-    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit)
+    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit, reads.reasoning)
 
 
 def _input_cost(request: InferenceRequest, terms: ModelTerms, cache_write: CacheMark | None, bound: int) -> NanoUSD:
@@ -168,7 +172,7 @@ def _check_abilities(request: InferenceRequest, terms: ModelTerms) -> None:
         )
 
 
-def _thinks_unseen(terms: ModelTerms, reasoning: ReasoningAsk | None) -> bool:
+def thinks_unseen(terms: ModelTerms, reasoning: ReasoningAsk | None) -> bool:
     """Whether output may be billed that nobody sees."""
     if terms.hidden_reasoning != "asked":
         return terms.hidden_reasoning == "always"

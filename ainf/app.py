@@ -12,8 +12,10 @@ import attrs
 import trio
 
 from ainf.admission import ModelTerms
+from ainf.calibration import LEAST_LOW
 from ainf.config import Config, Limits, ModelConfig, ProviderConfig
 from ainf.exchange.answers import error_reply
+from ainf.exchange.calibrating import Calibrator, keep_calibrated
 from ainf.exchange.inflight import Inflight, keep_progress
 from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
@@ -103,12 +105,21 @@ async def running_gateway(
         telemetry.recovered(len(recovered))
         telemetry.log.info("recovered", count=len(recovered))
         gateway = build_gateway(config, telemetry, store)
+        await recall_calibration(gateway, store)
         server = _build_server(config, gateway)
         running = RunningGateway(config, gateway, server, store, trio.Event(), trio.CancelScope())
         try:
             async with trio.open_nursery() as background:
                 background.start_soon(
                     keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
+                )
+                background.start_soon(
+                    keep_calibrated,
+                    gateway.services.calibrator,
+                    store,
+                    telemetry,
+                    gateway.recalibrate,
+                    name="calibration",
                 )
                 background.start_soon(_give_memory_back, gateway, config.limits.progress_s, name="memory")
                 async with trio.open_nursery() as nursery:
@@ -122,6 +133,17 @@ async def running_gateway(
         finally:
             await _close_clients(gateway)  # noqa: ASYNC102 - it shields itself, within a second
         telemetry.log.info("stopped")
+
+
+async def recall_calibration(gateway: Gateway, store: Store) -> None:
+    """Meter by what an earlier process has learnt of the models.
+
+    Raises:
+        GatewayError: ``store_unavailable``.
+    """
+    calibrator = gateway.services.calibrator
+    calibrator.adopt(await store.calibrations())
+    gateway.recalibrate(calibrator.changed_ratios())
 
 
 async def _close_clients(gateway: Gateway) -> None:
@@ -189,6 +211,8 @@ def build_gateway(
         dialer: connects to providers; TCP unless a test brings its own.
     """
     limits = config.limits
+    backends = {name: backend_of(config, provider, dialer) for name, provider in config.providers.items()}
+    models = {name: _model(config, model, backends[model.provider]) for name, model in config.models.items()}
     services = Services(
         store=store,
         telemetry=telemetry,
@@ -203,12 +227,12 @@ def build_gateway(
         pipe_limits=PipeLimits(line=limits.sse_line_bytes, event=limits.sse_event_bytes, answer=limits.answer_bytes),
         wall_clock=clock,
         public_url=config.server.public_url,
+        calibrator=Calibrator(model.terms for model in models.values()),
     )
-    backends = {name: backend_of(config, provider, dialer) for name, provider in config.providers.items()}
     failures = FailureLimit(limits.auth_failures_per_minute, trio.current_time)
     return Gateway(
         services=services,
-        models={name: _model(config, model, backends[model.provider]) for name, model in config.models.items()},
+        models=models,
         authenticator=Authenticator(store, clock, failures),
         inflight=Inflight(),
         limits=KeyLimiter(trio.current_time),
@@ -290,9 +314,10 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         price=model.price,
         ratios=MeterRatios(
             mean=model.bytes_per_token_milli,
-            low=model.input_bytes_per_token_low_milli,
+            low=LEAST_LOW if model.metering == "strict" else model.input_bytes_per_token_low_milli,
             image_tokens=model.image_tokens,
         ),
+        metering=model.metering,
         slice_tokens=model.slice_tokens,
         kind=model.kind,
         hidden_reasoning=model.hidden_reasoning,

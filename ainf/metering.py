@@ -24,11 +24,15 @@ class MeterRatios:
     """Bytes per token of one model, in thousandths."""
 
     mean: int = attrs.field(validator=attrs.validators.gt(0))
-    """For counting what passed."""
+    """For counting output that passed."""
     low: int = attrs.field(validator=attrs.validators.gt(0))
     """The low quantile, for bounds: hardly any input has fewer bytes per token."""
     image_tokens: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     """The most that one image, or another attachment, is reckoned to cost in tokens."""
+    input_mean: int = attrs.field(
+        default=attrs.Factory(lambda ratios: ratios.mean, takes_self=True), validator=attrs.validators.gt(0)
+    )
+    """For counting input; the same as of output where nothing else is known."""
 
 
 def tokens_of(size: int, ratio: int) -> int:
@@ -48,7 +52,7 @@ def input_bound(size: int, attachments: int, ratios: MeterRatios) -> int:
 
 def input_estimate(size: int, attachments: int, ratios: MeterRatios) -> int:
     """Return the input tokens that ``size`` bytes and so many attachments are taken for when nobody reports them."""
-    return tokens_of(size, ratios.mean) + attachments * ratios.image_tokens
+    return tokens_of(size, ratios.input_mean) + attachments * ratios.image_tokens
 
 
 def is_believable(usage: Usage, *, input_tokens: int, attachments: int, output_tokens: int) -> bool:

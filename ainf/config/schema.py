@@ -323,6 +323,15 @@ class ModelConfig:
         ),
     )
     """Thousandths of a byte."""
+    metering: str = attrs.field(
+        default="calibrated",
+        metadata=setting(
+            choice("calibrated", "configured", "strict"),
+            "How tokens are counted that nobody reports: by what was learnt of the model from usage that was reported "
+            "(until enough is: as configured); always by the two settings above; or likewise, with a byte a token as "
+            "the bound of the input.",
+        ),
+    )
     image_tokens: int = attrs.field(
         default=1600, metadata=setting(TOKENS, "Input tokens that an image or other attachment is reckoned with.")
     )

@@ -44,6 +44,7 @@ async def conclude(exchange: "Exchange") -> None:
         except Exception as defect:  # noqa: BLE001 - it is settled; what cannot be said is left unsaid
             telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
             exchange.speech.abort()
+    exchange.services.calibrator.note(end)
     telemetry.exchange_ended(_record(exchange, end, settlement))
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import attrs
 
 from ainf.admission import Admission
+from ainf.exchange.calibrating import Calibrator
 from ainf.formats.base import Listener, Pipe, PipeLimits
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ClientProtocol
@@ -76,6 +77,8 @@ class Services:
     wall_clock: Callable[[], int]
     """Microseconds since 1970 UTC, for records; never for limits."""
     public_url: str
+    calibrator: Calibrator = attrs.field(factory=Calibrator)
+    """Learns of what has ended."""
 
 
 @attrs.frozen

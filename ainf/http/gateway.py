@@ -19,6 +19,7 @@ from ainf.http.limits import KeyLimiter
 from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.metering import MeterRatios
 from ainf.pricing import FREE
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
@@ -59,6 +60,15 @@ class Gateway:
     draining: bool = False
     body_bytes: int = 0
     """Request bodies that were read, in all."""
+
+    def recalibrate(self, ratios: Mapping[str, MeterRatios]) -> None:
+        """Admit what comes from now on by other ratios, by model; what runs keeps those of its admission."""
+        changed = {
+            name: attrs.evolve(model, terms=attrs.evolve(model.terms, ratios=ratios[name]))
+            for name, model in self.models.items()
+            if name in ratios
+        }
+        self.models = {**self.models, **changed}
 
     def check_open(self) -> None:
         """Refuse new inferences when the gateway is stopping or full.

@@ -27,6 +27,8 @@ class Facts:
     that was held is settled ("held"), or the gateway reads on to learn what that is ("drain")."""
     hidden_reasoning: str = "never"
     """When it bills output that it does not show: "never", "asked" (when the request asks it to think), "always"."""
+    shows_reasoning: bool = False
+    """Whether thoughts that it bills may be in its answers though the request does not ask to see them."""
     betas: frozenset[str] = frozenset()
     """What requests may opt into by an ``anthropic-beta`` header; all else in that header is left out, and named."""
     max_tokens_field: str = "max_completion_tokens"

@@ -16,7 +16,12 @@ from ainf.providers.fields import PRICE
 
 OPENROUTER: Final = ChatVendor(
     name="openrouter",
-    facts=Facts(base_url="https://openrouter.ai/api/v1", aborted_billing="held", hidden_reasoning="always"),
+    facts=Facts(
+        base_url="https://openrouter.ai/api/v1",
+        aborted_billing="held",
+        hidden_reasoning="always",
+        shows_reasoning=True,
+    ),
     formats=CHAT_AND_EMBEDDINGS,
     refused={"image_config": PRICE},
 )

@@ -6,17 +6,18 @@ group-commit writer, everything that is only read goes beside it.
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
 
 import trio
 
+from ainf.calibration import Calibration
 from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.store import claims, exchanges, recovery
+from ainf.store import calibrations, claims, exchanges, recovery
 from ainf.store.base import (
     Closing,
     Extended,
@@ -197,6 +198,22 @@ class Store:
     async def find_claim(self, key_id: str, path: str, idempotency_key: str) -> FoundClaim | None:
         """See ``InferenceStore``."""
         return await self._reader.read(partial(claims.find, key_id=key_id, path=path, idempotency_key=idempotency_key))
+
+    async def calibrations(self) -> dict[str, Calibration]:
+        """Return what is kept of models' bytes per token, by their configured names.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        return await self._reader.read(calibrations.load)
+
+    async def add_calibrations(self, learnt: Mapping[str, Calibration]) -> dict[str, Calibration]:
+        """Add what was newly learnt of models, durably; return what is kept of them now.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        return await self._submit(partial(calibrations.add, learnt=learnt, at=self._now()))
 
     async def recover(self, at: int) -> list[str]:
         """Close what dead processes left open; return the ids of what was closed. To be run before listening.

@@ -17,6 +17,7 @@ import trio
 
 from ainf import app as composition
 from ainf.config import load_config
+from ainf.exchange.calibrating import keep_calibrated
 from ainf.exchange.inflight import keep_progress
 from ainf.http.gateway import Gateway
 from ainf.http.surface import build_surface
@@ -331,6 +332,10 @@ async def world(
         await here.new_account("agents")
         here.key_id = "k0000000"
         here.key = await here.new_key("agents", key_id=here.key_id)
-        nursery.start_soon(keep_progress, gateway.inflight, chosen, telemetry, config.limits.progress_s)
-        yield here
+        async with trio.open_nursery() as background:
+            background.start_soon(keep_progress, gateway.inflight, chosen, telemetry, config.limits.progress_s)
+            calibrator = gateway.services.calibrator
+            background.start_soon(keep_calibrated, calibrator, chosen, telemetry, gateway.recalibrate)
+            yield here
+            background.cancel_scope.cancel()
         nursery.cancel_scope.cancel()
