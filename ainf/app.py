@@ -21,6 +21,7 @@ from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
 from ainf.http.credentials import Authenticator, FailureLimit
 from ainf.http.gateway import Gateway, Model
+from ainf.http.idempotency import SharedExchanges, forget_expired
 from ainf.http.limits import KeyLimiter
 from ainf.http.surface import build_surface
 from ainf.inference.errors import AinfError
@@ -113,6 +114,8 @@ async def running_gateway(
                 background.start_soon(
                     keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
                 )
+                background.start_soon(forget_expired, store, telemetry, wall_clock, name="forgetting")
+                await background.start(gateway.shared.run, name="shared exchanges")
                 background.start_soon(
                     keep_calibrated,
                     gateway.services.calibrator,
@@ -184,13 +187,19 @@ async def _drain_when_told(running: RunningGateway) -> None:
     gateway.services.telemetry.log.info("draining", running=len(gateway.inflight), drain_s=limits.drain_s)
     running.patience.deadline = trio.current_time() + limits.drain_s
     with running.patience:
-        await gateway.inflight.wait_empty()
+        await _wait_idle(gateway)
     gateway.inflight.shut_down(_DRAINED_CLOSE_S)
     running.store.hurry(_DRAINED_WAIT_S)
     server.set_write_limit(_DRAINED_WRITE_S)
     with trio.move_on_after(_LAST_WORDS_S):
-        await gateway.inflight.wait_empty()
+        await _wait_idle(gateway)
     server.abort_connections()
+
+
+async def _wait_idle(gateway: Gateway) -> None:
+    """Wait until nothing runs, and nobody is told any more what ran under an idempotency key."""
+    await gateway.inflight.wait_empty()
+    await gateway.shared.wait_told()
 
 
 def build_gateway(
@@ -212,7 +221,7 @@ def build_gateway(
     """
     limits = config.limits
     backends = {name: backend_of(config, provider, dialer) for name, provider in config.providers.items()}
-    models = {name: _model(config, model, backends[model.provider]) for name, model in config.models.items()}
+    models = {name: _model(config, model, backends[model.provider], clock()) for name, model in config.models.items()}
     services = Services(
         store=store,
         telemetry=telemetry,
@@ -223,6 +232,7 @@ def build_gateway(
             close_s=config.store.close_s,
             speak_s=limits.write_s + 5.0,
             prelude_bytes=limits.prelude_bytes,
+            keep_answer_s=limits.idempotency_keep_s,
         ),
         pipe_limits=PipeLimits(line=limits.sse_line_bytes, event=limits.sse_event_bytes, answer=limits.answer_bytes),
         wall_clock=clock,
@@ -239,6 +249,7 @@ def build_gateway(
         new_inference_id=lambda: new_id("inf"),
         new_request_id=lambda: new_id("req"),
         running_limit=limits.running,
+        shared=SharedExchanges(limit=limits.idempotency_bytes, linger_s=limits.linger_s),
     )
 
 
@@ -304,14 +315,14 @@ def target_of(config: Config, model: ModelConfig) -> Target:
     )
 
 
-def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
+def _model(config: Config, model: ModelConfig, backend: Backend, now: int) -> Model:
     terms = ModelTerms(
         name=model.name,
         provider=model.provider,
         upstream_model=model.upstream_model,
         max_output_tokens=model.max_output_tokens,
         min_output_tokens=model.min_output_tokens,
-        price=model.price,
+        price=model.prices.at(now),
         ratios=MeterRatios(
             mean=model.bytes_per_token_milli,
             low=LEAST_LOW if model.metering == "strict" else model.input_bytes_per_token_low_milli,
@@ -332,7 +343,7 @@ def _model(config: Config, model: ModelConfig, backend: Backend) -> Model:
         silence_s=model.silence_s,
         exchange_s=model.exchange_s,
     )
-    return Model(terms, backend, target_of(config, model), frozenset(model.drop_params))
+    return Model(terms, model.prices, backend, target_of(config, model), frozenset(model.drop_params))
 
 
 def _build_server(config: Config, gateway: Gateway) -> Server:

@@ -2,20 +2,19 @@
 
 import os
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 import trio
 
-from ainf.cli.output import print_json, print_table, printable
-from ainf.cli.settings import CommandError, config_option, json_option, told
+from ainf.cli.output import RATE_COLUMNS, brief, print_json, print_table, printable, shown_rates, without_empty
+from ainf.cli.settings import CommandError, config_option, json_option, told, wall_clock
 from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, load_config
-from ainf.inference.money import format_usd
-from ainf.pricing import FREE, Price
+from ainf.pricing import FREE
 from ainf.store.beside import StoreState, state_of
+from ainf.store.receipts import rfc3339
 
 if TYPE_CHECKING:
     from ainf.cli.live import LiveReport
@@ -48,9 +47,9 @@ def check(ctx: click.Context, *, provider: str | None, model: str | None, as_jso
     if not os.access(folder, os.W_OK):
         raise CommandError(f"the database cannot be made or written: {folder} is no folder that this user may write to")
     if as_json:
-        print_json({"faults": [], **_as_json(config, state)})
+        print_json({"faults": [], **_as_json(config, state, wall_clock())})
     else:
-        _print(config_path, config, state)
+        _print(config_path, config, state, wall_clock())
 
 
 def _check_live(ctx: click.Context, config: Config, provider: str, model: str | None, *, as_json: bool) -> None:
@@ -80,7 +79,7 @@ def _print_live(report: "LiveReport") -> None:
     print_table(["not as declared", "declared", "found"], rows)
 
 
-def _as_json(config: Config, state: StoreState) -> dict[str, Any]:
+def _as_json(config: Config, state: StoreState, now: int) -> dict[str, Any]:
     return {
         "bind": [str(address) for address in config.server.bind],
         "public_url": config.server.public_url,
@@ -95,14 +94,20 @@ def _as_json(config: Config, state: StoreState) -> dict[str, Any]:
                 "provider": m.provider,
                 "upstream_model": m.upstream_model,
                 "max_output_tokens": m.max_output_tokens,
-                "price": attrs.asdict(m.price),
+                "price": attrs.asdict(m.prices.at(now)),
+                "price_source": m.prices.source,
+                "coming_prices": [
+                    {"from": rfc3339(begins), "price": attrs.asdict(price)}
+                    for begins, price in m.prices.entries
+                    if begins > now
+                ],
             }
             for m in config.models.values()
         ],
     }
 
 
-def _print(path: Path, config: Config, state: StoreState) -> None:
+def _print(path: Path, config: Config, state: StoreState, now: int) -> None:
     server = config.server
     click.echo(f"{path} is sound")
     click.echo(f"listens on {', '.join(map(str, server.bind))}{' with TLS' if server.tls_cert else ''}")
@@ -110,8 +115,13 @@ def _print(path: Path, config: Config, state: StoreState) -> None:
     click.echo()
     print_table(["provider", "format", "base url", "key"], [_provider_row(p) for p in config.providers.values()])
     click.echo()
-    head = ["model", "provider", "upstream", "max output", *(f"{name} $" for name in _RATES)]
-    print_table(head, [_model_row(m) for m in config.models.values()])
+    head = ["model", "provider", "upstream", "max output", *(f"{name} $" for name in RATE_COLUMNS)]
+    print_table(*without_empty(head, [_model_row(m, now) for m in config.models.values()]))
+    click.echo()
+    print_table(
+        ["model", "price", "rises above tokens", "changes at", "from"],
+        [_price_row(m, now) for m in config.models.values()],
+    )
 
 
 def _store_words(state: StoreState) -> str:
@@ -127,24 +137,14 @@ def _provider_row(provider: ProviderConfig) -> list[str]:
     return [provider.name, provider.format, provider.base_url, provider.api_key_env or "none"]
 
 
-def _model_row(model: ModelConfig) -> list[str]:
-    return [model.name, model.provider, model.upstream_model, str(model.max_output_tokens), *_prices(model.price)]
+def _model_row(model: ModelConfig, now: int) -> list[str]:
+    price = model.prices.at(now)
+    rates = ["free"] * len(RATE_COLUMNS) if price == FREE else shown_rates(price)
+    return [model.name, model.provider, model.upstream_model, str(model.max_output_tokens), *rates]
 
 
-_RATES: Final = {
-    "input": attrgetter("input"),
-    "cached": attrgetter("cached_input"),
-    "write": attrgetter("cache_write"),
-    "long write": attrgetter("long_cache_write"),
-    "output": attrgetter("output"),
-    "reasoning": attrgetter("reasoning"),
-}
-"""The rates of a price by the heads of their columns."""
-
-
-def _prices(price: Price) -> list[str]:
-    """Return USD per million tokens, a dash for what the price does not cover."""
-    if price == FREE:
-        return ["free"] * len(_RATES)
-    rates = [rate_of(price) for rate_of in _RATES.values()]
-    return ["-" if rate is None else format_usd(rate) for rate in rates]
+def _price_row(model: ModelConfig, now: int) -> list[str]:
+    price = model.prices.at(now)
+    next_at = min((begins for begins, _ in model.prices.entries if begins > now), default=None)
+    tiers = ", ".join(str(tier.above) for tier in price.tiers) or "-"
+    return [model.name, price.version, tiers, brief(next_at), model.prices.source or "configuration"]

@@ -11,7 +11,9 @@ from ainf.config import ConfigError
 from ainf.inference.errors import AinfError
 from ainf.store.beside import BooksError
 
-_COMMANDS: Final = ("serve", "demo", "check", "accounts", "keys", "caps", "balances", "ledger", "audit", "simulate")
+_COMMANDS: Final = (
+    "serve", "demo", "check", "prices", "accounts", "keys", "caps", "balances", "ledger", "audit", "usage", "simulate"
+)  # fmt: skip
 """Each is the object of its name in the module of its name."""
 
 

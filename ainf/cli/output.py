@@ -1,12 +1,15 @@
 """How the commands print: aligned tables for people, JSON for programs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import attrs
 import click
 import msgspec
 
+from ainf.inference.money import format_usd
+from ainf.pricing import Rates
 from ainf.store.receipts import rfc3339
 
 _GAP = "  "
@@ -27,6 +30,12 @@ def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             for cell, width, to_right in zip(row, widths, right, strict=True)
         ]
         click.echo(_GAP.join(parts).rstrip())
+
+
+def without_empty(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Return a table without the columns that hold nothing but dashes."""
+    kept = [number for number in range(len(head)) if any(row[number] != "-" for row in rows)]
+    return [head[number] for number in kept], [[row[number] for number in kept] for row in rows]
 
 
 def printable(text: str) -> str:
@@ -53,6 +62,25 @@ def moment(at: int | None) -> str | None:
 def brief(at: int | None) -> str:
     """Return a time for a table, to the second."""
     return "-" if at is None else rfc3339(at)[:19] + "Z"
+
+
+RATE_COLUMNS: Final = {
+    "input": attrgetter("input"),
+    "cached": attrgetter("cached_input"),
+    "write": attrgetter("cache_write"),
+    "long write": attrgetter("long_cache_write"),
+    "output": attrgetter("output"),
+    "reasoning": attrgetter("reasoning"),
+    "audio in": attrgetter("audio_input"),
+    "audio out": attrgetter("audio_output"),
+}
+"""The rates of a price by the heads of their columns."""
+
+
+def shown_rates(rates: Rates) -> list[str]:
+    """Return USD per million tokens by column, a dash for what is not covered."""
+    shown = (rate_of(rates) for rate_of in RATE_COLUMNS.values())
+    return ["-" if rate is None else format_usd(rate) for rate in shown]
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:

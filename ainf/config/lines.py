@@ -1,5 +1,7 @@
 """On which line each key of a TOML document stands; ``tomllib`` itself does not say.
 
+A table of an array has its number as a key of its own: ``("models", "m", "price", "[1]", "from")``.
+
 A statement of TOML ends at a line's end, so the shortest run of lines that parses by itself is one statement, and the
 keys that it yields stand where it begins. No second grammar of TOML is needed for that.
 """
@@ -14,11 +16,12 @@ KeyPath: TypeAlias = tuple[str, ...]
 def key_lines(text: str) -> dict[KeyPath, int]:
     """Return the line (from 1) of every key and table of a document that ``tomllib`` has taken as valid."""
     lines: dict[KeyPath, int] = {}
+    arrays: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for line, statement in _statements(text):
         found = tomllib.loads(statement)
         if statement.lstrip().startswith("["):
-            table = _deepest(found)
+            table = _numbered(_deepest(found), arrays, is_new=statement.lstrip().startswith("[["))
             paths: Iterator[KeyPath] = (table[:depth] for depth in range(1, len(table) + 1))
         else:
             paths = _paths(found, table)
@@ -54,8 +57,39 @@ def _deepest(found: Mapping[str, Any]) -> KeyPath:
     return path
 
 
+def _numbered(header: KeyPath, arrays: dict[KeyPath, int], *, is_new: bool) -> KeyPath:
+    """Return the path of a header with the numbers of the tables of arrays on it, the last of each.
+
+    Args:
+        header: the names in it.
+        arrays: how many tables each array has so far; counted on.
+        is_new: whether it begins another table of an array.
+    """
+    path: KeyPath = ()
+    for depth, name in enumerate(header, start=1):
+        path += (name,)
+        if is_new and depth == len(header):
+            arrays[path] = arrays.get(path, 0) + 1
+        if path in arrays:
+            path += (place_in(arrays[path] - 1),)
+    return path
+
+
+def place_in(number: int) -> str:
+    """Return the key that stands for an array's value of this number, from 0."""
+    return f"[{number}]"
+
+
 def _paths(found: Mapping[str, Any], prefix: KeyPath) -> Iterator[KeyPath]:
     for name, value in found.items():
         yield (*prefix, name)
-        if isinstance(value, dict):
-            yield from _paths(value, (*prefix, name))
+        yield from _paths_in(value, (*prefix, name))
+
+
+def _paths_in(value: object, prefix: KeyPath) -> Iterator[KeyPath]:
+    if isinstance(value, dict):
+        yield from _paths(value, prefix)
+    elif isinstance(value, list):
+        for number, each in enumerate(value):
+            if isinstance(each, dict):
+                yield from _paths(each, (*prefix, place_in(number)))

@@ -1,6 +1,7 @@
 """``load_config``: a file and the environment become a ``Config``, or every fault of theirs at once."""
 
 import re
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any, TypeVar
 
 import attrs
 
+from ainf.config.bundled import bundled_price
 from ainf.config.lines import KeyPath, key_lines
+from ainf.config.prices import BUNDLED
 from ainf.config.schema import (
     TABLES,
     Config,
@@ -20,12 +23,14 @@ from ainf.config.schema import (
     settings_of,
 )
 from ainf.config.values import Address, Secret, UnfitError, UnfitPartsError, unknown
+from ainf.pricing import PriceSchedule
 from ainf.providers.base import Facts
 from ainf.providers.registry import PROVIDERS
 
 T = TypeVar("T")
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_PLACE = re.compile(r"\[[0-9]+\]")
 _NAME = re.compile(r"[!-~]{1,128}")
 _KEY = re.compile(r"[!-~]+")
 _TOML_PLACE = re.compile(r" ?\((?:at line (?P<line>\d+), column (?P<column>\d+)|at end of document)\)$")
@@ -58,7 +63,7 @@ class ConfigError(Exception):
         return "\n".join(str(fault) for fault in self.faults)
 
 
-def load_config(path: Path, environ: Mapping[str, str] | None) -> Config:
+def load_config(path: Path, environ: Mapping[str, str] | None, *, now: int | None = None) -> Config:
     """Read and check a configuration, whole.
 
     Relative paths in it are relative to the file's own folder.
@@ -67,6 +72,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None) -> Config:
         path: the file.
         environ: where provider keys are found; None for a command that calls no provider and serves nobody: then
             neither the keys nor the files that the configuration names are looked for.
+        now: microseconds since 1970 UTC, to tell which prices are in force; None: what the clock says.
 
     Raises:
         ConfigError: with every fault that was found.
@@ -76,7 +82,7 @@ def load_config(path: Path, environ: Mapping[str, str] | None) -> Config:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_not_toml(path, text, str(error))]) from None
-    reader = _Reader(path, key_lines(text), environ)
+    reader = _Reader(path, key_lines(text), environ, time.time_ns() // 1000 if now is None else now)
     config = reader.config(document)
     if reader.faults or config is None:
         raise ConfigError(reader.faults)
@@ -108,11 +114,12 @@ def _not_toml(path: Path, text: str, message: str) -> Fault:
 class _Reader:
     """Reads a document against the schema, noting faults as it goes; what it cannot read it leaves as None."""
 
-    def __init__(self, path: Path, lines: Mapping[KeyPath, int], environ: Mapping[str, str] | None) -> None:
+    def __init__(self, path: Path, lines: Mapping[KeyPath, int], environ: Mapping[str, str] | None, now: int) -> None:
         self.faults: list[Fault] = []
         self._path = path
         self._lines = lines
         self._environ = environ
+        self._now = now
 
     def fault(self, at: KeyPath, text: str) -> None:
         """Note a fault at a key, or at the nearest table above it that stands in the file."""
@@ -173,7 +180,7 @@ class _Reader:
                     self.fault((*at, key), str(error))
                 except UnfitPartsError as error:
                     for part, text in error.parts:
-                        self.fault((*at, key, part), text)
+                        self.fault((*at, key, *part), text)
             elif field.default is attrs.NOTHING and field.name not in fields:
                 self.fault((*at, key), f"is required: {setting.meaning}")
         return cls(**fields) if len(self.faults) == before else None
@@ -253,6 +260,7 @@ class _Reader:
             "first_byte_s": limits.first_byte_s,
             "silence_s": limits.silence_s,
             "exchange_s": limits.exchange_s,
+            "prices": BUNDLED,
             **_declared(providers.get(str(table.get("provider")))),
         }
         if table.get("kind") == "embeddings":
@@ -266,7 +274,24 @@ class _Reader:
             self.fault((*at, "min_output_tokens"), f"must be at most max_output_tokens ({model.max_output_tokens})")
         if model.input_bytes_per_token_low_milli > model.bytes_per_token_milli:
             self.fault((*at, "input_bytes_per_token_low"), "must be at most bytes_per_token")
-        return model
+        return attrs.evolve(model, prices=self._prices(at, model, providers.get(model.provider)))
+
+    def _prices(self, at: KeyPath, model: ModelConfig, provider: ProviderConfig | None) -> PriceSchedule:
+        """Return a model's prices: its own, or those that are bundled; one must be in force."""
+        prices = model.prices
+        if prices is BUNDLED and provider is not None:
+            bundled = bundled_price(provider.format, model.upstream_model)
+            if bundled is None:
+                self.fault(
+                    (*at, "price"),
+                    f"is required: no price of {model.upstream_model!r} is bundled for {provider.format!r}; "
+                    'give a table, or "free"',
+                )
+                return prices
+            prices = bundled.prices
+        if prices.entries and prices.entries[0][0] > self._now:
+            self.fault((*at, "price"), "has none that is in force yet; give one without `from`, or from an earlier day")
+        return prices
 
     def _find_files(self, at: KeyPath, holder: object, *names: str) -> None:
         for name in names:
@@ -296,4 +321,9 @@ def _url_of(address: Address, *, tls: bool) -> str:
 
 
 def _dotted(path: KeyPath) -> str:
-    return ".".join(part if _BARE.fullmatch(part) else f'"{part}"' for part in path)
+    dotted = "".join(part if _PLACE.fullmatch(part) else f".{_quoted(part)}" for part in path)
+    return dotted.removeprefix(".")
+
+
+def _quoted(part: str) -> str:
+    return part if _BARE.fullmatch(part) else f'"{part}"'

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import attrs
 
+from ainf.config.prices import PRICE, PRICE_ROWS
 from ainf.config.values import (
     ADDRESSES,
     BUFFER_BYTES,
@@ -23,7 +24,6 @@ from ainf.config.values import (
     MIB,
     NETWORKS,
     PATH,
-    PRICE,
     PROXY_URL,
     SECONDS,
     SECONDS_OR_NONE,
@@ -40,7 +40,7 @@ from ainf.config.values import (
     Secret,
     choice,
 )
-from ainf.pricing import PRICE_FIELDS, Price
+from ainf.pricing import PriceSchedule
 from ainf.providers.registry import PROVIDERS
 
 _VENDORS: Final = "as declared of its vendor"
@@ -176,6 +176,21 @@ class Limits:
     auth_failures_per_minute: int = attrs.field(
         default=100, metadata=setting(COUNT, "Failed authentications of one address before it is told to wait.")
     )
+    linger_s: float = attrs.field(
+        default=30.0,
+        metadata=setting(
+            SECONDS_OR_NONE, "How long an answer under an `Idempotency-Key` goes on while nobody listens to it."
+        ),
+    )
+    idempotency_keep_s: float = attrs.field(
+        default=86_400.0, metadata=setting(SECONDS, "How long an answer under an `Idempotency-Key` is told again.")
+    )
+    idempotency_bytes: int = attrs.field(
+        default=MIB,
+        metadata=setting(
+            BYTES, "The largest answer that is told again; how far one who listens may be behind one that is larger."
+        ),
+    )
     sse_line_bytes: int = attrs.field(default=MIB, metadata=setting(BYTES, "The longest line of a provider's stream."))
     sse_event_bytes: int = attrs.field(
         default=MIB, metadata=setting(BYTES, "The largest event of a provider's stream.")
@@ -264,9 +279,13 @@ class ModelConfig:
     min_output_tokens: int = attrs.field(
         default=16, metadata=setting(TOKENS, "A cap that leaves less output than this refuses the request.")
     )
-    price: Price = attrs.field(
+    prices: PriceSchedule = attrs.field(
         metadata=setting(
-            PRICE, 'A table of USD per million tokens as strings, `{ input = "0.15", output = "0.60" }`, or "free".'
+            PRICE,
+            'A table of USD per million tokens as strings, `{ input = "0.15", output = "0.60" }`; an array of such '
+            'tables, each `from` a day on; "free"; or "bundled": as `ainf prices` lists it.',
+            key="price",
+            default_text='"bundled"',
         )
     )
     hidden_reasoning: str = attrs.field(
@@ -411,28 +430,8 @@ def _rows() -> Iterator[Setting]:
         name = f"{table}.NAME" if table in NAMED_TABLES else table
         for key, declared, field in settings_of(cls):
             yield Setting(name, key, declared.kind.unit, _default_text(declared, field), declared.meaning)
-            if field.name == "price":
-                yield from (Setting(f"{name}.price", part, *_PRICE_ROWS[part]) for part in PRICE_FIELDS)
-
-
-_PRICE_ROWS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "input": ("USD per 1M tokens", "required", "Input tokens."),
-    "cached_input": ("USD per 1M tokens", "`input`", "Input tokens that the provider had cached."),
-    "cache_write": (
-        "USD per 1M tokens",
-        "none",
-        "Input tokens written to the provider's cache for its usual time; without it, requests that ask for that are "
-        "refused.",
-    ),
-    "long_cache_write": (
-        "USD per 1M tokens",
-        "none",
-        "Input tokens written to the provider's cache for longer; without it, requests that ask for that are refused.",
-    ),
-    "output": ("USD per 1M tokens", "required", "Output tokens."),
-    "reasoning": ("USD per 1M tokens", "`output`", "Output tokens that are reasoning."),
-    "request": ("USD", '"0"', "Each request that the provider has answered."),
-}
+            if declared.key == "price":
+                yield from (Setting(f"{name}.price", part, *row) for part, row in PRICE_ROWS.items())
 
 
 def _default_text(declared: Declared, field: "attrs.Attribute[Any]") -> str:

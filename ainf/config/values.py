@@ -15,8 +15,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
+from ainf.config.lines import KeyPath
 from ainf.inference.money import format_usd, parse_usd
-from ainf.pricing import FREE, PRICE_FIELDS, Price, parse_price
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -31,9 +31,9 @@ class UnfitError(Exception):
 
 
 class UnfitPartsError(Exception):
-    """Parts of a value are not what they must be: pairs of the part's key and what is wrong with it."""
+    """Parts of a value are not what they must be: pairs of the part's path in it and what is wrong with it."""
 
-    def __init__(self, parts: list[tuple[str, str]]) -> None:
+    def __init__(self, parts: list[tuple[KeyPath, str]]) -> None:
         super().__init__(parts)
         self.parts = parts
 
@@ -216,30 +216,6 @@ def unknown(name: str, known: Collection[str]) -> str:
     return f"is unknown; did you mean {near[0]!r}?" if near else f"is unknown; known are {', '.join(known)}"
 
 
-def _price(value: object) -> Price:
-    if value == "free":
-        return FREE
-    if not isinstance(value, dict):
-        raise UnfitError('must be a table of USD per million tokens as strings, or "free"')
-    parts = [(name, fault) for name, part in value.items() if (fault := _price_fault(name, part)) is not None]
-    parts += [(name, "is required") for name in ("input", "output") if name not in value]
-    if parts:
-        raise UnfitPartsError(parts)
-    return parse_price(value)
-
-
-def _price_fault(name: str, value: object) -> str | None:
-    if name not in PRICE_FIELDS:
-        return unknown(name, PRICE_FIELDS)
-    if not isinstance(value, str):
-        return 'must be a string such as "0.15", so that it is exact'
-    try:
-        parse_usd(value)
-    except ValueError as error:
-        return str(error)
-    return None
-
-
 def _usd(value: object) -> int:
     if not isinstance(value, str):
         raise UnfitError('must be an amount of USD as a string such as "0.15", so that it is exact')
@@ -286,7 +262,6 @@ PATH = Kind("path", _path, quoted)
 URL = Kind("URL", _url, quoted)
 PROXY_URL = Kind("URL", _proxy, quoted)
 STORE_URL = Kind("URL", _store_url, quoted)
-PRICE = Kind("price", _price)
 USD = Kind("USD", _usd, lambda value: quoted(format_usd(value)))
 """Nano-dollars, written as a decimal string of dollars."""
 VARIABLE = Kind("variable", _variable, quoted)

@@ -10,26 +10,29 @@ import msgspec
 from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights, permits
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
+from ainf.exchange.run import Exchange
 from ainf.formats.base import Listener
 from ainf.formats.foreign import without_foreign
 from ainf.formats.registry import FORMATS
 from ainf.formats.translate import drop_fields, translate_fields
 from ainf.http.credentials import Authenticator
+from ainf.http.idempotency import SharedExchanges
 from ainf.http.limits import KeyLimiter
 from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.metering import MeterRatios
-from ainf.pricing import FREE
+from ainf.pricing import FREE, PriceSchedule
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.protocols.registry import PROTOCOLS
 from ainf.providers.base import Target
 from ainf.providers.fields import CacheWrites
-from ainf.store.base import KeyRecord
+from ainf.store.base import Claim, KeyRecord
 
 _LABELS = 10
 _LABEL_BYTES = 64
+_IDEMPOTENCY_KEY_BYTES = 255
 _MICROSECONDS = 1_000_000
 _NOT_IN_FINGERPRINT = ("stream", "stream_options")
 
@@ -39,10 +42,17 @@ class Model:
     """A configured model with the backend that serves it."""
 
     terms: ModelTerms
+    """At the price that is in force, or was when it was last looked at."""
+    prices: PriceSchedule
     backend: Backend
     target: Target
     may_drop: frozenset[str] = frozenset()
     """Fields that may be left out where the provider's format cannot say them."""
+
+    def at(self, now: int) -> "Model":
+        """Return the model at the price in force; ``now`` is in microseconds since 1970 UTC."""
+        price = self.prices.at(now)
+        return self if price is self.terms.price else attrs.evolve(self, terms=attrs.evolve(self.terms, price=price))
 
 
 @attrs.define
@@ -57,9 +67,25 @@ class Gateway:
     new_inference_id: Callable[[], str]
     new_request_id: Callable[[], str]
     running_limit: int
+    shared: SharedExchanges
+    """Those that run under an idempotency key."""
     draining: bool = False
     body_bytes: int = 0
     """Request bodies that were read, in all."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """Count an exchange in that is about to run; ``end`` must follow.
+
+        Raises:
+            DownstreamError: ``rate_limited``: its key has no room for it.
+        """
+        self.limits.begin(exchange.plan.key, _counted_tokens(exchange.plan))
+        self.inflight.add(exchange)
+
+    def end(self, exchange: Exchange) -> None:
+        """Count an exchange out that has ended."""
+        self.inflight.remove(exchange)
+        self.limits.end(exchange.plan.key, _counted_tokens(exchange.plan), exchange.used_tokens)
 
     def recalibrate(self, ratios: Mapping[str, MeterRatios]) -> None:
         """Admit what comes from now on by other ratios, by model; what runs keeps those of its admission."""
@@ -116,13 +142,14 @@ class Gateway:
             provider_format=provider_format,
             listener=listener,
             fingerprint=digest,
+            claim=_claim(headers, digest) if request.operation is not Operation.COUNT else None,
             deadline_at=arrived_at + _deadline_s(headers, model.terms.exchange_s),
             sdk_retry_count=_retry_count(headers),
             labels=_labels(headers),
         )
 
     def model_for(self, key: KeyRecord, request: InferenceRequest) -> Model:
-        """Return the model that a request names.
+        """Return the model that a request names, at the price in force.
 
         Raises:
             DownstreamError: ``model_not_found``; ``not_permitted``: the key has no right to it, or to the endpoint;
@@ -134,7 +161,7 @@ class Gateway:
         check_rights(KeyRights(key.models, key.endpoints), request.path, request.model)
         if (request.operation is Operation.EMBED) != (model.terms.kind == "embeddings"):
             raise _not_for_this(model, request.path)
-        return model
+        return model.at(self.services.wall_clock())
 
     def _listener(self, request: InferenceRequest, protocol: ClientProtocol) -> Listener:
         return Listener(
@@ -216,6 +243,11 @@ def as_answer(request: InferenceRequest, model: Model) -> InferenceRequest:
     return checked
 
 
+def _counted_tokens(plan: Plan) -> int:
+    """Return what an exchange takes of its key's tokens when it begins."""
+    return 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
+
+
 def _format_for(model: Model, request: InferenceRequest) -> str:
     provider_format = model.backend.provider.formats.get(request.operation)
     if provider_format is None:
@@ -253,6 +285,24 @@ def _deadline_s(headers: Mapping[bytes, bytes], longest_s: float) -> float:
             param="x-ainf-deadline-ms",
         )
     return min(longest_s, int(text) / 1000)
+
+
+def _claim(headers: Mapping[bytes, bytes], digest: bytes) -> Claim | None:
+    """Read ``idempotency-key``.
+
+    Raises:
+        DownstreamError: ``invalid_value``: empty, too long, or not printable.
+    """
+    text = headers.get(b"idempotency-key")
+    if text is None:
+        return None
+    if not (0 < len(text) <= _IDEMPOTENCY_KEY_BYTES and text.isascii() and text.decode("ascii").isprintable()):
+        raise DownstreamError(
+            "invalid_value",
+            f"`Idempotency-Key` must be 1 to {_IDEMPOTENCY_KEY_BYTES} printable ASCII characters.",
+            param="idempotency-key",
+        )
+    return Claim(text.decode("ascii"), digest)
 
 
 def _retry_count(headers: Mapping[bytes, bytes]) -> int | None:

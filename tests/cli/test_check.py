@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ainf.config.bundled import bundled_price
 from ainf.store.migrate import known_migrations
 from ainf.store.sqlite import LockFile
 from tests.cli.commands import PROVIDER_KEY
@@ -23,9 +24,16 @@ def test_a_sound_configuration(commands):
         "provider  format             base url                   key\n"
         "openai    openai-compatible  https://api.openai.com/v1  OPENAI_API_KEY\n"
         "\n"
-        "model   provider  upstream  max output  input $  cached $  write $  long write $  output $  reasoning $\n"
-        "small   openai    small          16384  0.15     0.075     -        -             0.6       0.6\n"
-        "gratis  openai    tiny             100  free     free      free     free          free      free\n"
+        "model   provider  upstream  max output  input $  cached $  write $  long write $  output $  reasoning $"
+        "  audio in $  audio out $\n"
+        "small   openai    small          16384  0.15     0.075     -        -             0.6       0.6          -"
+        "           -\n"
+        "gratis  openai    tiny             100  free     free      free     free          free      free         free"
+        "        free\n"
+        "\n"
+        "model   price             rises above tokens  changes at  from\n"
+        "small   0c546e658a3a6da9  -                   -           configuration\n"
+        "gratis  3d93d6e57478757c  -                   -           configuration\n"
     )
     assert [path.name for path in commands.folder.iterdir()] == ["ainf.toml"]
 
@@ -83,8 +91,39 @@ def test_the_price_of_writes_to_a_cache(commands):
     """It is shown where the price covers them."""
     with_writes = 'cache_write = "0.1875", output = "0.60"'
     commands.config.write_text(commands.config.read_text().replace('output = "0.60"', with_writes))
-    (row,) = [line for line in commands.invoke("check", env=ENV).stdout.splitlines() if line.startswith("small ")]
-    assert row.split()[4:] == ["0.15", "0.075", "0.1875", "-", "0.6", "0.6"]
+    row, _ = [line for line in commands.invoke("check", env=ENV).stdout.splitlines() if line.startswith("small ")]
+    assert row.split()[4:10] == ["0.15", "0.075", "0.1875", "-", "0.6", "0.6"]
+
+
+BUNDLED = """
+[providers.google]
+format = "gemini"
+api_key_env = "OPENAI_API_KEY"
+[models."gemini-2.5-pro"]
+provider = "google"
+max_output_tokens = 100
+[models.dated]
+provider = "google"
+max_output_tokens = 100
+price = [{ input = "1", output = "1" }, { from = 9000-01-01, input = "2", output = "2" }]
+"""
+
+
+def test_where_a_price_is_from(commands):
+    """A price that is bundled tells its source and its tiers, one that changes tells when."""
+    commands.config.write_text(commands.config.read_text() + BUNDLED)
+    bundled = bundled_price("gemini", "gemini-2.5-pro")
+    told = [line.split() for line in commands.invoke("check", env=ENV).stdout.splitlines()]
+    price, moment = bundled.prices.at(0), "9000-01-01T00:00:00Z"
+    assert ["gemini-2.5-pro", price.version, "200000", "-", bundled.source, f"({bundled.checked})"] in told
+    (dated,) = [row for row in told if row[:1] == ["dated"] and "configuration" in row]
+    assert dated[2:] == ["-", moment, "configuration"]
+    models = {each["name"]: each for each in json.loads(commands.invoke("check", "--json", env=ENV).stdout)["models"]}
+    assert models["gemini-2.5-pro"]["price_source"] == bundled.prices.source
+    assert models["dated"]["price_source"] is None
+    assert [(each["from"], each["price"]["input"]) for each in models["dated"]["coming_prices"]] == [
+        ("9000-01-01T00:00:00.000000Z", 2 * 10**9)
+    ]
 
 
 def test_a_folder_that_is_none(commands):

@@ -61,7 +61,9 @@ def test_the_issues_example(tmp_path):
     assert provider.api_key is not None
     assert provider.api_key.reveal() == KEY
     assert (model.name, model.upstream_model, model.min_output_tokens) == ("gpt-4o-mini", "gpt-4o-mini", 16)
-    assert model.price == Price(input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000)
+    assert model.prices.at(0) == Price(
+        input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000
+    )
     assert model.bytes_per_token_milli == 4000
     assert (model.first_byte_s, model.silence_s, model.exchange_s) == (300.0, 120.0, 900.0)
 
@@ -130,11 +132,12 @@ def test_every_kind_of_value(tmp_path):
     assert (local.base_url, local.proxy, local.api_key) == ("http://127.0.0.1:9/v1", "http://127.0.0.1:3128", None)
     assert (local.ca_file, local.max_tokens_field) == (tmp_path / "ca.pem", "max_tokens")
     free, priced = config.models["free"], config.models["priced"]
-    assert free.price == FREE
+    assert free.prices.at(0) == FREE
     assert (free.bytes_per_token_milli, free.input_bytes_per_token_low_milli) == (3250, 1000)
     assert (free.streaming, free.tools, free.hidden_reasoning) == ("reject", False, "always")
     assert (free.finish_reasons, free.money_refusal) == ("loud", "429")
-    assert (priced.price.request, priced.price.cached_input, priced.price.reasoning) == (1, 10**9, 3 * 10**9)
+    price = priced.prices.at(0)
+    assert (price.request, price.cached_input, price.reasoning) == (1, 10**9, 3 * 10**9)
     assert priced.upstream_model == "llama"
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from ainf.config.values import ADDRESSES, BYTES_PER_TOKEN, PRICE, STORE_URL, Address, UnfitError, UnfitPartsError
-from ainf.pricing import FREE
+from ainf.config.values import ADDRESSES, BYTES_PER_TOKEN, STORE_URL, Address, UnfitError
 
 
 @pytest.mark.parametrize(("value", "expected"), [(4, 4000), (0.001, 1), (3.14, 3140), (1e2, 100_000)])
@@ -31,18 +30,6 @@ def test_what_is_no_address(value):
     """An address has a host and a port, an IPv6 host in brackets."""
     with pytest.raises(UnfitError):
         ADDRESSES.parse(value)
-
-
-def test_price():
-    """ "free" is a price, a bare number is none, and every bad part of a table is named."""
-    assert PRICE.parse("free") == FREE
-    assert PRICE.parse({"input": "1", "output": "2", "cache_write": "1.25"}).cache_write == 1_250_000_000
-    for bad in ("cheap", 1, ["1"]):
-        with pytest.raises(UnfitError):
-            PRICE.parse(bad)
-    with pytest.raises(UnfitPartsError) as caught:
-        PRICE.parse({"input": 1, "out": "1", "cache_write": 1, "long_cache_write": "much"})
-    assert [name for name, _ in caught.value.parts] == ["input", "out", "cache_write", "long_cache_write", "output"]
 
 
 @pytest.mark.parametrize("value", ["sqlite:", "ainf.db", "sqlite", 5, ""])
