@@ -3,8 +3,8 @@
 Times are whole microseconds since 1970 UTC, brought by the caller; amounts are NanoUSD.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
@@ -12,6 +12,9 @@ from ainf.inference.outcome import Ending, Evidence, Outcome
 from ainf.inference.usage import Usage
 from ainf.ledger import CapState, HoldAsk
 from ainf.pricing import Price
+from ainf.store.transaction import Transaction
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -332,6 +335,15 @@ class InferenceStore(Protocol):
 
         Raises:
             GatewayError: ``store_unavailable``.
+        """
+        ...
+
+    async def report(self, operation: Callable[[Transaction], T]) -> T:
+        """Run a synchronous operation that only reads, and may read very much: one at a time, beside all others.
+
+        Raises:
+            GatewayError: ``store_unavailable``: the database cannot be read, or not in time.
+            AinfError: the operation's refusal.
         """
         ...
 

@@ -27,6 +27,10 @@ class Reader(Protocol):
         """
         ...
 
+    async def report(self, operation: Callable[[Transaction], T]) -> T:
+        """Run an operation that may read very much, as ``read``; one at a time, so that others do not wait for it."""
+        ...
+
     def close(self) -> None:
         """Close the connections; nothing may be reading."""
         ...
@@ -60,6 +64,10 @@ class InlineReader:
         await trio.lowlevel.checkpoint()
         return run_read(self._engine, operation)
 
+    async def report(self, operation: Callable[[Transaction], T]) -> T:
+        """See ``Reader``."""
+        return await self.read(operation)
+
     def close(self) -> None:
         """See ``Reader``: the connection is the writer's."""
 
@@ -72,12 +80,20 @@ class ThreadReader:
         self._wait_s = wait_s
         self._idle: list[Engine] = []
         self._limiter = trio.CapacityLimiter(MAX_READERS)
+        self._reporting = trio.CapacityLimiter(1)
         self._closed = False
 
     async def read(self, operation: Callable[[Transaction], T]) -> T:
         """See ``Reader``; bounded by ``wait_s``."""
+        return await self._run(operation, self._limiter)
+
+    async def report(self, operation: Callable[[Transaction], T]) -> T:
+        """See ``Reader``; bounded by ``wait_s``. One that was left to itself still counts as running."""
+        return await self._run(operation, self._reporting)
+
+    async def _run(self, operation: Callable[[Transaction], T], limiter: trio.CapacityLimiter) -> T:
         with trio.move_on_after(self._wait_s):
-            return await trio.to_thread.run_sync(self._read, operation, abandon_on_cancel=True, limiter=self._limiter)
+            return await trio.to_thread.run_sync(self._read, operation, abandon_on_cancel=True, limiter=limiter)
         raise unavailable()
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Whether a key may spend now, and under which caps: what every opening and extension reads afresh, in one query."""
 
 from collections.abc import Collection, Iterator
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -39,6 +40,7 @@ _ACCOUNTS = f"""
     WHERE s.account_id IN ({{marks}})
 """  # noqa: S608 - as above
 _COUNTED: Final = (Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH)
+_WINDOWS: Final = tuple(Window)
 _TEXTS = msgspec.json.Decoder(list[str])
 
 
@@ -133,6 +135,24 @@ def standing_of_running(
     rows = _read(tx, owner, key_id, opened_at)
     caps = [cap for _, cap in _caps(rows, opened_at) if (cap.cap_id, cap.window_start) in fixed]
     return Standing(owner, _is_valid(rows, at), caps)
+
+
+def caps_on_path(tx: Transaction, key_id: str, at: int) -> list[CapState]:
+    """Return every cap and balance in force on a key and its path, whatever model it is for (an operation).
+
+    Each is in its window that holds ``at``. The nearest come first: the key's own, its account's, those of the account
+    above, ...; so of several balances the first one pays.
+
+    Raises:
+        DownstreamError: ``invalid_api_key``: there is no such key.
+    """
+    owner = owner_of(tx, key_id)
+    depths = {account_id: depth for depth, account_id in enumerate(owner.path)}
+    found = [
+        ((-depths.get(row[5], len(depths)), _WINDOWS.index(cap.window), cap.kind, cap.model), cap)
+        for row, cap in _caps(_read(tx, owner, key_id, at), at)
+    ]
+    return [cap for _, cap in sorted(found, key=itemgetter(0))]
 
 
 def _read(tx: Transaction, owner: Owner, key_id: str, counted_at: int) -> list[Row]:

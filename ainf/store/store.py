@@ -136,6 +136,10 @@ class Store:
         """Run a synchronous operation in a reading transaction; see ``Reader.read``."""
         return await self._reader.read(operation)
 
+    async def report(self, operation: Callable[[Transaction], T]) -> T:
+        """See ``InferenceStore``."""
+        return await self._reader.report(operation)
+
     async def write(self, operation: Callable[[Transaction], T]) -> T:
         """Run a synchronous operation through the writer, durably; see ``Writer.submit``.
 

@@ -111,3 +111,39 @@ async def test_a_statement_that_is_wrong_is_a_bug(reader):
     """It is not dressed up as a store that is away."""
     with pytest.raises(apsw.SQLError):
         await reader.read(lambda tx: tx.one("SELECT nothing"))
+
+
+async def test_a_report_does_not_stand_in_the_way(path):
+    """However long reports take, short reads go on; and reports go one at a time, also behind one that was left."""
+    running, go_on = [], threading.Event()
+    reader = ThreadReader(lambda: SQLiteEngine.open_reader(path), wait_s=0.2)
+
+    def slow(tx):
+        running.append(tx)
+        go_on.wait(10)
+        return tx.one(COUNT)
+
+    async def left():
+        with pytest.raises(GatewayError, match="store_unavailable"):
+            await reader.report(slow)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * MAX_READERS):
+            nursery.start_soon(left)
+        assert await reader.read(lambda tx: tx.one(COUNT)) == (0,)
+    await left()
+    assert len(running) == 1
+    go_on.set()
+    while reader._reporting.borrowed_tokens:  # noqa: ASYNC110 - a thread's end is no event
+        await trio.sleep(0.001)
+    assert await reader.report(lambda tx: tx.one(COUNT)) == (0,)
+    reader.close()
+
+
+async def test_a_report_in_memory():
+    """It is a read like any other."""
+    engine = SQLiteEngine.open(MEMORY)
+    reader = InlineReader(engine)
+    assert await reader.report(lambda tx: tx.one(COUNT)) == (0,)
+    reader.close()
+    engine.close()

@@ -1,0 +1,191 @@
+"""Usage: sums over settlements and adjustments, to the nano-dollar, of whom and when and by what is asked."""
+
+import itertools
+from functools import partial
+
+import attrs
+import pytest
+
+from ainf.inference.errors import DownstreamError
+from ainf.inference.outcome import Ending, Evidence
+from ainf.inference.usage import Usage
+from ainf.store import usage as module
+from ainf.store.admin import KeyRights, create_account, create_key
+from ainf.store.base import AttemptPlan
+from ainf.store.period import DAY_US, Period
+from ainf.store.settling import close_inference
+from ainf.store.usage import DIMENSIONS, Sums, UsageAsk, Whose, usage
+from tests.store.records import COST, PRICE, START, USAGE, closing, opening, seeded, strand
+
+DAY_ONE = START // DAY_US * DAY_US
+ALWAYS = Period(0, DAY_ONE + 1000 * DAY_US)
+ALL = Whose()
+
+
+def more_accounts(tx):
+    create_account(tx, account_id="acct-other", name="other", parent=None, at=START)
+    create_key(tx, key_id="key00002", digest=b"2" * 32, account="org", rights=KeyRights(), at=START)
+    create_key(tx, key_id="key00003", digest=b"3" * 32, account="other", rights=KeyRights(), at=START)
+
+
+@pytest.fixture
+async def books(store):
+    """Six exchanges of three accounts on two days, one of them running."""
+    await store.write(seeded())
+    await store.write(more_accounts)
+    claude = AttemptPlan("claude", "claude-5", "anthropic", PRICE)
+    rows = (
+        (1, 0, "key00001", None, {}),
+        (2, 0, "key00001", claude, {"cost_nusd": 61}),
+        (3, 1, "key00001", None, {"ending": Ending.CLIENT_DISCONNECTED, "evidence": Evidence.METERED}),
+        (4, 1, "key00002", None, {"usage": attrs.evolve(USAGE, audio_input_tokens=2, audio_output_tokens=5)}),
+        (5, 1, "key00003", None, {}),
+        (6, 1, "key00002", None, None),
+    )
+    for number, day, key_id, attempt, end in rows:
+        asked = opening(number, at=DAY_ONE + day * DAY_US + number, key_id=key_id, fingerprint=bytes([number]) * 16)
+        await store.open_inference(asked if attempt is None else attrs.evolve(asked, attempt=attempt))
+        if end is not None:
+            # Settled on the day after: the admission is what counts.
+            await store.close_inference(closing(number, at=asked.at + DAY_US, **end))
+    return store
+
+
+async def ask(store, whose=ALL, period=ALWAYS, by=("day",), most_rows=None):
+    return await store.read(partial(usage, ask=UsageAsk(whose, period, by, most_rows)))
+
+
+def told(report):
+    return [(*row.group, row.sums.exchanges, row.sums.spent_nusd) for row in report.rows]
+
+
+async def test_by_each(books):
+    """Every word that it may be summed by, alone."""
+    by = {name: told(await ask(books, by=(name,))) for name in DIMENSIONS}
+    assert by == {
+        "day": [("2023-11-14", 2, COST + 61), ("2023-11-15", 3, 3 * COST)],
+        "model": [("claude", 1, 61), ("gpt", 4, 4 * COST)],
+        "provider": [("anthropic", 1, 61), ("openai", 4, 4 * COST)],
+        "key": [("key00001", 3, 2 * COST + 61), ("key00002", 1, COST), ("key00003", 1, COST)],
+        "account": [("org", 1, COST), ("other", 1, COST), ("team", 3, 2 * COST + 61)],
+        "ending": [("client_disconnected", 1, COST), ("completed", 4, 3 * COST + 61)],
+        "evidence": [("metered", 1, COST), ("reported", 4, 3 * COST + 61)],
+    }
+
+
+async def test_by_several(books):
+    """Several at once, in the order asked; each exchange is in one row, and the totals are those of the rows."""
+    report = await ask(books, by=("account", "day", "model"))
+    assert told(report) == [
+        ("org", "2023-11-15", "gpt", 1, COST),
+        ("other", "2023-11-15", "gpt", 1, COST),
+        ("team", "2023-11-14", "claude", 1, 61),
+        ("team", "2023-11-14", "gpt", 1, COST),
+        ("team", "2023-11-15", "gpt", 1, COST),
+    ]
+    for size in range(1, len(DIMENSIONS) + 1):
+        for by in itertools.combinations(DIMENSIONS, size):
+            again = await ask(books, by=by)
+            assert again.totals == report.totals == sum((row.sums for row in again.rows), Sums())
+
+
+async def test_every_sum(books):
+    """Tokens of each kind, and what was settled apart from what went over the hold."""
+    (row,) = (await ask(books, Whose("acct-org"), by=("provider",))).rows[1:]
+    assert row.group == ("openai",)
+    assert row.sums == Sums(
+        exchanges=3, input_tokens=30, cached_input_tokens=6, cache_write_tokens=12, long_cache_write_tokens=3,
+        output_tokens=60, reasoning_tokens=9, audio_input_tokens=2, audio_output_tokens=5, settled_nusd=3 * COST,
+    )  # fmt: skip
+    (over,) = (await ask(books, by=("model",))).rows[:1]
+    assert (over.sums.settled_nusd, over.sums.overrun_nusd, over.sums.spent_nusd) == (50, 11, 61)
+
+
+@pytest.mark.parametrize(
+    ("whose", "exchanges", "running"),
+    [
+        (Whose(), 5, 1),
+        (Whose("acct-org"), 4, 1),
+        (Whose("acct-org", with_below=False), 1, 1),
+        (Whose("acct-team"), 3, 0),
+        (Whose("acct-team", with_below=False), 3, 0),
+        (Whose("acct-other"), 1, 0),
+        (Whose("acct-tea"), 0, 0),
+    ],
+)
+async def test_of_whom(books, whose, exchanges, running):
+    """An account alone or with all below it, never with what is above or beside; what runs is held, not spent."""
+    report = await ask(books, whose)
+    assert (report.totals.exchanges, report.running, report.held_nusd) == (exchanges, running, 50 * running)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "exchanges"),
+    [
+        (DAY_ONE, DAY_ONE + DAY_US, 2),
+        (DAY_ONE + 1, DAY_ONE + 2, 1),
+        (DAY_ONE + 2, DAY_ONE + DAY_US, 1),
+        (DAY_ONE + 3, DAY_ONE + DAY_US + 3, 0),
+        (DAY_ONE + DAY_US, DAY_ONE + 2 * DAY_US, 3),
+    ],
+)
+async def test_when(books, since, until, exchanges):
+    """From a moment on until before another; an exchange belongs to the moment of its admission."""
+    assert (await ask(books, period=Period(since, until))).totals.exchanges == exchanges
+
+
+async def test_adjustments_count_when_they_are_posted(store):
+    """A correction of an earlier day's exchange stands on its own day, and a row may hold nothing else."""
+    await store.write(seeded())
+    await store.open_inference(opening(at=DAY_ONE + 1))
+    await store.write(strand)
+    assert await store.recover(DAY_ONE + 2)
+    late = partial(close_inference, closing=closing(at=DAY_ONE + 2 * DAY_US, cost_nusd=4))
+    await store.write(late)
+    report = await ask(store, by=("day", "ending"))
+    assert told(report) == [("2023-11-14", "abandoned", 1, 11), ("2023-11-16", "abandoned", 0, -7)]
+    assert report.totals == Sums(exchanges=1, input_tokens=11, settled_nusd=11, adjustments_nusd=-7)
+    assert report.totals.spent_nusd == 4
+    assert (await ask(store, period=Period(DAY_ONE, DAY_ONE + DAY_US))).totals.spent_nusd == 11
+
+
+async def test_too_many_rows_are_refused(books):
+    """Nothing is left out in silence: what is over the bound is refused, with how to ask for less."""
+    assert len((await ask(books, by=("key",), most_rows=3)).rows) == 3
+    with pytest.raises(DownstreamError, match="asks for 3 rows, and 2 is the limit: ask for less time") as refused:
+        await ask(books, by=("key",), most_rows=2)
+    assert (refused.value.code, refused.value.param) == ("invalid_value", "by")
+
+
+async def test_nothing(store):
+    """Without exchanges there are no rows, and the totals are zero."""
+    report = await ask(store)
+    assert (report.rows, report.totals, report.running, report.held_nusd) == ((), Sums(), 0, 0)
+
+
+async def test_sums_are_exact(store):
+    """Amounts beyond what a float can count are summed to the nano-dollar."""
+    await store.write(seeded())
+    large = (1 << 53) + 1
+    for number in (1, 2):
+        await store.open_inference(opening(number))
+        await store.close_inference(closing(number, cost_nusd=large, usage=Usage(input_tokens=1)))
+    assert (await ask(store)).totals.spent_nusd == 2 * large
+
+
+@pytest.mark.parametrize("whose", [Whose(), Whose("a"), Whose("a", with_below=False)])
+async def test_it_reads_no_more_than_the_period(store, whose):
+    """Exchanges and adjustments are found by indexes on their time, whoever is asked about."""
+
+    def plan(sql, at):
+        statement = sql.format(
+            groups=module._GROUPS["day"].format(at=at), sums="sum(s.input_tokens)", numbers="1", whose=whose.where
+        )
+        return lambda tx: [row[3] for row in tx.execute("EXPLAIN QUERY PLAN " + statement, (*whose.parameters, 0, 1))]
+
+    settled = await store.read(plan(module._SETTLED, "i.opened_at"))
+    assert "inferences_by_account (account_id=? AND opened_at>? AND opened_at<?)" in settled[0]
+    assert "SEARCH s USING PRIMARY KEY (inference_id=?)" in settled
+    adjusted = await store.read(plan(module._ADJUSTED, "e.at"))
+    assert adjusted[0] == "SEARCH e USING INDEX entries_adjusted (at>? AND at<?)"
+    assert not [line for line in settled + adjusted if line.startswith("SCAN") and line != "SCAN w"]
