@@ -68,6 +68,9 @@ class Telemetry:
         self._burns = self._counter("burn", "Exchanges that were charged for nothing: alarm.", ("kind",))
         self._burnt = self._counter("burnt_nusd", "Nano-dollars charged for nothing: alarm.", ("kind",))
         self._rejections = self._counter("rejections", "Requests that were not admitted.", ("code",))
+        self._replays = self._counter(
+            "idempotent_replays", "Requests answered by another one's exchange, running or kept.", ("kind",)
+        )
         self._upstream = self._counter("upstream_errors", "Providers' failures.", ("provider", "code"))
         self._recovered = self._counter("recovered", "Exchanges of dead processes closed at start.", ())
         self._connection_errors = self._counter("connection_errors", "Client connections that broke.", ("error",))
@@ -139,6 +142,10 @@ class Telemetry:
     def rejected(self, code: str) -> None:
         """Count a request that was not admitted."""
         self._rejections.labels(code).inc()
+
+    def replayed(self, kind: str) -> None:
+        """Count a request that was answered without an exchange of its own: "attached" to one, or "replayed"."""
+        self._replays.labels(kind).inc()
 
     def recovered(self, count: int) -> None:
         """Count exchanges that recovery closed."""

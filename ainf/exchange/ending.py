@@ -1,19 +1,18 @@
-"""The end of an exchange: let go of the provider, settle, then speak. The only call site of each.
+"""The end of an exchange: let go of the provider, compose, settle, then speak. The only call site of each.
 
 Everything here runs shielded, for what ended the exchange may also be cancelling its task; so every wait is bounded.
 """
 
 from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
-from ainf.exchange.answers import audit_url, error_reply, retryable, stream_head, whole_head
 from ainf.exchange.settlement import End, blind_end, end_of
-from ainf.formats.base import EndingStyle
-from ainf.inference.errors import AinfError, GatewayError, UpstreamError
-from ainf.inference.money import format_usd
-from ainf.inference.outcome import Ending, Outcome, Verdict
-from ainf.store.base import Settlement
+from ainf.exchange.words import Words, kept_answer, last_words, may_retry
+from ainf.inference.errors import GatewayError, UpstreamError
+from ainf.inference.outcome import Ending, Verdict
+from ainf.store.base import Closing, Settlement
 from ainf.telemetry import ExchangeRecord
 
 if TYPE_CHECKING:
@@ -36,11 +35,14 @@ async def conclude(exchange: "Exchange") -> None:
     with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.close_s) as exchange.closing:
         await _let_go(exchange)
         end = _end(exchange, verdict)
-        end, settlement = await _settle(exchange, end)
+        # Words that are told again must be in the settlement's transaction; others can wait for how it was settled.
+        words = _composed(exchange, end) if exchange.plan.claim is not None else None
+        end, settlement = await _settle(exchange, end, words)
+    exchange.outcome = end.outcome
     exchange.used_tokens = end.outcome.usage.input_tokens + end.outcome.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
         try:
-            await _speak(exchange, end, settlement)
+            await _speak(exchange, end, settlement, words)
         except Exception as defect:  # noqa: BLE001 - it is settled; what cannot be said is left unsaid
             telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
             exchange.speech.abort()
@@ -79,7 +81,7 @@ def _end(exchange: "Exchange", verdict: Verdict) -> End:
         return blind_end(plan, verdict, exchange.attempt, hold, course)
 
 
-async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | None]:
+async def _settle(exchange: "Exchange", end: End, words: Words | None) -> tuple[End, Settlement | None]:
     """Make the settlement durable; None where the store did not take it in time: then recovery will.
 
     An end that the store cannot write (a defect) is settled blindly: the whole hold, evidence ``none``.
@@ -87,7 +89,7 @@ async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | Non
     services, plan = exchange.services, exchange.plan
     while True:
         try:
-            return end, await services.store.close_inference(end.closing(services.wall_clock()))
+            return end, await services.store.close_inference(_closing(exchange, end, words))
         except GatewayError:
             await trio.sleep(_RETRY_S)
         except Exception as defect:  # noqa: BLE001 - as above
@@ -97,75 +99,43 @@ async def _settle(exchange: "Exchange", end: End) -> tuple[End, Settlement | Non
             end = blind_end(plan, end.outcome.verdict, exchange.attempt, exchange.hold, end.course)
 
 
-async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None) -> None:
-    """Say how it ended, once; nothing to a client that is gone, and nothing at all before the settlement is durable."""
-    speech, plan, outcome = exchange.speech, exchange.plan, end.outcome
+def _composed(exchange: "Exchange", end: End) -> Words | None:
+    """Return the last words; None where nobody is told any, or they cannot be written (a defect)."""
+    if exchange.speech.finished or end.outcome.ending is Ending.CLIENT_DISCONNECTED:
+        return None
+    try:
+        return last_words(exchange, end.outcome)
+    except Exception as defect:  # noqa: BLE001 - it must be settled; what cannot be said is left unsaid
+        exchange.services.telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
+        return None
+
+
+def _closing(exchange: "Exchange", end: End, words: Words | None) -> Closing:
+    """Return the record of an end; with the answer, where it is to be told again under its idempotency key."""
+    at = exchange.services.wall_clock()
+    closing = end.closing(at)
+    if words is None or words.outcome is not end.outcome or may_retry(end.outcome):
+        return closing
+    expires_at = at + int(exchange.services.clocks.keep_answer_s * _MICROSECONDS)
+    return attrs.evolve(closing, answer=kept_answer(exchange, words), frees_claim=False, claim_expires_at=expires_at)
+
+
+async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None, words: Words | None) -> None:
+    """Say how it ended, once; nothing to a client that is gone, and nothing at all before the settlement is durable.
+
+    Words that were kept, and do not tell of what was settled in the end, are not said.
+    """
+    speech = exchange.speech
     if speech.finished:
         return  # closed already: it could not be handed what came with the end
-    if settlement is None or outcome.ending is Ending.CLIENT_DISCONNECTED:
+    if settlement is not None and exchange.plan.claim is None:
+        words = _composed(exchange, end)
+    if settlement is None or words is None or words.outcome is not end.outcome:
         speech.abort()
         return
-    if speech.started:
-        await speech.finish(_terminal(exchange, outcome))
-        return
-    attempt = exchange.attempt
-    if attempt is None or attempt.pipe.answer.raw_finish_reason is None or not _is_answered(outcome):
-        error = _error_of(outcome.verdict)
-        reply = error_reply(
-            plan.protocol,
-            error,
-            request_id=plan.inference_id,
-            inference_id=plan.inference_id,
-            billed_nusd=outcome.billed_nusd,
-            money_refusal=plan.money_refusal,
-        )
-        await speech.start(reply.status, [*reply.headers, *exchange.own_headers])
-        await speech.finish(reply.body)
-        return
-    body = _terminal(exchange, outcome)
-    if plan.request.stream:
-        await speech.start(200, stream_head(exchange.head, is_wrapped=attempt.pipe.is_wrapped))
-    else:
-        if plan.inference_shape:
-            url = audit_url(exchange.services.public_url, plan.inference_id)
-            body = plan.protocol.finish_json(body, {"cost": format_usd(outcome.billed_nusd), "audit_url": url})
-        own = [*exchange.head, _stream_mode(is_wrapped=attempt.pipe.is_wrapped)]
-        await speech.start(200, whole_head(own, body))
-    await speech.finish(body)
-
-
-def _stream_mode(*, is_wrapped: bool) -> tuple[bytes, bytes]:
-    return (b"x-ainf-stream-mode", b"wrapped" if is_wrapped else b"native")
-
-
-def _is_answered(outcome: Outcome) -> bool:
-    """Whether the ending is one that a whole answer can be given for."""
-    return outcome.ending in {Ending.COMPLETED, Ending.SPEND_CAP_EXCEEDED}
-
-
-def _error_of(verdict: Verdict) -> AinfError:
-    return AinfError(
-        verdict.code or "internal_error",
-        verdict.message or "The gateway failed; report the inference id.",
-        param=verdict.param,
-        retry_after_s=verdict.retry_after_s,
-    )
-
-
-def _terminal(exchange: "Exchange", outcome: Outcome) -> bytes:
-    plan = exchange.plan
-    code = outcome.verdict.code
-    style = EndingStyle(
-        finish_reasons=plan.finish_reasons,
-        inference_id=plan.inference_id,
-        created=exchange.services.wall_clock() // _MICROSECONDS,
-        model=plan.admission.terms.name,
-        tells_cost=plan.key.inject_cost,
-        retryable=code is not None and retryable(code, outcome.billed_nusd),
-    )
-    attempt = exchange.attempt
-    pipe = attempt.pipe if attempt is not None else plan.open_pipe(exchange.services.pipe_limits)
-    return exchange.last_words(pipe, outcome, style)
+    if words.head is not None:
+        await speech.start(*words.head)
+    await speech.finish(words.body)
 
 
 def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> ExchangeRecord:

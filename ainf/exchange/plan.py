@@ -11,7 +11,7 @@ from ainf.formats.base import Listener, Pipe, PipeLimits
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ClientProtocol
 from ainf.providers.base import Provider, Target
-from ainf.store.base import InferenceStore, KeyRecord
+from ainf.store.base import Claim, InferenceStore, KeyRecord
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
 
@@ -34,12 +34,20 @@ class Downstream(Protocol):
         """Give more of the body."""
         ...
 
+    async def beat(self, data: bytes) -> None:
+        """Give a sign of life between two parts of the body: no part of the answer."""
+        ...
+
     async def finish(self, data: bytes) -> None:
         """Give the last of the body and end the answer."""
         ...
 
     def abort(self) -> None:
         """Close the connection at once, without an end of the answer."""
+        ...
+
+    def told(self, end: bytes) -> bytes | None:
+        """Return the whole body so far with ``end`` behind it, to be told again; None where it is not kept."""
         ...
 
 
@@ -54,6 +62,8 @@ class Clocks:
     speak_s: float
     """The longest that the last words to a client may take; the server's write limit ends them sooner."""
     prelude_bytes: int
+    keep_answer_s: float
+    """How long the answer under an idempotency key is told again."""
 
 
 @attrs.frozen
@@ -96,6 +106,8 @@ class Plan:
     """The wire format in which the provider does what is asked."""
     listener: Listener
     fingerprint: bytes
+    claim: Claim | None
+    """The use of an idempotency key, where the client sent one."""
     deadline_at: float
     """When it must have ended, by trio's clock; counted from the request's arrival."""
     sdk_retry_count: int | None = None

@@ -61,6 +61,8 @@ class Exchange:
         self.hold: RunningHold
         self.clamp_tokens: int | None = None
         self._clamped_by: CapState | None = None
+        self.outcome: Outcome | None = None
+        """How it ended, as it was settled; None until then."""
         self.used_tokens = 0
         """Of input and output, known at the end."""
         self.opened_at_s = trio.current_time()
@@ -166,6 +168,7 @@ class Exchange:
             input_bytes=plan.request.input_bytes,
             input_tokens_estimate=plan.admission.input_tokens_estimate,
             fingerprint=plan.fingerprint,
+            claim=plan.claim,
             sdk_retry_count=plan.sdk_retry_count,
             labels=plan.labels,
         )

@@ -17,11 +17,17 @@ class Speech:
         self._downstream = downstream
         self._beating: trio.Event | None = None
         self._writing = False
-        self.started = False
+        self.head: tuple[int, Headers] | None = None
+        """The head that was given."""
         self.finished = False
         self.last_said = trio.current_time()
         self.held_up_s = 0.0
         """How long the client has made the pump wait, in all."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the head was given."""
+        return self.head is not None
 
     @property
     def is_writing(self) -> bool:
@@ -61,18 +67,18 @@ class Speech:
         try:
             if not self.started:
                 await self._give_head(200, head)
-            await self._downstream.write(HEARTBEAT)
+            await self._downstream.beat(HEARTBEAT)
         finally:
             self.last_said = trio.current_time()
             self._beating.set()
             self._beating = None
 
     async def _give_head(self, status: int, headers: Headers) -> None:
-        self.started = True  # before the await: whoever asks next must not start it again
+        self.head = (status, headers)  # before the await: whoever asks next must not start it again
         try:
             await self._downstream.start(status, headers)
         except trio.Cancelled:
-            self.started = False  # it was not handed over: the end comes with a head of its own
+            self.head = None  # it was not handed over: the end comes with a head of its own
             raise
 
     async def finish(self, data: bytes) -> None:
@@ -85,3 +91,7 @@ class Speech:
         """Close the connection without an end."""
         self.finished = True
         self._downstream.abort()
+
+    def told(self, end: bytes) -> bytes | None:
+        """Return all that was said with this end, where it is kept. See ``Downstream.told``."""
+        return self._downstream.told(end)

@@ -72,27 +72,29 @@ class InferenceRoute:
         if self._inference_shape:
             plan = attrs.evolve(plan, inference_shape=True)
         del parsed  # the plan's request is another one where it is translated, and the one that is forgotten
-        await self._run(seam, Exchange(plan, gateway.services, seam))
+        try:
+            if plan.claim is None:
+                await self._run(seam, Exchange(plan, gateway.services, seam))
+            else:
+                await gateway.shared.answer(seam, plan, plan.claim, gateway)
+        except AinfError as error:
+            refusal = error
+        else:
+            return
+        await self._refuse(seam, key, refusal, path, plan.money_refusal)
 
     async def _run(self, seam: Seam, exchange: Exchange) -> None:
-        plan, inflight, limits = exchange.plan, self._gateway.inflight, self._gateway.limits
-        tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
-        limits.begin(plan.key, tokens)
+        self._gateway.begin(exchange)
         seam.attach(exchange.client_gone)
-        inflight.add(exchange)
-        refusal = None
         try:
             await exchange.run()
-        except AinfError as error:
+        except AinfError:
             seam.detach()
-            refusal = error
+            raise
         else:
             seam.release()
         finally:
-            inflight.remove(exchange)
-            limits.end(plan.key, tokens, exchange.used_tokens)
-        if refusal is not None:
-            await self._refuse(seam, plan.key, refusal, plan.request.path, plan.money_refusal)
+            self._gateway.end(exchange)
 
     def _count_here(self, key: KeyRecord, parsed: InferenceRequest) -> Reply | None:
         """Return our own count of a request's tokens, where its provider has no counter; None where it has one."""

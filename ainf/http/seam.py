@@ -74,6 +74,10 @@ class Seam:
         """Give more of the body; whole, whatever is cancelled meanwhile (the server's writes are not interruptible)."""
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
+    async def beat(self, data: bytes) -> None:
+        """Give a sign of life."""
+        await self.write(data)
+
     async def finish(self, data: bytes) -> None:
         """Give the last of the body."""
         self._finished = True
@@ -89,6 +93,9 @@ class Seam:
         self._spoken = self._finished = True
         if self._connection is not None:
             self._connection.abort()
+
+    def told(self, end: bytes) -> None:
+        """Return nothing: what one client is told is not kept."""
 
     async def receive_for_quart(self) -> Message:
         """Hand Quart what the client sends; a disconnect during an exchange is the exchange's, not Quart's."""

@@ -201,7 +201,19 @@ class Store:
 
     async def find_claim(self, key_id: str, path: str, idempotency_key: str) -> FoundClaim | None:
         """See ``InferenceStore``."""
-        return await self._reader.read(partial(claims.find, key_id=key_id, path=path, idempotency_key=idempotency_key))
+        find = partial(claims.find, key_id=key_id, path=path, idempotency_key=idempotency_key, at=self._now())
+        return await self._reader.read(find)
+
+    async def forget_claims(self, at: int, most: int) -> int:
+        """Forget idempotency keys that have expired, and their answers; at most so many of each.
+
+        Returns:
+            How many keys were forgotten.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        return await self._submit(partial(claims.purge, at=at, most=most))
 
     async def calibrations(self) -> dict[str, Calibration]:
         """Return what is kept of models' bytes per token, by their configured names.

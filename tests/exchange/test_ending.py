@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from ainf.exchange import ending as concluding
+from ainf.exchange import words
 from ainf.inference.errors import GatewayError
 from ainf.store.base import Closing, Settlement
 from tests.gateway.law import check_ledger, check_provider, check_transcript
@@ -177,7 +178,7 @@ async def test_an_end_that_cannot_be_said_closes_the_connection(stream, tmp_path
     def broken(*args: object) -> bytes:
         raise AssertionError("a bug")
 
-    monkeypatch.setattr(concluding, "_terminal", broken)
+    monkeypatch.setattr(words, "_terminal", broken)
     async with world(tmp_path, "sim") as here:
         client = await here.ask(stream=stream)
         assert client.aborted

@@ -33,11 +33,17 @@ class Wire:
     async def write(self, data: bytes) -> None:
         await self._take(data)
 
+    async def beat(self, data: bytes) -> None:
+        await self._take(data)
+
     async def finish(self, data: bytes) -> None:
         await self._take((data, "end"))
 
     def abort(self) -> None:
         self.said.append("abort")
+
+    def told(self, end: bytes) -> bytes | None:
+        return b"told" + end
 
 
 async def test_in_order(autojump_clock):

@@ -11,7 +11,7 @@ from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
 from ainf.sse import HEARTBEAT
 from tests.exchange.test_speech import HEAD, Wire
 
-CLOCKS = Clocks(early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, speak_s=25, prelude_bytes=1000)
+CLOCKS = Clocks(early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, speak_s=25, prelude_bytes=1000, keep_answer_s=60)
 LIMITS = Limits(exchange_s=100, first_byte_s=30, silence_s=20, is_stream=True, is_streamed=True)
 
 

@@ -333,6 +333,7 @@ async def world(
         here.key_id = "k0000000"
         here.key = await here.new_key("agents", key_id=here.key_id)
         async with trio.open_nursery() as background:
+            await background.start(gateway.shared.run)
             background.start_soon(keep_progress, gateway.inflight, chosen, telemetry, config.limits.progress_s)
             calibrator = gateway.services.calibrator
             background.start_soon(keep_calibrated, calibrator, chosen, telemetry, gateway.recalibrate)
