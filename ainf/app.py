@@ -323,11 +323,7 @@ def _model(config: Config, model: ModelConfig, backend: Backend, now: int) -> Mo
         max_output_tokens=model.max_output_tokens,
         min_output_tokens=model.min_output_tokens,
         price=model.prices.at(now),
-        ratios=MeterRatios(
-            mean=model.bytes_per_token_milli,
-            low=LEAST_LOW if model.metering == "strict" else model.input_bytes_per_token_low_milli,
-            image_tokens=model.image_tokens,
-        ),
+        ratios=configured_ratios(model),
         metering=model.metering,
         slice_tokens=model.slice_tokens,
         kind=model.kind,
@@ -344,6 +340,15 @@ def _model(config: Config, model: ModelConfig, backend: Backend, now: int) -> Mo
         exchange_s=model.exchange_s,
     )
     return Model(terms, model.prices, backend, target_of(config, model), frozenset(model.drop_params))
+
+
+def configured_ratios(model: ModelConfig) -> MeterRatios:
+    """Return what a model is metered by as long as nothing is learnt of it."""
+    return MeterRatios(
+        mean=model.bytes_per_token_milli,
+        low=LEAST_LOW if model.metering == "strict" else model.input_bytes_per_token_low_milli,
+        image_tokens=model.image_tokens,
+    )
 
 
 def _build_server(config: Config, gateway: Gateway) -> Server:
