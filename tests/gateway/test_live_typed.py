@@ -1,6 +1,5 @@
 """Every cell of docs/clients.md: the helpers of the SDKs, as they come, at every ending, on a gateway on a socket."""
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 import trio
 
 from ainf.inference.money import format_usd
-from ainf.simulator import answer
 from tests.gateway.backends import FORMATS
 from tests.gateway.client_helpers import CHAT, MESSAGES, RESPONSES, SDKS, Sdk, raised
 from tests.gateway.clients import (
@@ -36,19 +34,6 @@ pairs = pytest.mark.parametrize(
     [pytest.param(sdk, n, id=f"{sdk.protocol}-{PAIRS[sdk.protocol][n]}") for sdk in SDKS for n in (0, 1)],
 )
 sdks = pytest.mark.parametrize("sdk", SDKS, ids=lambda sdk: sdk.protocol)
-
-
-@pytest.fixture
-def says_json(monkeypatch):
-    """What the simulator says is one JSON document, valid only as a whole."""
-
-    def words(seed, number, count):
-        del seed, number
-        said = "x" * (answer.TOKEN_BYTES * count - len(json.dumps({"city": ""})))
-        text = json.dumps({"city": said})
-        return [text[at : at + answer.TOKEN_BYTES] for at in range(0, len(text), answer.TOKEN_BYTES)]
-
-    monkeypatch.setattr(answer, "words", words)
 
 
 def model_of(sdk: Sdk, pair: int, ending: Ending) -> str:
