@@ -7,7 +7,7 @@ A name is ``sim`` and any options after it, joined by ``-`` or ``+``: ``sim``, `
 What is said
     ``tokens-N``                N output tokens (default 20); of each tool call's arguments, with tools
     ``per-frame-N``             N tokens in a content frame (default 1)
-    ``text-english`` ``text-chinese`` ``text-code`` ``text-json``
+    ``text-english`` ``text-chinese`` ``text-code`` ``text-json`` ``text-mixed`` (one of them in each answer)
                                 text and reasoning are real, with a real tokenizer's tokens (tool calls are not)
     ``passage-N``               ... from the beginning of passage N on (default: any, and anywhere in it)
     ``evens`` ``odds``          ... of only every other passage, from the first, from the second
@@ -28,6 +28,7 @@ What is said
 When
     ``delay-T``                 waits before the head
     ``pace-T``                  waits before each token
+    ``bills-on``                a client that leaves does not stop the model: the answer is made, and billed, to its end
     ``burst``                   everything between two waits is one write (without pace: the whole answer)
     ``drip`` ``drip-every-T``   every byte is a write of its own
 Usage (default: the format's habit, see below; a JSON answer always)
@@ -168,8 +169,8 @@ class Behaviour:
     say: Say = Say.TEXT
     tokens: int = 20
     per_frame: int = 1
-    text_kind: TextKind | None = None
-    """None: words of four bytes, each a token."""
+    text_kinds: tuple[TextKind, ...] = ()
+    """Empty: words of four bytes, each a token."""
     passage: int | None = None
     passage_step: int = 1
     passage_offset: int = 0
@@ -186,6 +187,7 @@ class Behaviour:
     endless: bool = False
     delay_s: float = 0.0
     pace_s: float = 0.0
+    bills_on: bool = False
     writes: Writes = Writes.FRAME
     drip_s: float = 0.0
     usage: Usage = Usage.ASKED
@@ -226,9 +228,9 @@ class Behaviour:
     @property
     def text(self) -> TextChoice | None:
         """The real text that is said; None where words of four bytes are."""
-        if self.text_kind is None:
+        if not self.text_kinds:
             return None
-        return TextChoice(self.text_kind, self.passage, self.passage_step, self.passage_offset)
+        return TextChoice(self.text_kinds, self.passage, self.passage_step, self.passage_offset)
 
 
 @attrs.frozen
@@ -297,7 +299,8 @@ def _strike_after(fault: Fault) -> Option:
 OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({
     "tokens": _valued("tokens", _number),
     "per-frame": _valued("per_frame", lambda text: max(1, _number(text))),
-    **{f"text-{kind}": _flag(text_kind=kind) for kind in TextKind},
+    **{f"text-{kind}": _flag(text_kinds=(kind,)) for kind in TextKind},
+    "text-mixed": _flag(text_kinds=tuple(TextKind)),
     "passage": _valued("passage", _number),
     "evens": _flag(passage_step=2, passage_offset=0),
     "odds": _flag(passage_step=2, passage_offset=1),
@@ -317,6 +320,7 @@ OPTIONS: Final[Mapping[str, Option]] = MappingProxyType({
     "endless": _flag(endless=True),
     "delay": _valued("delay_s", _seconds),
     "pace": _valued("pace_s", _seconds),
+    "bills-on": _flag(bills_on=True),
     "burst": _flag(writes=Writes.BURST),
     "drip": _flag(writes=Writes.DRIP),
     "drip-every": Option(lambda text: {"writes": Writes.DRIP, "drip_s": _seconds(text)}, takes_value=True),

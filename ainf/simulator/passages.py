@@ -40,9 +40,10 @@ class Piece:
 class TextChoice:
     """Which text is said, and from where."""
 
-    kind: TextKind
+    kinds: tuple[TextKind, ...]
+    """Of which each answer is one, as the request's number has it."""
     passage: int | None = None
-    """The passage that it begins with (counted round); None: any, and anywhere in it, as the request's number has."""
+    """The passage that it begins with (counted round); None: any, and anywhere in it, by the number again."""
     step: int = 1
     offset: int = 0
     """Only each ``step``-th passage is said, from ``offset`` on: what was learnt of some is tried on others."""
@@ -80,13 +81,14 @@ def token_count(text: str) -> int | None:
 
 def spoken(choice: TextChoice, *, seed: int, number: int) -> Iterator[Piece]:
     """Yield pieces without an end: a pure function of the arguments."""
-    chosen = passages(choice.kind)[choice.offset :: choice.step]
+    digest = hashlib.shake_128(b"%d/%d" % (seed, number)).digest(12)
+    by_passage, by_place, by_kind = (int.from_bytes(digest[start : start + 4]) for start in (0, 4, 8))
+    chosen = passages(choice.kinds[by_kind % len(choice.kinds)])[choice.offset :: choice.step]
     if choice.passage is not None:
         first, at = choice.passage % len(chosen), 0
     else:
-        digest = hashlib.shake_128(b"%d/%d" % (seed, number)).digest(8)
-        first = int.from_bytes(digest[:4]) % len(chosen)
-        at = int.from_bytes(digest[4:]) % len(chosen[first])
+        first = by_passage % len(chosen)
+        at = by_place % len(chosen[first])
     text = itertools.chain(*chosen[first:], *chosen[:first])
     return itertools.islice(itertools.cycle(text), at, None)
 

@@ -68,16 +68,28 @@ def test_a_passage_is_counted_truly_in_a_request():
 def test_what_is_said_is_pure_and_goes_round():
     """Seed and number decide where it begins; a passage that is named begins at its beginning; behind the last comes
     the first."""
-    choice = TextChoice(TextKind.ENGLISH)
+    choice = TextChoice((TextKind.ENGLISH,))
 
     def first(**which):
         return tuple(itertools.islice(spoken(choice, **which), 50))
 
     assert first(seed=1, number=2) == first(seed=1, number=2)
     assert len({first(seed=1, number=number) for number in range(20)}) > 15
-    named = spoken(TextChoice(TextKind.ENGLISH, passage=13), seed=1, number=2)
+    named = spoken(TextChoice((TextKind.ENGLISH,), passage=13), seed=1, number=2)
     two = (*passages(TextKind.ENGLISH)[13], *passages(TextKind.ENGLISH)[0])
     assert tuple(itertools.islice(named, len(two))) == two
+
+
+def test_mixed_text_is_of_every_kind():
+    """Each answer is of one kind, some of each."""
+    texts = {kind: "".join(passage_texts(kind)) * 2 for kind in TextKind}
+    found = []
+    for number in range(60):
+        said = "".join(beat.text for beat in text_beats(answer("sim-text-mixed-tokens-30", number=number)))
+        found += [kind for kind, text in texts.items() if said in text]
+
+    assert len(found) == 60
+    assert all(found.count(kind) >= 5 for kind in TextKind)
 
 
 def test_evens_and_odds_share_no_text():
@@ -92,7 +104,7 @@ def test_evens_and_odds_share_no_text():
 
 
 def _passages_of(offset, number):
-    pieces = spoken(TextChoice(TextKind.CODE, passage=number, step=2, offset=offset), seed=0, number=number)
+    pieces = spoken(TextChoice((TextKind.CODE,), passage=number, step=2, offset=offset), seed=0, number=number)
     yield "".join(piece.text for piece in itertools.islice(pieces, 60))
 
 
