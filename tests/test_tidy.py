@@ -34,6 +34,7 @@ OVER_SEVERAL_FILES = {
     "test_cuts.py": "any cut of the bytes, over all formats",
     "test_roundtrip.py": "encoder to decoder, over all formats",
     "test_tidy.py": "this one",
+    "store/test_corruption.py": "what verify finds, over all that it checks with",
     "upstream/test_cancellation.py": "a call cancelled at every step, over the whole room",
 }
 """Tests that belong to no one source file."""

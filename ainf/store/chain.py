@@ -1,6 +1,6 @@
 """The audit trail, walked: every chain from its first event to its last, and the links between the chains."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import attrs
@@ -25,20 +25,22 @@ class _Started:
 _started_decoder = msgspec.json.Decoder(_Started)
 
 
-def chain_faults(tx: Transaction) -> Iterator[str]:
+def chain_faults(tx: Transaction, on_page: Callable[[int], None] | None = None) -> Iterator[str]:
     """Yield what is wrong with the audit trail, in words; nothing where it holds (an operation).
 
     Each epoch's chain is gapless and its hashes hold; each begins with an event that names heads of earlier chains,
-    and these are still there, so that neither a changed event nor a cut tail goes unseen.
+    and these are still there, so that neither a changed event nor a cut tail goes unseen. ``on_page`` is told of every
+    page of events that is read, as ``walk`` does.
     """
     for (epoch,) in tx.execute("SELECT epoch FROM instances UNION SELECT epoch FROM audit_events ORDER BY epoch"):
-        yield from audit.faults(events_of(tx, epoch), epoch)
+        yield from audit.faults(events_of(tx, epoch, on_page), epoch)
         yield from _start_faults(tx, epoch)
 
 
-def events_of(tx: Transaction, epoch: int) -> Iterator[audit.Event]:
+def events_of(tx: Transaction, epoch: int, on_page: Callable[[int], None] | None = None) -> Iterator[audit.Event]:
     """Yield the events of one epoch in order."""
-    for seq, kind, inference_id, at, body, prev_hash, hash_ in walk(tx, _EVENTS.format(epoch=int(epoch)), (0,)):
+    rows = walk(tx, _EVENTS.format(epoch=int(epoch)), (0,), on_page)
+    for seq, kind, inference_id, at, body, prev_hash, hash_ in rows:
         yield audit.Event(epoch, seq, kind, inference_id, at, body, prev_hash, hash_)
 
 

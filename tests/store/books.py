@@ -30,6 +30,13 @@ USAGE = Usage(
 )  # fmt: skip
 COST = cost(PRICE, USAGE)
 SECRET = bytes(range(25))
+_FAILED = "upstream_error", "error"
+# What goes with an ending that is no failure: its error code and its finish reason.
+_TOLD = {
+    Ending.COMPLETED: (None, "stop"),
+    Ending.SPEND_CAP_EXCEEDED: ("spend_cap_exceeded", "spend_cap_exceeded"),
+    Ending.CLIENT_DISCONNECTED: (None, None),
+}
 
 
 class Books:
@@ -91,7 +98,7 @@ class Books:
 
     def open(self, key_id: str, *, base: int = 50_000, first_tokens: int = 100, worst_tokens: int = 1000) -> str:
         inference_id = self.new_id("inf")
-        ask = HoldAsk(base, PRICE.dearest_output, first_tokens, worst_tokens, min(16, worst_tokens))
+        ask = HoldAsk(base, PRICE.dearest_output(200), first_tokens, worst_tokens, min(16, worst_tokens))
         opening = Opening(
             inference_id=inference_id,
             at=self.tick(),
@@ -137,10 +144,12 @@ class Books:
             evidence=changes.get("evidence", Evidence.REPORTED),
             cost_nusd=amount if amount is not None else 0,
         )
+        ending = changes.get("ending", Ending.COMPLETED)
+        error_code, finish_reason = _TOLD.get(ending, _FAILED)
         fields: dict[str, Any] = {
-            "ending": Ending.COMPLETED,
-            "error_code": None,
-            "finish_reason": "stop",
+            "ending": ending,
+            "error_code": error_code,
+            "finish_reason": finish_reason,
             "usage": USAGE,
             "evidence": Evidence.REPORTED,
             "cost_nusd": COST,
