@@ -2,6 +2,7 @@
 
 Times are trio's clock. A provider bills what it had produced when it saw the cancel, so that is what is billed here:
 the input once a model was at work and a 200 head was sent or a token produced, and every token produced, sent or not.
+One that goes on (``bills-on``) bills the rest too; the books have it as soon as the client has left.
 A refusal bills nothing, nor does a 200 that no model made (``html-200`` and its like).
 """
 
@@ -68,6 +69,8 @@ class Entry:
     """Kept only with ``keep_bytes``."""
     model_ran: bool = False
     """Whether a model was set to work (or a script in its place)."""
+    bills_on: bool = False
+    """Whether it goes on to the end of its answer for a client that has left."""
     status: int | None = None
     """The first status that was final (not 1xx)."""
     head_sent_at: float | None = None

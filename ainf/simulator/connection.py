@@ -6,6 +6,7 @@ through a small channel, so that pipelined ones queue up.
 """
 
 import contextlib
+import itertools
 import os
 import socket
 import struct
@@ -21,6 +22,8 @@ from ainf.simulator.steps import Close, Reset, Send, Stall, Step, Wait, whole
 
 _MAX_PIPELINED: Final = 16
 _RECEIVE_BYTES: Final = 65536
+# Of an answer without an end, this much is billed to a client that has left.
+_MOST_STEPS: Final = 100_000
 # After so many writes that did not wait, the other tasks get a turn.
 _WRITES_A_TURN: Final = 16
 # Linger for zero seconds: closing the socket then sends RST and drops what is unsent.
@@ -93,14 +96,17 @@ class Connection:
     async def _play_all(self, requests: trio.MemoryReceiveChannel[Request]) -> None:
         async for request in requests:
             reply = self._answer(request)
+            steps = iter(reply.steps)
             end: End | None = None
             try:
                 with trio.CancelScope() as self._playing:
                     if self._client_closed_at is not None:
                         self._playing.cancel()
-                    end = await self._play(reply)
+                    end = await self._play(steps, reply.entry)
                 if self._playing.cancelled_caught:
                     end = End.CANCELLED
+                if end is End.CANCELLED and reply.entry and reply.entry.bills_on:
+                    _enter_the_rest(steps, reply.entry)
             finally:
                 self._playing = None
                 if reply.entry:
@@ -108,18 +114,18 @@ class Connection:
             if end is not End.COMPLETED or not request.keep_alive:
                 return
 
-    async def _play(self, reply: Reply) -> End:
+    async def _play(self, steps: Iterable[Step], entry: Entry | None) -> End:
         """Play the steps; return how they ended.
 
         A wait is due after the one before it, so that a pace does not drift while writing takes its time.
         """
         due = trio.current_time()
-        for step in reply.steps:
+        for step in steps:
             match step:
                 case Send():
-                    if reply.entry:
-                        _enter_produced(reply.entry, step)
-                    if step.data and not await self._write(step.data, reply.entry):
+                    if entry:
+                        _enter_produced(entry, step)
+                    if step.data and not await self._write(step.data, entry):
                         return End.CANCELLED
                 case Wait(seconds):
                     due = max(due + seconds, trio.current_time())
@@ -174,6 +180,15 @@ def _enter_produced(entry: Entry, step: Send) -> None:
         entry.finish_sent = True
     if step.usage:
         entry.usage_sent = True
+
+
+def _enter_the_rest(steps: Iterable[Step], entry: Entry) -> None:
+    """Enter what a model goes on to produce, as far as anybody would let it."""
+    for step in itertools.islice(steps, _MOST_STEPS):
+        if isinstance(step, Send):
+            entry.output_tokens += step.tokens
+        elif not isinstance(step, Wait):
+            return
 
 
 def _enter_written(entry: Entry | None, data: bytes) -> None:

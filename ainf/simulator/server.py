@@ -165,7 +165,7 @@ class Simulator:
         if fault is not None:
             return as_written(fault, behaviour)
         require_able(behaviour, ask)
-        entry.model_ran = ask.task is not Task.COUNT
+        entry.model_ran, entry.bills_on = ask.task is not Task.COUNT, behaviour.bills_on
         if behaviour.constant:
             return self._constant_answer(wire, ask, behaviour)
         return self._planned(wire, ask, behaviour, entry.number, headers)

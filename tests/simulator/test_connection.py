@@ -38,10 +38,13 @@ async def _leave(client, how):
         ("sim-stall-after-3", True, 50.0, 3),
         ("sim-stall-before-head", True, 50.0, 0),
         ("sim-delay-100s", False, 50.0, 0),
+        ("sim-tokens-100-pace-1s-bills-on", True, 5.5, 100),
+        ("sim-tokens-100-pace-1s-bills-on", False, 5.5, 100),
+        ("sim-stall-after-3-bills-on", True, 50.0, 3),
     ],
 )
 async def test_a_client_that_leaves_is_seen_at_once(how, model, stream, leaves_after_s, produced, autojump_clock):
-    """While it paces, stalls or waits, the books note the close at its very time, and producing stops there."""
+    """While it paces, stalls or waits, the books note the close at its time; producing stops, or is billed to its end."""
     simulator = Simulator()
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
