@@ -75,6 +75,16 @@ def part(details: Any, name: str) -> Any:  # noqa: ANN401 - as believable_usage
     return details.get(name) if isinstance(details, dict) else None
 
 
+def clamped(count: Any, whole: Any, *others: Any) -> Any:  # noqa: ANN401 - as believable_usage
+    """Return a count of a part, at most what the others leave of the whole; as it is, where one of them is no count.
+
+    Parts that may overlap, such as sound that was cached, are so counted once.
+    """
+    if not count or not all(type(each) is int for each in (count, whole, *others)):
+        return count
+    return max(0, min(count, whole - sum(others))) if count > 0 else count
+
+
 def required_count(document: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - as believable_usage
     """Return a count that must be there: null is no count."""
     value = document.get(name)

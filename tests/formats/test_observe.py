@@ -5,6 +5,7 @@ import pytest
 from ainf.formats.base import Answer
 from ainf.formats.observe import (
     believable_usage,
+    clamped,
     note_finish,
     note_names,
     note_usage,
@@ -110,3 +111,23 @@ def test_unreadable(body, code, words):
     """A body that cannot be read is told apart by why."""
     error = unreadable(body, "a word")
     assert (error.code, words in str(error)) == (code, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "whole", "others", "left"),
+    [
+        (3, 10, (4, 3), 3),
+        (5, 10, (4, 3), 3),
+        (5, 10, (10, 3), 0),
+        (0, 10, (), 0),
+        (None, 10, (), None),
+        (-1, 10, (), -1),
+        ("5", 10, (), "5"),
+        (5, "", (), 5),
+        (5, 10, (None,), 5),
+        (True, 10, (), True),
+    ],
+)
+def test_parts_that_may_overlap(count, whole, others, left):
+    """A part is what the others leave of the whole, at most; what is no count is left to be rejected."""
+    assert clamped(count, whole, *others) is left

@@ -1,14 +1,15 @@
 """Usage on the chat wire, both ways.
 
 Source: OpenAI's API reference, "completion usage": ``prompt_tokens`` includes the cached ones and those written to a
-cache, ``completion_tokens`` the reasoning ones, which is our convention too. DeepSeek names the cached ones
-``prompt_cache_hit_tokens``. xAI's ``completion_tokens`` is without the reasoning tokens, which only ``total_tokens``
-includes (docs.x.ai, "consumption and rate limits").
+cache, ``completion_tokens`` the reasoning ones, which is our convention too; ``audio_tokens`` are a part of either.
+DeepSeek names the cached ones ``prompt_cache_hit_tokens``, Together ``cached_tokens``, outside the details. xAI's
+``completion_tokens`` is without the reasoning tokens, which only ``total_tokens`` includes (docs.x.ai, "consumption and
+rate limits").
 """
 
 from typing import Any
 
-from ainf.formats.observe import believable_usage, part, required_count
+from ainf.formats.observe import believable_usage, clamped, part, required_count
 from ainf.inference.usage import Usage
 
 
@@ -20,20 +21,43 @@ def read_usage(document: Any) -> Usage | None:  # noqa: ANN401 - a provider's wo
     """
     if not isinstance(document, dict):
         return None
-    details = document.get("prompt_tokens_details")
-    cached = part(details, "cached_tokens")
-    reasoning = part(document.get("completion_tokens_details"), "reasoning_tokens")
+    read, written = document.get("prompt_tokens_details"), document.get("completion_tokens_details")
+    prompt, cached, stored = (
+        required_count(document, "prompt_tokens"),
+        _cached(document),
+        _count(read, "cache_write_tokens"),
+    )
+    reasoning = _count(written, "reasoning_tokens")
+    output = _output_tokens(document, reasoning)
     return believable_usage(
-        input_tokens=required_count(document, "prompt_tokens"),
-        cached_input_tokens=document.get("prompt_cache_hit_tokens") if cached is None else cached,
-        cache_write_tokens=part(details, "cache_write_tokens"),
-        output_tokens=_output_tokens(document, reasoning),
+        input_tokens=prompt,
+        cached_input_tokens=cached,
+        cache_write_tokens=stored,
+        output_tokens=output,
         reasoning_tokens=reasoning,
+        audio_input_tokens=clamped(_count(read, "audio_tokens"), prompt, cached, stored),
+        audio_output_tokens=clamped(_count(written, "audio_tokens"), output, reasoning),
     )
 
 
+def _cached(document: dict[str, Any]) -> Any:  # noqa: ANN401 - judged by believable_usage
+    """Return the count of cached tokens, by whichever name it has."""
+    told = (
+        part(document.get("prompt_tokens_details"), "cached_tokens"),
+        document.get("prompt_cache_hit_tokens"),
+        document.get("cached_tokens"),
+    )
+    return next((count for count in told if count is not None), 0)
+
+
+def _count(details: Any, name: str) -> Any:  # noqa: ANN401 - judged by believable_usage
+    """Return a count of a details object, null as zero."""
+    count = part(details, name)
+    return 0 if count is None else count
+
+
 def usage_fields(usage: Usage) -> dict[str, Any]:
-    """Return usage as the wire says it."""
+    """Return usage as the wire says it; sound is told where there is any."""
     return {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -41,9 +65,17 @@ def usage_fields(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {
             "cached_tokens": usage.cached_input_tokens,
             "cache_write_tokens": usage.cache_write_tokens,
+            **_sound(usage.audio_input_tokens),
         },
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            **_sound(usage.audio_output_tokens),
+        },
     }
+
+
+def _sound(tokens: int) -> dict[str, int]:
+    return {"audio_tokens": tokens} if tokens else {}
 
 
 def _output_tokens(document: dict[str, Any], reasoning: Any) -> Any:  # noqa: ANN401 - judged by believable_usage

@@ -16,11 +16,21 @@ from tests.formats.chat.support import WIRE_USAGE
         ({"prompt_cache_hit_tokens": 2, "prompt_cache_miss_tokens": 3}, Usage(5, 2, 3, 0)),
         ({"total_tokens": 99}, Usage(5, 0, 3, 0)),
         ({"queue_time": 0.25, "cost": 1e-05}, Usage(5, 0, 3, 0)),
+        ({"cached_tokens": 4}, Usage(5, 4, 3, 0)),
+        ({"cached_tokens": 4, "prompt_tokens_details": {"cached_tokens": 0}}, Usage(5, 0, 3, 0)),
+        ({"prompt_tokens_details": {"audio_tokens": 4}}, Usage(5, 0, 3, 0, audio_input_tokens=4)),
+        ({"prompt_tokens_details": {"audio_tokens": 4, "cached_tokens": 3}}, Usage(5, 3, 3, 0, audio_input_tokens=2)),
+        ({"prompt_tokens_details": {"audio_tokens": 9}}, Usage(5, 0, 3, 0, audio_input_tokens=5)),
+        ({"completion_tokens_details": {"audio_tokens": 2}}, Usage(5, 0, 3, 0, audio_output_tokens=2)),
+        (
+            {"completion_tokens_details": {"audio_tokens": 3, "reasoning_tokens": 2}},
+            Usage(5, 0, 3, 2, audio_output_tokens=1),
+        ),
         ({"prompt_tokens": 0, "completion_tokens": 0}, Usage()),
     ],
 )
 def test_read(extra, usage):
-    """The four numbers that we price are read, cached and reasoning ones as parts; other numbers do not matter."""
+    """What we price is read: cached, reasoning and spoken tokens as parts, none counted twice; nothing else matters."""
     assert read_usage(WIRE_USAGE | extra) == usage
 
 
@@ -35,7 +45,10 @@ def test_wrong_numbers(name, wrong):
     "document",
     [None, {}, [], "5", 7, WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": 6}},
      WIRE_USAGE | {"completion_tokens_details": {"reasoning_tokens": 4}},
-     WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": -1}}],
+     WIRE_USAGE | {"prompt_tokens_details": {"cached_tokens": -1}},
+     WIRE_USAGE | {"prompt_tokens_details": {"audio_tokens": -1}},
+     WIRE_USAGE | {"prompt_tokens_details": {"audio_tokens": "1"}},
+     WIRE_USAGE | {"completion_tokens_details": {"audio_tokens": 0.5}}],
 )  # fmt: skip
 def test_inconsistent(document):
     """A part over its whole, or no object at all, is not believed."""
@@ -61,18 +74,20 @@ def test_reasoning_beside_the_completion(counts, output):
     assert usage == (None if output is None else Usage(32, 0, output, 94))
 
 
-counts = st.integers(0, 300_000_000)
+counts = st.integers(0, 200_000_000)
 
 
 @st.composite
 def usages(draw):
-    cached, written, fresh, reasoning, told = (draw(counts) for _ in range(5))
+    cached, written, fresh, reasoning, told, heard, spoken = (draw(counts) for _ in range(7))
     return Usage(
-        input_tokens=cached + written + fresh,
+        input_tokens=cached + written + fresh + heard,
         cached_input_tokens=cached,
-        output_tokens=reasoning + told,
+        output_tokens=reasoning + told + spoken,
         reasoning_tokens=reasoning,
         cache_write_tokens=written,
+        audio_input_tokens=heard,
+        audio_output_tokens=spoken,
     )
 
 

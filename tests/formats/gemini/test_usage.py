@@ -10,6 +10,9 @@ from tests.formats.gemini.support import WIRE_USAGE
 
 COUNTS = ["promptTokenCount", "cachedContentTokenCount", "candidatesTokenCount", "thoughtsTokenCount"]
 counts = st.integers(0, 1_000_000)
+TEXT = {"modality": "TEXT", "tokenCount": 1}
+SOUND = {"modality": "AUDIO", "tokenCount": 4}
+LITTLE_SOUND = {"modality": "AUDIO", "tokenCount": 2}
 
 
 @pytest.mark.parametrize(
@@ -19,11 +22,27 @@ counts = st.integers(0, 1_000_000)
         ({"cachedContentTokenCount": 4}, Usage(5, 4, 3, 1)),
         ({"thoughtsTokenCount": None, "candidatesTokenCount": None}, Usage(5, 0, 0, 0)),
         ({"toolUsePromptTokenCount": 7}, Usage(12, 0, 3, 1)),
+        ({"promptTokensDetails": [TEXT, SOUND]}, Usage(5, 0, 3, 1, audio_input_tokens=4)),
+        ({"promptTokensDetails": [SOUND], "cachedContentTokenCount": 2}, Usage(5, 2, 3, 1, audio_input_tokens=3)),
+        (
+            {"promptTokensDetails": [SOUND], "cachedContentTokenCount": 2, "cacheTokensDetails": [LITTLE_SOUND]},
+            Usage(5, 2, 3, 1, audio_input_tokens=2),
+        ),
+        (
+            {
+                "toolUsePromptTokenCount": 7,
+                "toolUsePromptTokensDetails": [SOUND],
+                "promptTokensDetails": [LITTLE_SOUND],
+            },
+            Usage(12, 0, 3, 1, audio_input_tokens=6),
+        ),
+        ({"candidatesTokensDetails": [SOUND]}, Usage(5, 0, 3, 1, audio_output_tokens=2)),
+        ({"promptTokensDetails": "AUDIO", "cacheTokensDetails": ["AUDIO"]}, Usage(5, 0, 3, 1)),
         ({"totalTokenCount": 99, "trafficType": "ON_DEMAND", "promptTokensDetails": [{}]}, Usage(5, 0, 3, 1)),
     ],
 )
 def test_read(extra, usage):
-    """The numbers that we price are read: thoughts are output, results of the provider's tools are input."""
+    """What we price is read: thoughts are output, results of the provider's tools input, sound is a part of either."""
     assert read_usage(WIRE_USAGE | extra) == usage
 
 
@@ -38,6 +57,8 @@ def test_wrong_numbers(name, wrong):
     "document",
     [{}, {"candidatesTokenCount": 3}, WIRE_USAGE | {"promptTokenCount": None},
      WIRE_USAGE | {"cachedContentTokenCount": 6},
+     WIRE_USAGE | {"promptTokensDetails": [{"modality": "AUDIO", "tokenCount": -1}]},
+     WIRE_USAGE | {"promptTokensDetails": [SOUND, {"modality": "AUDIO", "tokenCount": "1"}]},
      WIRE_USAGE | {"candidatesTokenCount": MOST_TOKENS, "thoughtsTokenCount": 1}],
 )  # fmt: skip
 def test_inconsistent(document):
@@ -45,10 +66,17 @@ def test_inconsistent(document):
     assert read_usage(document) is None
 
 
-@given(cached=counts, rest=counts, reasoning=counts, text=counts)
-def test_round_trip(cached, rest, reasoning, text):
+@given(cached=counts, rest=counts, reasoning=counts, text=counts, heard=counts, spoken=counts)
+def test_round_trip(cached, rest, reasoning, text, heard, spoken):
     """What we write is what we read, and Google's own type takes it; its total is the sum of its parts."""
-    usage = Usage(cached + rest, cached, reasoning + text, reasoning)
+    usage = Usage(
+        input_tokens=cached + rest + heard,
+        cached_input_tokens=cached,
+        output_tokens=reasoning + text + spoken,
+        reasoning_tokens=reasoning,
+        audio_input_tokens=heard,
+        audio_output_tokens=spoken,
+    )
     fields = usage_fields(usage)
     assert read_usage(fields) == usage
     told = GenerateContentResponseUsageMetadata.model_validate(fields)
