@@ -10,11 +10,9 @@ import pytest
 from ainf.inference.money import format_usd
 from tests.gateway.backends import FORMATS, OUTPUT_RATE
 from tests.gateway.dialects import CHAT, DIALECTS, RESPONSES
-from tests.gateway.keys import set_key
 from tests.gateway.law import check_ledger
 from tests.gateway.world import Client, World, world
 
-TELLING = "k0telling"
 MONEY = "slice_tokens = 8\nmin_output_tokens = 4"
 _COST = re.compile(rb',"cost":([0-9.]+)')
 
@@ -27,9 +25,7 @@ streams = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole
 
 async def tell(here: World) -> None:
     """Ask with a key that is told what its answers cost, from now on."""
-    here.key = await here.new_key("agents", key_id=TELLING)
-    here.key_id = TELLING
-    await set_key(here.store, TELLING, inject_cost=1)
+    here.key = await here.new_key("agents", key_id="k0telling", inject_cost=True)
 
 
 def usages(client: Client) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ from ainf.app import wall_clock
 from ainf.http.limits import KeyLimiter
 from ainf.inference.money import format_usd
 from ainf.store import balances
+from ainf.store.base import KeyLimits
 from tests.gateway.client_helpers import CHAT, MESSAGES, RAW, RESPONSES, Sdk, raised
 from tests.gateway.clients import Ending
-from tests.gateway.keys import set_key
 from tests.gateway.live import Live, live
 from tests.gateway.signals import (
     CLIENTS,
@@ -149,8 +149,7 @@ async def test_a_rate_limit_is_waited_for(tmp_path, says_json, clock, client):
     """An SDK waits as long as it is told, to the second, and gets its answer; a client without one is told."""
     async with live(tmp_path, model_of(client, MODEL)) as here:
         here.running.gateway.limits = KeyLimiter(clock)
-        key = await here.new_key("agents", key_id="k0limits")
-        await set_key(here.running.store, "k0limits", requests_per_minute=1)
+        key = await here.new_key("agents", limits=KeyLimits(requests_per_minute=1))
         assert (await here.ask(model_of(client, MODEL), key=key)).status == 200
         for number in range(len(client.helpers)):
             assert await ask_with(here, client, number, key) == at_rate_limit(client, number)
@@ -226,10 +225,10 @@ async def test_the_cost_arrives(tmp_path, client, costs: Callable[..., list[Any]
     """Whole and streamed, the types of the SDKs take ``usage.cost``, and it is the receipt's."""
     model = f"{format_}/{MODEL}"
     async with live(tmp_path, model) as here:
-        await set_key(here.running.store, "k0000000", inject_cost=1)
+        key = await here.new_key("agents", inject_cost=True)
 
         def ask() -> list[Any]:
-            with client.client(here.url, here.key) as talker:
+            with client.client(here.url, key) as talker:
                 return costs(talker, model)
 
         usages = await trio.to_thread.run_sync(ask)
@@ -241,8 +240,8 @@ async def test_the_cost_arrives(tmp_path, client, costs: Callable[..., list[Any]
 async def test_the_cost_of_embeddings_arrives(tmp_path):
     """In the usage of OpenAI's embeddings."""
     async with live(tmp_path, "sim", more='kind = "embeddings"') as here:
-        await set_key(here.running.store, "k0000000", inject_cost=1)
-        answer = await here.sdk(lambda client: client.embeddings.create(model="sim", input="one text"))
+        key = await here.new_key("agents", inject_cost=True)
+        answer = await here.sdk(lambda client: client.embeddings.create(model="sim", input="one text"), key=key)
         (receipt,) = await here.receipts()
         assert answer.usage.model_extra["cost"] == float(format_usd(receipt["settled_nusd"]))
 

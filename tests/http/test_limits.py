@@ -10,9 +10,8 @@ import trio
 from ainf.http.limits import KeyLimiter
 from ainf.inference.errors import DownstreamError
 from ainf.store.base import KeyLimits, KeyRecord
-from tests.gateway.keys import set_key
 from tests.gateway.law import check_ledger
-from tests.gateway.world import Client, World, world
+from tests.gateway.world import Client, World, question, world
 
 MINUTE_S = 60.0
 
@@ -199,8 +198,7 @@ def test_keys_are_remembered_no_longer_than_needed():
 async def limited(here: World, **limits: int) -> None:
     """Ask with a key that has limits from now on."""
     here.key_id = "k0limits"
-    here.key = await here.new_key("agents", key_id=here.key_id)
-    await set_key(here.store, here.key_id, **limits)
+    here.key = await here.new_key("agents", key_id=here.key_id, limits=KeyLimits(**limits))
 
 
 async def rejections(here: World) -> int:
@@ -228,7 +226,7 @@ async def test_requests_in_a_minute(stream, tmp_path, autojump_clock):
         await check_ledger(here, admitted=3)
 
 
-@pytest.mark.parametrize("limits", [{"requests_per_minute": 1}, {"tokens_per_minute": 1}, {"concurrent_streams": 0}])
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 1}, {"tokens_per_minute": 1}])
 async def test_a_refused_request_is_answered_before_its_body_comes(limits, tmp_path, autojump_clock):
     """The limits come behind the credential and before the body: nobody waits for it."""
     async with world(tmp_path, "sim") as here:
@@ -264,7 +262,7 @@ async def test_exchanges_that_run_at_once(tmp_path, autojump_clock):
     async with world(tmp_path, model) as here:
         await limited(here, concurrent_streams=1)
         async with trio.open_nursery() as nursery:
-            running = here.client({"model": model, "messages": [{"role": "user", "content": "?"}], "stream": True})
+            running = here.client(question(model))
             nursery.start_soon(here.run, running)
             await trio.sleep(0.2)
             for stream in (True, False):
@@ -274,6 +272,25 @@ async def test_exchanges_that_run_at_once(tmp_path, autojump_clock):
             running.leave()
         assert (await here.ask(model)).status == 200
         assert "x-ratelimit-limit-requests" not in client.headers
+
+
+async def test_a_reader_of_an_answer_that_runs_counts_as_a_request_alone(tmp_path, autojump_clock):
+    """An exchange with an idempotency key takes one place, however many are told its answer; without the key, none."""
+    model = "sim-tokens-50-pace-20ms"
+    async with world(tmp_path, model) as here:
+        await limited(here, concurrent_streams=1, requests_per_minute=4, tokens_per_minute=80)
+        asked = [here.client(question(model), idempotency_key="one") for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            for client in asked:
+                nursery.start_soon(here.run, client)
+                await trio.sleep(0.2)
+            other = await here.run(here.client(question(model), idempotency_key="another"))
+            assert other.json()["error"]["limit"]["name"] == "concurrent_streams"
+        assert [(client.status, client.text()) for client in asked] == [(200, asked[0].text())] * 3
+        assert asked[0].headers["x-ratelimit-remaining-tokens"] != "80"
+        assert (await here.ask(model)).json()["error"]["limit"]["name"] == "requests_per_minute"
+        assert len(here.simulator.books.entries) == 1
+        await check_ledger(here, admitted=1)
 
 
 async def test_a_key_without_limits_is_told_of_none(tmp_path, autojump_clock):
