@@ -65,6 +65,22 @@ def test_rejected_usage_is_an_alarm():
     assert samples(telemetry)["ainf_usage_rejected_total", (("model", "m"), ("provider", "p"))] == 1
 
 
+def test_what_burnt_is_counted_by_kind():
+    """A closing tells what became known as burnt with it: one exchange of each kind, with its charge."""
+    telemetry = Telemetry(StringIO())
+    for burnt in ({}, {"empty": 7}, {"empty": 5, "failed": 500}):
+        telemetry.exchange_ended(attrs.evolve(RECORD, burnt_nusd=burnt))
+    seen = {
+        (name, *labels): value for (name, labels), value in samples(telemetry).items() if name.startswith("ainf_burn")
+    }
+    assert {key: value for key, value in seen.items() if key[0].endswith("_total")} == {
+        ("ainf_burn_total", ("kind", "empty")): 2,
+        ("ainf_burn_total", ("kind", "failed")): 1,
+        ("ainf_burnt_nusd_total", ("kind", "empty")): 12,
+        ("ainf_burnt_nusd_total", ("kind", "failed")): 500,
+    }
+
+
 def test_providers_failures_are_counted_by_code():
     """An upstream error counts for its provider and code; other endings do not."""
     telemetry = Telemetry(StringIO())

@@ -4,14 +4,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import attrs
 import click
 import msgspec
 
-from ainf.cli.output import print_json, print_table
-from ainf.cli.settings import CommandError, books_config, config_option, json_option, read
+from ainf.cli.output import brief, moment, print_json, print_table, record
+from ainf.cli.settings import CommandError, books_config, config_option, json_option, past, period_of, read
+from ainf.inference.money import format_usd
+from ainf.store.admin import find_account
+from ainf.store.burn_report import BurnReport, burn_report
 from ainf.store.chain import chain_faults
+from ainf.store.period import Period
 from ainf.store.receipts import receipt
 from ainf.store.transaction import Row, Transaction
+from ainf.store.usage import Whose
+
+_FINGERPRINT_SHOWN = 8
 
 
 @click.group()
@@ -31,7 +39,7 @@ def show(*, inference_id: str, as_json: bool, config_path: Path) -> None:
     if as_json:
         print_json(found)
         return
-    lists = {name: found.pop(name) for name in ("attempts", "adjustments")}
+    lists = {name: found.pop(name) for name in ("caps", "attempts", "adjustments")}
     print_table(["receipt", ""], [[name, _shown(value)] for name, value in found.items()])
     for name, lines in lists.items():
         for number, line in enumerate(lines, 1):
@@ -47,6 +55,73 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a receipt holds
             return value
         case _:
             return msgspec.json.encode(value).decode()
+
+
+@audit.command()
+@click.option("--account", metavar="NAME", help="Of an account with all below it; without it, of all.")
+@click.option("--since", callback=past, default="7d", show_default=True, help="2026-11-01, or an age: 30d, 12h.")
+@click.option("--empty", "only_empty", is_flag=True, help="Only what brought nothing at all.")
+@json_option
+@config_option
+def burn(*, account: str | None, since: int, only_empty: bool, as_json: bool, config_path: Path) -> None:
+    """Show what was charged for nothing: empty answers, and what was asked again within minutes."""
+    period = period_of(since, None)
+
+    def report_of(tx: Transaction) -> BurnReport:
+        whose = Whose(None if account is None else find_account(tx, account)[0])
+        return burn_report(tx, whose, period, only_empty=only_empty)
+
+    report = read(books_config(config_path), report_of)
+    if as_json:
+        print_json(_burn_document(report, period))
+    elif report.exchanges:
+        _print_burn(report)
+    else:
+        click.echo(f"Nothing burnt since {brief(period.since)}.")
+
+
+def _burn_document(report: BurnReport, period: Period) -> dict[str, Any]:
+    return {
+        "since": moment(period.since),
+        "until": moment(period.until),
+        "exchanges": report.exchanges,
+        "charged_nusd": report.charged_nusd,
+        "burners": [attrs.asdict(burner) for burner in report.burners],
+        "bodies": [
+            {
+                "fingerprint": body.fingerprint,
+                "charged_nusd": body.charged_nusd,
+                "exchanges": [record(exchange) for exchange in body.exchanges],
+            }
+            for body in report.bodies
+        ],
+    }
+
+
+def _print_burn(report: BurnReport) -> None:
+    who = [
+        [burner.account, burner.key_id, burner.kind, str(burner.exchanges), format_usd(burner.charged_nusd)]
+        for burner in report.burners
+    ]
+    total = ["total", "", "", str(report.exchanges), format_usd(report.charged_nusd)]
+    print_table(["account", "key", "kind", "exchanges", "burnt $"], [*who, total])
+    click.echo()
+    which = [
+        [
+            body.fingerprint[:_FINGERPRINT_SHOWN],
+            each.inference_id,
+            brief(each.opened_at),
+            each.key_id,
+            each.model,
+            each.ending,
+            each.kind,
+            format_usd(each.charged_nusd),
+            each.asked_again_by or "-",
+        ]
+        for body in report.bodies
+        for each in body.exchanges
+    ]
+    print_table(["body", "inference", "opened", "key", "model", "ending", "kind", "burnt $", "asked again by"], which)
 
 
 @audit.command("verify")

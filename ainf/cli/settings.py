@@ -14,6 +14,7 @@ import trio
 from ainf.config import Config, load_config
 from ainf.inference.money import parse_usd
 from ainf.store.beside import read_books, write_books
+from ainf.store.period import Period, parse_moment
 from ainf.store.transaction import Transaction
 
 T = TypeVar("T")
@@ -61,6 +62,26 @@ def usd(_ctx: click.Context, param: click.Parameter, value: str) -> int:
         return parse_usd(value)
     except ValueError as error:
         raise click.BadParameter(str(error), param=param) from None
+
+
+def past(_ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Return the moment that an option names, in microseconds since 1970, if it is given (a click callback)."""
+    try:
+        return None if value is None else parse_moment(value, wall_clock())
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.", param=param) from None
+
+
+def period_of(since: int, until: int | None) -> Period:
+    """Return the period between two options; without an end it ends now.
+
+    Raises:
+        UsageError: it ends before it begins.
+    """
+    period = Period(since, wall_clock() if until is None else until)
+    if period.since >= period.until:
+        raise click.UsageError("--since must be before --until, which is now where it is not given.")
+    return period
 
 
 def books_config(path: Path) -> Config:

@@ -13,6 +13,7 @@ from ainf.http.gateway import Gateway
 from ainf.http.inference import InferenceRoute
 from ainf.http.reads import ReadRoutes
 from ainf.http.seam import seam_middleware
+from ainf.http.usage import UsageRoute
 from ainf.inference.errors import AinfError, DownstreamError, GatewayError
 from ainf.protocols.registry import ENDPOINTS, protocol_of_path
 
@@ -47,6 +48,7 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
         "/v1/models": reads.models,
         "/v1/models/<path:name>": reads.model,
         "/v1/audit/<inference_id>": reads.receipt,
+        "/v1/usage": UsageRoute(gateway).report,
         "/healthz": reads.healthz,
         _PROBE: reads.readyz,
         "/metrics": reads.metrics,

@@ -73,7 +73,7 @@ def receipt(tx: Transaction, inference_id: str) -> dict[str, Any] | None:
 
 
 def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_hash: str) -> dict[str, Any]:
-    event = _OLD_EVENT | msgspec.json.decode(body, type=dict[str, Any])
+    event = {**_OLD_EVENT, **msgspec.json.decode(body, type=dict[str, Any])}
     adjusted = tx.execute(_ADJUSTED, (inference_id,))
     return {
         "state": "settled",
@@ -89,8 +89,8 @@ def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_has
     }
 
 
-def _attempt(line: dict[str, Any]) -> dict[str, Any]:
-    line = _OLD_ATTEMPT | line
+def _attempt(line: Mapping[str, Any]) -> dict[str, Any]:
+    line = {**_OLD_ATTEMPT, **line}
     return {
         **{name: line[name] for name in _FROM_ATTEMPT},
         "usage": _usage(line["usage"]),

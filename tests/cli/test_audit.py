@@ -1,10 +1,13 @@
 """``ainf audit``."""
 
 import json
+import re
 
 import apsw
 import pytest
 
+from ainf.inference.money import format_usd
+from ainf.inference.outcome import Ending
 from tests.store.books import COST, Books
 
 
@@ -57,3 +60,55 @@ def test_verify(commands, inference_id):
         "epoch 1 seq 4: its hash is not that of its body"
     ]
     assert inference_id
+
+
+@pytest.fixture
+def burnt(commands):
+    """An empty answer that was asked again, one that broke off and was asked again, and the answer at last."""
+    books = Books(commands.folder)
+    books.account("acme")
+    key = books.key("acme")
+    ids = []
+    for end in ({"received_bytes": 0, "output_bytes": 0}, {"ending": Ending.UPSTREAM_ERROR}, {}):
+        ids.append(books.open(key))
+        books.close(ids[-1], **end)
+    books.engine.close()
+    commands.config.write_text(commands.config.read_text().replace("books.db", "ainf.db"))
+    return key, ids
+
+
+def test_burn(commands, burnt):
+    """Who burnt how much how often, and which exchanges those were."""
+    key, ids = burnt
+    who, which = commands.run("audit", "burn", "--since", "2023-11-01").split("\n\n")
+    assert [line.split() for line in who.splitlines()[1:]] == [
+        ["acme", key, "empty", "1", format_usd(COST)],
+        ["acme", key, "failed", "1", format_usd(COST)],
+        ["total", "2", format_usd(2 * COST)],
+    ]
+    first, second = [line.split() for line in which.splitlines()[1:]]
+    body = "01" * 4
+    opened = "2023-11-14T22:13:20Z"
+    assert first == [body, ids[0], opened, key, "small", "completed", "empty", format_usd(COST), ids[1]]
+    assert second == [body, ids[1], opened, key, "small", "upstream_error", "failed", format_usd(COST), ids[2]]
+
+
+def test_burn_json(commands, burnt):
+    """The same for programs, by body."""
+    key, ids = burnt
+    told = commands.json("audit", "burn", "--since", "2023-11-01", "--account", "acme")
+    assert (told["exchanges"], told["charged_nusd"], len(told["burners"])) == (2, 2 * COST, 2)
+    assert told["burners"][0]["key_id"] == key
+    (body,) = told["bodies"]
+    assert [each["inference_id"] for each in body["exchanges"]] == ids[:2]
+    assert body["exchanges"][0]["opened_at"].startswith("2023-11-14T22:13:20.")
+    (only,) = commands.json("audit", "burn", "--since", "2023-11-01", "--empty")["bodies"]
+    assert [each["kind"] for each in only["exchanges"]] == ["empty"]
+
+
+def test_no_burn(commands, burnt):
+    """Where nothing burnt it says so; an account that is none is refused."""
+    assert re.fullmatch(r"Nothing burnt since \d{4}-\d\d-\d\dT00:00:00Z\.\n", commands.run("audit", "burn"))
+    assert "There is no account 'none'" in commands.refused("audit", "burn", "--account", "none")
+    assert "--since must be before" in commands.refused("audit", "burn", "--since", "2999-01-01", status=2)
+    assert burnt
