@@ -27,7 +27,7 @@ from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.protocols.registry import PROTOCOLS
 from ainf.providers.base import Target
-from ainf.providers.fields import CacheWrites
+from ainf.providers.fields import Coverage
 from ainf.store.base import Claim, KeyRecord
 
 _LABELS = 10
@@ -225,11 +225,11 @@ def prepared(
         fields, dropped = drop_fields(own, provider.unsaid(own, operation), model.may_drop)
     if fields is not request.fields:
         request = attrs.evolve(request, fields=fields, dropped=dropped)
-    writes = CacheWrites(model.terms.price)
-    provider.check(request, writes)
+    coverage = Coverage(model.terms.price, caches_unasked=provider.facts.caches_unasked)
+    provider.check(request, coverage)
     if left_out := [beta for beta in request.betas if beta not in provider.facts.betas]:
         request = attrs.evolve(request, dropped=(*request.dropped, *left_out))
-    return request, writes.asked
+    return request, coverage.cache_write
 
 
 def as_answer(request: InferenceRequest, model: Model) -> InferenceRequest:

@@ -15,7 +15,7 @@ from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.betas import FORWARDED, beta_headers, check_betas
-from ainf.providers.fields import CacheWrites
+from ainf.providers.fields import Coverage
 from ainf.providers.messages_fields import check_messages_fields
 from ainf.providers.writing import own_fields, post
 
@@ -45,10 +45,10 @@ class Anthropic:
         """Return nothing: the format is this vendor's own. See ``Provider.unsaid``."""
         return ()
 
-    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
+    def check(self, request: InferenceRequest, coverage: Coverage) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         check_betas(request.betas)
-        check_messages_fields(request.fields, writes)
+        check_messages_fields(request.fields, coverage)
 
     def write_request(self, request: InferenceRequest, target: Target, max_output_tokens: int | None) -> WireRequest:
         """Return the request with the fields as they came, but for those that are ours. See ``Provider.write_request``.

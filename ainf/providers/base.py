@@ -7,7 +7,7 @@ import attrs
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
-from ainf.providers.fields import CacheWrites
+from ainf.providers.fields import Coverage
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +29,8 @@ class Facts:
     """When it bills output that it does not show: "never", "asked" (when the request asks it to think), "always"."""
     shows_reasoning: bool = False
     """Whether thoughts that it bills may be in its answers though the request does not ask to see them."""
+    caches_unasked: bool = False
+    """Whether it writes input to its cache without being asked: where that has a rate, every request is held at it."""
     betas: frozenset[str] = frozenset()
     """What requests may opt into by an ``anthropic-beta`` header; all else in that header is left out, and named."""
     max_tokens_field: str = "max_completion_tokens"
@@ -92,12 +94,12 @@ class Provider(Protocol):
         """
         ...
 
-    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
+    def check(self, request: InferenceRequest, coverage: Coverage) -> None:
         """Refuse by name the fields that would change price, model or host here (before anything is reserved).
 
         Args:
             request: with its fields in this vendor's format.
-            writes: takes what is asked of the provider's cache, as far as the model's price covers it.
+            coverage: takes what is asked for that has a rate of its own, as far as the model's price covers it.
 
         Raises:
             DownstreamError: ``unsupported_parameter``.

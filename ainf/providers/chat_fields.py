@@ -22,7 +22,7 @@ from ainf.providers.fields import (
     MODERATION,
     PRICE,
     SHARED,
-    CacheWrites,
+    Coverage,
     check_cache_control,
     check_refused,
     check_word,
@@ -57,7 +57,7 @@ _HIDDEN = "reasoning is billed, and this model is held for what it shows"
 _TOOL_TYPES = ("function", "custom")
 
 
-def check_chat_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
+def check_chat_fields(fields: Mapping[str, Any], coverage: Coverage) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -68,19 +68,19 @@ def check_chat_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
     check_word(fields, "service_tier", "auto", "default")
     if fields.get("modalities") not in (None, ["text"]):
         raise refusal("modalities", f"with this value {PRICE}")
-    check_cache_options(fields, writes)
-    check_cache_control(fields, "", writes)
+    check_cache_options(fields, coverage)
+    check_cache_control(fields, "", coverage)
     for path, tool in objects_in(fields.get("tools"), "tools"):
-        check_cache_control(tool, path, writes)
+        check_cache_control(tool, path, coverage)
         kind, param = tool.get("type"), f"{path}.type"
         if kind is None:
             raise DownstreamError("missing_field", f'`{param}` is required: "function" or "custom".', param=param)
         if kind not in _TOOL_TYPES:
             raise refusal(param, HOSTED_TOOL)
     for path, message in objects_in(fields.get("messages"), "messages"):
-        check_cache_control(message, path, writes)
+        check_cache_control(message, path, coverage)
         for part_path, part in objects_in(message.get("content"), f"{path}.content"):
-            _check_part(part, part_path, writes)
+            _check_part(part, part_path, coverage)
 
 
 def check_reasoning_is_shown(fields: Mapping[str, Any]) -> None:
@@ -101,12 +101,12 @@ def check_reasoning_is_shown(fields: Mapping[str, Any]) -> None:
         raise refusal("reasoning.exclude", _HIDDEN)
 
 
-def _check_part(part: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
-    check_breakpoint(part, path, writes)
-    check_cache_control(part, path, writes)
+def _check_part(part: Mapping[str, Any], path: str, coverage: Coverage) -> None:
+    check_breakpoint(part, path, coverage)
+    check_cache_control(part, path, coverage)
     match part:
         case {"type": "input_audio"}:
-            raise refusal(f"{path}.type", PRICE)
+            coverage.ask_audio(f"{path}.type")
         case {"type": "file", "file": {"file_id": str()}}:
             raise refusal(f"{path}.file.file_id", SHARED)
         case _:

@@ -15,7 +15,7 @@ from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.chat_fields import REFUSED_FIELDS, check_chat_fields, check_reasoning_is_shown
-from ainf.providers.fields import CacheWrites, asks, check_refused, objects_in, refusal
+from ainf.providers.fields import Coverage, asks, check_refused, objects_in, refusal
 from ainf.providers.writing import bearer, is_streamed, own_fields, post, write_embeddings
 
 _LIMIT_FIELDS: Final = ("max_completion_tokens", "max_tokens")
@@ -64,11 +64,11 @@ class ChatVendor:
         """Return the fields of OpenAI's that it does not know. See ``Provider.unsaid``."""
         return tuple(name for name in sorted(self.unknown) if asks(fields.get(name)))
 
-    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
+    def check(self, request: InferenceRequest, coverage: Coverage) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         fields = request.fields
         if request.operation is Operation.GENERATE:
-            check_chat_fields(fields, writes)
+            check_chat_fields(fields, coverage)
             if self.facts.hidden_reasoning == "never":
                 check_reasoning_is_shown(fields)
         else:

@@ -88,39 +88,53 @@ def objects_in(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  
                 yield f"{path}[{number}]", each
 
 
-class CacheWrites:
-    """What a request asks to be written to the provider's cache, found while its fields are gone through.
+class Coverage:
+    """What a price covers of what a request asks for; found while its fields are gone through.
 
     Args:
-        price: of the model; a wish that it does not cover is refused.
+        price: of the model; a wish that has a rate of its own is refused where the price lacks it.
+        caches_unasked: whether the provider writes input to its cache without being asked.
     """
 
-    def __init__(self, price: Price) -> None:
+    def __init__(self, price: Price, *, caches_unasked: bool = False) -> None:
         self._price = price
-        self.asked: CacheMark | None = None
-        """For how long, at most; None where nothing is asked for."""
+        self.cache_write = CacheMark.SHORT if caches_unasked and price.cache_write is not None else None
+        """For how long, at most, input may be written to the provider's cache; None: not at all."""
 
-    def ask(self, param: str, *, is_long: bool) -> None:
-        """Take a wish, which stands at ``param``.
+    def ask_write(self, param: str, *, is_long: bool) -> None:
+        """Take the wish, which stands at ``param``, that input be written to the provider's cache.
 
         Raises:
             DownstreamError: ``unsupported_parameter``: the price does not cover it.
         """
         price = self._price
-        name, rate = ("long_cache_write", price.long_cache_write) if is_long else ("cache_write", price.cache_write)
-        if rate is None and price != FREE:
+        if is_long:
+            self._check("long_cache_write", price.long_cache_write, param)
+            self.cache_write = CacheMark.LONG
+        else:
+            self._check("cache_write", price.cache_write, param)
+            self.cache_write = self.cache_write or CacheMark.SHORT
+
+    def ask_audio(self, param: str) -> None:
+        """Take the wish, which stands at ``param``, that the model hear something.
+
+        Raises:
+            DownstreamError: ``unsupported_parameter``: the price does not cover it.
+        """
+        self._check("audio_input", self._price.audio_input, param)
+
+    def _check(self, name: str, rate: int | None, param: str) -> None:
+        if rate is None and self._price != FREE:
             raise refusal(param, f"the model's price has no `{name}`, which it would be charged with")
-        if self.asked is not CacheMark.LONG:
-            self.asked = CacheMark.LONG if is_long else CacheMark.SHORT
 
 
-def check_cache_control(holder: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
+def check_cache_control(holder: Mapping[str, Any], path: str, coverage: Coverage) -> None:
     """Refuse Anthropic's mark of what to cache, if it stands in ``holder`` and the price does not cover it.
 
     Args:
         holder: a message's part, a tool, or the request.
         path: of the holder; "" is the request.
-        writes: takes the wish.
+        coverage: takes the wish.
 
     Raises:
         DownstreamError: ``unsupported_parameter``.
@@ -129,4 +143,4 @@ def check_cache_control(holder: Mapping[str, Any], path: str, writes: CacheWrite
     if mark is not None:
         ttl = mark.get("ttl") if isinstance(mark, dict) else None
         param = f"{path}.cache_control" if path else "cache_control"
-        writes.ask(param, is_long=ttl not in {None, "5m"} if isinstance(ttl, str | None) else True)
+        coverage.ask_write(param, is_long=ttl not in {None, "5m"} if isinstance(ttl, str | None) else True)

@@ -21,7 +21,7 @@ from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
-from ainf.providers.fields import HOST_FIELDS, CacheWrites, check_refused
+from ainf.providers.fields import HOST_FIELDS, Coverage, check_refused
 from ainf.providers.gemini_fields import check_gemini_fields
 from ainf.providers.writing import is_streamed, post
 
@@ -49,10 +49,10 @@ class Gemini:
         """Return what a request for embeddings (in OpenAI's words) cannot say here. See ``Provider.unsaid``."""
         return unsaid_fields(fields) if operation is Operation.EMBED else ()
 
-    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
+    def check(self, request: InferenceRequest, coverage: Coverage) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         if request.operation is Operation.GENERATE:
-            check_gemini_fields(request.fields)
+            check_gemini_fields(request.fields, coverage)
         else:
             check_refused(request.fields, HOST_FIELDS)
             write_embeddings(request.fields, request.model)  # refuses what it cannot say, before anything is reserved

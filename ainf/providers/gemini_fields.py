@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from ainf.providers.fields import HOSTED_TOOL, PRICE, SHARED, asks, check_refused, check_word, objects_in, refusal
+from ainf.providers.fields import (
+    HOSTED_TOOL,
+    PRICE,
+    SHARED,
+    Coverage,
+    asks,
+    check_refused,
+    check_word,
+    objects_in,
+    refusal,
+)
 
 REFUSED_FIELDS: Final[Mapping[str, str]] = MappingProxyType({
     "cachedContent": SHARED,
@@ -24,7 +34,7 @@ REFUSED_SETTINGS: Final[Mapping[str, str]] = MappingProxyType({
 _STORED: Final = ("files/", "gs://", "https://generativelanguage.googleapis.com/")
 
 
-def check_gemini_fields(fields: Mapping[str, Any]) -> None:
+def check_gemini_fields(fields: Mapping[str, Any], coverage: Coverage) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -39,7 +49,7 @@ def check_gemini_fields(fields: Mapping[str, Any]) -> None:
     _check_settings(fields.get("generationConfig"))
     for path, content in objects_in(fields.get("contents"), "contents"):
         for part_path, part in objects_in(content.get("parts"), f"{path}.parts"):
-            _check_part(part, part_path)
+            _check_part(part, part_path, coverage)
 
 
 def _check_settings(settings: Any) -> None:  # noqa: ANN401 - judged here
@@ -54,10 +64,10 @@ def _check_settings(settings: Any) -> None:  # noqa: ANN401 - judged here
         raise refusal("generationConfig.candidateCount", "one answer a request")
 
 
-def _check_part(part: Mapping[str, Any], path: str) -> None:
+def _check_part(part: Mapping[str, Any], path: str, coverage: Coverage) -> None:
     match part:
         case {"inlineData": {"mimeType": str() as kind}} | {"fileData": {"mimeType": str() as kind}} if _is_audio(kind):
-            raise refusal(path, PRICE)
+            coverage.ask_audio(path)
         case {"fileData": {"fileUri": str() as uri}} if uri.startswith(_STORED):
             raise refusal(f"{path}.fileData.fileUri", SHARED)
 

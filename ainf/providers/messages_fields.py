@@ -18,7 +18,7 @@ from ainf.providers.fields import (
     MODEL,
     PRICE,
     SHARED,
-    CacheWrites,
+    Coverage,
     check_cache_control,
     check_refused,
     check_word,
@@ -45,7 +45,7 @@ _FREE_EDITS: Final = "clear_"
 """Edits of the context that take something out of it; others run the model again."""
 
 
-def check_messages_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
+def check_messages_fields(fields: Mapping[str, Any], coverage: Coverage) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -58,14 +58,14 @@ def check_messages_fields(fields: Mapping[str, Any], writes: CacheWrites) -> Non
     if isinstance(diagnostics, dict) and diagnostics.get("previous_message_id") is not None:
         raise refusal("diagnostics.previous_message_id", SHARED)
     _check_context_management(fields.get("context_management"))
-    check_cache_control(fields, "", writes)
+    check_cache_control(fields, "", coverage)
     for path, tool in objects_in(fields.get("tools"), "tools"):
         kind = tool.get("type")
         if kind is not None and not (isinstance(kind, str) and _CLIENT_TOOL.fullmatch(kind)):
             raise refusal(f"{path}.type", HOSTED_TOOL)
-        check_cache_control(tool, path, writes)
+        check_cache_control(tool, path, coverage)
     for path, block in _blocks(fields):
-        check_cache_control(block, path, writes)
+        check_cache_control(block, path, coverage)
         _check_files(block, path)
 
 

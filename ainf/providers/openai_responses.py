@@ -2,7 +2,8 @@
 
 Sources (developers.openai.com/api): the reference, "create a response" and "create embeddings"; the guide on reasoning:
 it is billed as output and shown as a summary or not at all, and current models reason unasked (a model that never does
-is configured with ``hidden_reasoning = "never"``). openrouter.ai/docs/api-reference/streaming lists OpenAI among those
+is configured with ``hidden_reasoning = "never"``); the guide on prompt caching: prompts are cached by themselves, and
+from GPT-5.6 on what is written has a price. openrouter.ai/docs/api-reference/streaming lists OpenAI among those
 where an aborted stream stops model and billing.
 """
 
@@ -14,7 +15,7 @@ from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
-from ainf.providers.fields import CacheWrites, check_refused
+from ainf.providers.fields import Coverage, check_refused
 from ainf.providers.responses_fields import REFUSED_FIELDS, check_responses_fields
 from ainf.providers.writing import bearer, own_fields, post, write_embeddings
 
@@ -23,7 +24,7 @@ class OpenAIResponses:
     """The vendor "openai-responses". See ``Provider``."""
 
     name = "openai-responses"
-    facts = Facts(base_url="https://api.openai.com/v1", hidden_reasoning="always")
+    facts = Facts(base_url="https://api.openai.com/v1", hidden_reasoning="always", caches_unasked=True)
     formats: Mapping[Operation, str] = MappingProxyType({
         Operation.GENERATE: "responses",
         Operation.EMBED: "embeddings",
@@ -37,10 +38,10 @@ class OpenAIResponses:
         """Return nothing: the format is this vendor's own. See ``Provider.unsaid``."""
         return ()
 
-    def check(self, request: InferenceRequest, writes: CacheWrites) -> None:
+    def check(self, request: InferenceRequest, coverage: Coverage) -> None:
         """Refuse what changes price, model or host. See ``Provider.check``."""
         if request.operation is Operation.GENERATE:
-            check_responses_fields(request.fields, writes)
+            check_responses_fields(request.fields, coverage)
         else:
             check_refused(request.fields, REFUSED_FIELDS)
 

@@ -5,7 +5,8 @@ openrouter.ai/docs/use-cases/usage-accounting: usage is always told, in the last
 changes nothing; openrouter.ai/docs/use-cases/reasoning-tokens: reasoning is billed as output, and some models do not
 show theirs; openrouter.ai/docs/api-reference/streaming: where the provider behind it does not support cancellation
 (Bedrock, Groq, Google, Mistral, ...), and for whole answers always, "the model will continue processing and you will be
-billed for the complete response". What chooses models, providers and plugins is refused at every vendor.
+billed for the complete response"; openrouter.ai/docs/features/prompt-caching: some of the providers behind it cache by
+themselves, and bill that. What chooses models, providers and plugins is refused at every vendor.
 """
 
 from typing import Final
@@ -21,6 +22,7 @@ OPENROUTER: Final = ChatVendor(
         aborted_billing="held",
         hidden_reasoning="always",
         shows_reasoning=True,
+        caches_unasked=True,
     ),
     formats=CHAT_AND_EMBEDDINGS,
     refused={"image_config": PRICE},

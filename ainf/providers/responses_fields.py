@@ -18,7 +18,7 @@ from ainf.providers.fields import (
     MODERATION,
     PRICE,
     SHARED,
-    CacheWrites,
+    Coverage,
     check_refused,
     check_word,
     objects_in,
@@ -45,7 +45,7 @@ _TOOL_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
 _HOSTED: Final = ("code_interpreter_call.", "file_search_call.", "web_search_call.")
 
 
-def check_responses_fields(fields: Mapping[str, Any], writes: CacheWrites) -> None:
+def check_responses_fields(fields: Mapping[str, Any], coverage: Coverage) -> None:
     """Refuse by name what would change price, model or host.
 
     Raises:
@@ -56,14 +56,14 @@ def check_responses_fields(fields: Mapping[str, Any], writes: CacheWrites) -> No
     reasoning = fields.get("reasoning")
     if isinstance(reasoning, dict) and reasoning.get("mode") not in (None, "standard"):
         raise refusal("reasoning.mode", f"with this value {PRICE}")
-    check_cache_options(fields, writes)
+    check_cache_options(fields, coverage)
     include = fields.get("include")
     for number, name in enumerate(include if isinstance(include, list) else ()):
         if isinstance(name, str) and name.startswith(_HOSTED):
             raise refusal(f"include[{number}]", HOSTED_TOOL)
     _check_tools(fields.get("tools"), "tools")
     for path, item in objects_in(fields.get("input"), "input"):
-        _check_item(item, path, writes)
+        _check_item(item, path, coverage)
 
 
 def _check_tools(tools: Any, at: str) -> None:  # noqa: ANN401 - whatever a client sends
@@ -81,7 +81,7 @@ def _check_tools(tools: Any, at: str) -> None:  # noqa: ANN401 - whatever a clie
                 raise refusal(f"{path}.type", HOSTED_TOOL)
 
 
-def _check_item(item: Mapping[str, Any], path: str, writes: CacheWrites) -> None:
+def _check_item(item: Mapping[str, Any], path: str, coverage: Coverage) -> None:
     kind = item.get("type")
     if kind == "compaction_trigger":
         raise refusal(f"{path}.type", _AGAIN)
@@ -95,7 +95,7 @@ def _check_item(item: Mapping[str, Any], path: str, writes: CacheWrites) -> None
             if part.get("type") == "input_audio":
                 raise refusal(f"{part_path}.type", PRICE)
             _check_file(part, part_path)
-            check_breakpoint(part, part_path, writes)
+            check_breakpoint(part, part_path, coverage)
 
 
 def _check_file(part: Any, path: str) -> None:  # noqa: ANN401 - whatever a client sends

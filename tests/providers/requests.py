@@ -10,13 +10,14 @@ from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.pricing import Price
 from ainf.providers.base import Target
-from ainf.providers.fields import CacheWrites
+from ainf.providers.fields import Coverage
 
 BASE_URL = "https://api.example.test/v1"
 TARGET = Target("main", "up-1", BASE_URL, "max_completion_tokens", 4096)
-BARE = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1))
-COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2))
-LONG_COVERED = CacheWrites(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3))
+BARE = Coverage(Price(input=1, cached_input=1, output=1, reasoning=1))
+COVERED = Coverage(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2))
+AUDIO = Coverage(Price(input=1, cached_input=1, output=1, reasoning=1, audio_input=2))
+LONG_COVERED = Coverage(Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3))
 
 
 SECRET = Opaque("chat", '{"type":"reasoning.encrypted","data":"c2VjcmV0"}')
@@ -82,12 +83,12 @@ def refused(check, *args):
     return caught.value.param
 
 
-def refused_by(vendor, fields, writes=BARE, **asked):
+def refused_by(vendor, fields, coverage=BARE, **asked):
     """Return the field that a vendor refuses."""
-    return refused(vendor.check, request_of(fields, **asked), writes)
+    return refused(vendor.check, request_of(fields, **asked), coverage)
 
 
-def passes(vendor, fields, writes=BARE, **asked):
+def passes(vendor, fields, coverage=BARE, **asked):
     """Whether a vendor's check lets a request pass."""
-    vendor.check(request_of(fields, **asked), writes)
+    vendor.check(request_of(fields, **asked), coverage)
     return True

@@ -2,7 +2,7 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.providers.chat_fields import REFUSED_FIELDS, check_chat_fields, check_reasoning_is_shown
-from tests.providers.requests import BARE, COVERED, LONG_COVERED, refused
+from tests.providers.requests import AUDIO, BARE, COVERED, LONG_COVERED, refused
 
 BASE = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 MARK = {"type": "ephemeral"}
@@ -65,6 +65,13 @@ def test_refused_values(fields, param):
 def test_cache_writes_that_the_price_covers(fields):
     """A write to a cache goes on where the model's price has one."""
     check_chat_fields(BASE | fields, COVERED)
+
+
+def test_sound_that_the_price_covers():
+    """What the model shall hear goes on where its price has a rate for it; what it shall say never does."""
+    check_chat_fields(BASE | part(type="input_audio", input_audio={"data": "", "format": "wav"}), AUDIO)
+    assert refused(check_chat_fields, BASE | {"modalities": ["text", "audio"]}, AUDIO) == "modalities"
+    assert refused(check_chat_fields, BASE | {"audio": {"voice": "alloy"}}, AUDIO) == "audio"
 
 
 @pytest.mark.parametrize(

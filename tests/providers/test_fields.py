@@ -1,3 +1,4 @@
+import attrs
 import pytest
 
 from ainf.inference.conversation import CacheMark
@@ -5,7 +6,7 @@ from ainf.inference.errors import DownstreamError
 from ainf.pricing import FREE, Price
 from ainf.providers.fields import (
     HOST_FIELDS,
-    CacheWrites,
+    Coverage,
     asks,
     check_cache_control,
     check_refused,
@@ -13,7 +14,7 @@ from ainf.providers.fields import (
     objects_in,
     refusal,
 )
-from tests.providers.requests import BARE, COVERED, refused
+from tests.providers.requests import AUDIO, BARE, COVERED, refused
 
 
 @pytest.mark.parametrize("value", [None, False, []])
@@ -50,22 +51,41 @@ def test_objects_of_whatever_a_client_sends():
 
 
 @pytest.mark.parametrize(
-    ("writes", "is_long", "name"), [(BARE, False, "cache_write"), (COVERED, True, "long_cache_write")]
+    ("coverage", "is_long", "name"), [(BARE, False, "cache_write"), (COVERED, True, "long_cache_write")]
 )
-def test_a_write_that_the_price_does_not_cover(writes, is_long, name):
+def test_a_write_that_the_price_does_not_cover(coverage, is_long, name):
     """A price that lacks the rate is named with it."""
     with pytest.raises(DownstreamError, match=f"`{name}`"):
-        writes.ask("x", is_long=is_long)
+        coverage.ask_write("x", is_long=is_long)
 
 
 def test_the_longest_write_that_is_asked_for():
     """What a request asks of the cache is known when all of it was gone through; a free model takes any of it."""
     for price in (FREE, Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3)):
-        writes = CacheWrites(price)
-        assert writes.asked is None
+        coverage = Coverage(price)
+        assert coverage.cache_write is None
         for is_long, asked in ((False, CacheMark.SHORT), (True, CacheMark.LONG), (False, CacheMark.LONG)):
-            writes.ask("x", is_long=is_long)
-            assert writes.asked is asked
+            coverage.ask_write("x", is_long=is_long)
+            assert coverage.cache_write is asked
+
+
+def test_writes_that_nobody_asks_for():
+    """Where the provider writes by itself, and its price has a rate for that, every request may trigger one."""
+    price = Price(input=1, cached_input=1, output=1, reasoning=1, cache_write=2, long_cache_write=3)
+    coverage = Coverage(price, caches_unasked=True)
+    assert coverage.cache_write is CacheMark.SHORT
+    coverage.ask_write("x", is_long=True)
+    assert coverage.cache_write is CacheMark.LONG
+    assert Coverage(attrs.evolve(price, cache_write=None), caches_unasked=True).cache_write is None
+
+
+def test_sound_that_the_price_does_not_cover():
+    """A price that lacks the rate is named with it; a free model hears everything."""
+    with pytest.raises(DownstreamError, match="`audio_input`") as caught:
+        BARE.ask_audio("messages[0].content[0].type")
+    assert caught.value.param == "messages[0].content[0].type"
+    for coverage in (AUDIO, Coverage(FREE)):
+        coverage.ask_audio("x")
 
 
 def test_cache_marks_of_any_shape():

@@ -1,7 +1,7 @@
 import pytest
 
 from ainf.providers.gemini_fields import REFUSED_FIELDS, REFUSED_SETTINGS, check_gemini_fields
-from tests.providers.requests import refused
+from tests.providers.requests import AUDIO, BARE, refused
 
 BASE = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]}
 
@@ -29,7 +29,7 @@ def part(**fields):
 )  # fmt: skip
 def test_refused(fields, param):
     """What has a price of its own, or is of the operator's account, is refused where it stands."""
-    assert refused(check_gemini_fields, BASE | fields) == param
+    assert refused(check_gemini_fields, BASE | fields, BARE) == param
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,10 @@ def test_refused(fields, param):
 )
 def test_free(fields):
     """Everything else rides along."""
-    check_gemini_fields(BASE | fields)
+    check_gemini_fields(BASE | fields, BARE)
+
+
+@pytest.mark.parametrize("place", ["inlineData", "fileData"])
+def test_sound_that_the_price_covers(place):
+    """It goes on where the model's price has a rate for it."""
+    check_gemini_fields(part(**{place: {"mimeType": "audio/wav", "data": ""}}), AUDIO)
