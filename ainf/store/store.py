@@ -168,9 +168,10 @@ class Store:
             return await self._submit(
                 partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
             )
-        except DownstreamError:
-            # The key was ended by another process: what is kept of it is old.
-            self._keys.clear()
+        except DownstreamError as error:
+            if error.code == "invalid_api_key":
+                # The key was ended by another process: what is kept of it is old.
+                self._keys.clear()
             raise
 
     async def extend_hold(self, extension: Extension) -> Extended:
