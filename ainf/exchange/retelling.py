@@ -11,6 +11,7 @@ from ainf.exchange.answers import Reply, audit_url, error_reply, request_ids, st
 from ainf.exchange.plan import Headers, Plan, Services
 from ainf.exchange.words import error_of, is_answered, shaped, stream_mode, style_of
 from ainf.formats.base import PipeLimits
+from ainf.formats.cost import close
 from ainf.inference.errors import AinfError, DownstreamError
 from ainf.inference.outcome import Outcome
 
@@ -81,7 +82,8 @@ class Retelling:
 
     def _end(self, outcome: Outcome) -> bytes:
         at = self._services.wall_clock()
-        return self._pipe.close(outcome, style_of(self._plan, outcome, self._inference_id, at))
+        style = style_of(self._plan, outcome, self._inference_id, at)
+        return close(self._pipe, outcome, style, is_stream=self._plan.request.stream)
 
     def _failure(self, outcome: Outcome) -> Reply:
         reply = error_reply(

@@ -20,7 +20,7 @@ from ainf.exchange.settlement import Course
 from ainf.exchange.speech import Speech
 from ainf.exchange.watch import ClockWatcher, Limits
 from ainf.formats.base import EndingStyle, Pipe, Reading
-from ainf.formats.cost import tell_cost
+from ainf.formats.cost import close
 from ainf.inference.errors import AinfError, UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
@@ -325,10 +325,7 @@ class Exchange:
             pipe.rewind(unsaid)
         prelude = b"".join(self._kept)
         self._kept.clear()
-        group = pipe.close(outcome, style)
-        if style.tells_cost:
-            group = tell_cost(group, outcome.billed_nusd, is_stream=self.plan.request.stream)
-        return prelude + group
+        return prelude + close(pipe, outcome, style, is_stream=self.plan.request.stream)
 
     async def _cover_last(self, size: int) -> None:
         """Grow the hold for output that has already ended: what it does not grow by is posted as overrun."""

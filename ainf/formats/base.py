@@ -135,7 +135,7 @@ class EndingStyle:
     retryable: bool
     """The retry verdict: the cause is transient and nothing was charged."""
     tells_cost: bool = False
-    """Whether what it cost (``outcome.billed_nusd``) stands in the usage that the client is told (``formats.cost``)."""
+    """Whether what it cost stands in the usage that the client is told; ``formats.cost`` sees to it."""
 
 
 @attrs.frozen

@@ -10,14 +10,22 @@ from typing import Final
 
 import msgspec
 
+from ainf.formats.base import EndingStyle, Pipe
 from ainf.formats.relay import part_comments, reread
 from ainf.inference.money import format_usd
+from ainf.inference.outcome import Outcome
 from ainf.sse import frame
 
 _PLACES: Final = (("usage",), ("response", "usage"))
 """Where formats tell usage: in a chunk, a message's end or a whole answer; in the response that an event carries."""
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def close(pipe: Pipe, outcome: Outcome, style: EndingStyle, *, is_stream: bool) -> bytes:
+    """Return the terminal group of a pipe, with the cost in it for a client that is told; see ``Pipe.close``."""
+    group = pipe.close(outcome, style)
+    return tell_cost(group, outcome.billed_nusd, is_stream=is_stream) if style.tells_cost else group
 
 
 def tell_cost(said: bytes, cost_nusd: int, *, is_stream: bool) -> bytes:

@@ -154,6 +154,21 @@ async def test_whatever_the_provider_does_about_usage(model, tmp_path, autojump_
         await check_told(here, await here.speak(CHAT, model))
 
 
+@streams
+@pairs
+async def test_an_answer_that_is_told_again_tells_it_too(stream, dialect, format_, tmp_path, autojump_clock):
+    """In the mode in which it was asked for, and in the other."""
+    model = f"{format_}/sim"
+    async with world(tmp_path, model) as here:
+        await tell(here)
+        for again in (stream, stream, not stream):
+            question = dialect.question(model, stream=again)
+            client = await here.run(here.client(question, path=dialect.path, idempotency_key="one"))
+            assert client.is_streamed is again
+            await check_told(here, client)
+        await check_ledger(here, admitted=1)
+
+
 @pytest.mark.parametrize("format_", ["chat", "gemini"])
 async def test_embeddings_tell_what_they_cost(format_, tmp_path, autojump_clock):
     """In their usage, like any other answer."""
