@@ -31,8 +31,11 @@ RETRIED_WITHIN_US: Final = 10 * 60 * 1_000_000
 """An earlier exchange that was opened longer ago is not what is asked again."""
 SDK_RETRIED_WITHIN_US: Final = 60 * 60 * 1_000_000
 """The same where the client's SDK says that it retries: it may have waited for its own time limit before."""
-LEFT_WITHIN_US: Final = 5 * 1_000_000
-"""How much later one may be settled whose client left it to ask again; where the SDK says so, whenever it is."""
+LEFT_WITHIN_US: Final = 1_000_000
+"""How much later one may be settled whose client left it to ask again; where the SDK says so, whenever it is.
+
+Not longer, for who asks several at once may leave the others as soon as one has answered.
+"""
 LOOKED_AT: Final = 32
 """Of a body that is asked in parallel more often, only the newest are looked at: a close must not cost more for it."""
 

@@ -98,6 +98,10 @@ async def normal_traffic(here: World) -> None:
             if number == 2:
                 nursery.start_soon(leave_after, client, 7)
             await trio.sleep(0.2)
+    # one answer that is told again and again
+    for _ in range(3):
+        body = question("sim", messages=[{"role": "user", "content": "once"}])
+        assert (await here.run(here.client(body, idempotency_key="once"))).status == 200
     # the same of others
     for number, name in enumerate(("beside", "below")):
         await here.new_account(name, "agents" if name == "below" else None)

@@ -53,7 +53,7 @@ async def test_a_receipt_as_json(tmp_path, autojump_clock):
         assert promised <= receipt.keys()
         assert set(receipt["usage"]) == {
             "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens",
-            "long_cache_write_tokens",
+            "long_cache_write_tokens", "audio_input_tokens", "audio_output_tokens",
         }  # fmt: skip
 
 

@@ -93,9 +93,9 @@ async def test_parallel_samples_are_no_retries(store):
     ("left_at_s", "ask", "is_retry"),
     [
         (4.9, {}, True),
-        (9.9, {}, True),  # its settlement took a while
-        (10.1, {}, False),  # a sample of several that was given up
-        (10.1, {"sdk_retry_count": 1}, True),
+        (5.9, {}, True),  # its settlement took a while
+        (6.1, {}, False),  # a sample of several that was given up
+        (6.1, {"sdk_retry_count": 1}, True),
     ],
 )
 async def test_what_the_client_had_left(store, left_at_s, ask, is_retry):
@@ -106,6 +106,15 @@ async def test_what_the_client_had_left(store, left_at_s, ask, is_retry):
     await finish(store, 1, left_at_s, **LEFT)
     second = await finish(store, 2, 60)
     assert second.retry_of == ("inf-000001" if is_retry else None)
+
+
+async def test_of_a_race_nothing_burns(store):
+    """Who asks the same of several, and leaves the others when the first has answered, asks nothing again."""
+    await store.write(seeded())
+    for number in (1, 2, 3):
+        await begin(store, number, number / 100)
+    settled = [await finish(store, 2, 3), await finish(store, 1, 3.01, **LEFT), await finish(store, 3, 3.02, **LEFT)]
+    assert [settlement.burnt_nusd for settlement in settled] == [{}, {}, {}]
 
 
 async def test_what_still_runs_is_not_asked_again(store):
