@@ -79,9 +79,12 @@ class Tier(Rates):
     above: int = attrs.field(validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
 
 
-def _rising(_price: "Price", _field: "attrs.Attribute[tuple[Tier, ...]]", tiers: tuple[Tier, ...]) -> None:
+def _fitting(price: "Price", _field: "attrs.Attribute[tuple[Tier, ...]]", tiers: tuple[Tier, ...]) -> None:
     if any(lower.above >= upper.above for lower, upper in pairwise(tiers)):
         raise ValueError("the tiers of a price must each be above more tokens than the one before")
+    kinds = price.named().keys()
+    if differing := sorted(kind for tier in tiers for kind in tier.named().keys() ^ kinds):
+        raise ValueError(f"the price below its first tier must name {differing[0]!r} too, or no tier may")
 
 
 @attrs.frozen
@@ -90,7 +93,7 @@ class Price(Rates):
 
     request: int = attrs.field(default=0, validator=_rate)
     """Nano-dollars per request, charged once the provider has answered with a 200 head."""
-    tiers: tuple[Tier, ...] = attrs.field(default=(), validator=_rising)
+    tiers: tuple[Tier, ...] = attrs.field(default=(), validator=_fitting)
     version: str = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -189,24 +192,17 @@ def parse_price(table: Mapping[str, Any]) -> Price:
     without ``cache_write``, ``long_cache_write``, ``audio_input`` or ``audio_output`` such parts are not covered.
 
     Raises:
-        ValueError: a field is unknown, missing (``input``, ``output``, ``above``) or not an exact amount, or tiers are
-            in no order; the text names it.
+        ValueError: a field is unknown, missing (``input``, ``output``, ``above``) or not an exact amount, or tiers do
+            not rise or cover what the price does not; the text names it.
     """
     named = _amounts("price", table, PRICE_FIELDS, ("input", "output"))
     request = named.pop("request", 0)
     tiers: list[Tier] = []
     reached = named
     for number, tier in enumerate(table.get("tiers", ())):
-        at = f"price.tiers[{number}]"
-        beyond = _amounts(at, tier, TIER_FIELDS, ("above",))
-        if uncovered := sorted(beyond.keys() & _OPTIONAL - named.keys()):
-            raise ValueError(f"{at}.{uncovered[0]}: the price below the first tier must name it too")
-        reached = {**reached, **beyond}
+        reached = {**reached, **_amounts(f"price.tiers[{number}]", tier, TIER_FIELDS, ("above",))}
         tiers.append(Tier(above=tier["above"], **_completed(reached)))
     return Price(request=request, tiers=tuple(tiers), **_completed(named))
-
-
-_OPTIONAL: Final = frozenset({"cache_write", "long_cache_write", "audio_input", "audio_output"})
 
 
 def _amounts(at: str, table: Mapping[str, Any], known: tuple[str, ...], required: tuple[str, ...]) -> dict[str, int]:

@@ -112,6 +112,25 @@ def test_a_cache_that_is_dearer_is_what_is_held():
     assert admission.ask.base_nusd == 500 * 3_000
 
 
+def test_what_attachments_are_reckoned_with_may_be_sound():
+    """Their tokens are held at the rate of sound, where the price has one, the text beside them is not."""
+    price = parse_price({"input": "1", "output": "2", "audio_input": "10"})
+    silent, heard = (
+        admit(attrs.evolve(REQUEST, attachment_count=count), attrs.evolve(TERMS, price=price)) for count in (0, 2)
+    )
+    assert silent.ask.base_nusd == 500 * 1_000
+    assert heard.ask.base_nusd == 500 * 1_000 + 3200 * 10_000
+
+
+@pytest.mark.parametrize(("size", "rate", "output"), [(1000, 1, 2), (1002, 3, 5)])
+def test_the_tier_that_the_input_may_reach_is_what_is_held(size, rate, output):
+    """A bound of more tokens than a tier is above holds the tier's rates, for input and output."""
+    price = parse_price({"input": "1", "output": "2", "tiers": [{"above": 500, "input": "3", "output": "5"}]})
+    admission = admit(attrs.evolve(REQUEST, bound_bytes=size), attrs.evolve(TERMS, price=price))
+    assert admission.ask.base_nusd == admission.input_tokens_bound * rate * 1_000
+    assert admission.ask.output_rate == output * 10**9
+
+
 @pytest.mark.parametrize(
     ("request_changes", "terms_changes", "code", "param"),
     [

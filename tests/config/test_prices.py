@@ -88,7 +88,7 @@ def test_two_prices_do_not_begin_at_once():
     [
         ([{"above": 10}, {"above": 10}], "each be above more tokens"),
         ([{"above": 10}, {"above": 9}], "each be above more tokens"),
-        ([{"above": 10, "cache_write": "1"}], r"price.tiers\[0\].cache_write: the price below the first tier"),
+        ([{"above": 10, "cache_write": "1"}], "below its first tier must name 'cache_write' too"),
     ],
 )
 def test_tiers_in_no_order(tiers, says):
