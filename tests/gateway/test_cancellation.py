@@ -20,7 +20,7 @@ import trio.testing
 from ainf.inference.outcome import Ending, Verdict
 from ainf.store.base import Closing, Extended, Extension, Opened, Opening, Settlement
 from tests.gateway.backends import FORMATS
-from tests.gateway.dialects import CHAT, DIALECTS, Dialect
+from tests.gateway.dialects import CHAT, DIALECTS, RESPONSES, Dialect
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
 from tests.gateway.world import Client, World, world
@@ -45,6 +45,8 @@ class Kind:
     limits: str = "silence_s = 3\nexchange_s = 30"
     fields: dict[str, Any] = attrs.field(factory=dict)
     dialect: Dialect = CHAT
+    leaves_at_write: int | None = None
+    """The client leaves by itself then: what happens at a later step finds an exchange that has ended already."""
 
 
 def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
@@ -65,6 +67,8 @@ def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
     ]
 
 
+DRAINED = 'slice_tokens = 8\nmin_output_tokens = 4\naborted_billing = "drain"\nabort_read_s = 2'
+
 KINDS = [
     Kind("stream", "sim-tokens-30-pace-5ms"),
     Kind("whole", "sim-tokens-30", stream=False),
@@ -84,6 +88,13 @@ KINDS = [
     Kind("errors", "sim-tokens-9-error-after-3"),
     Kind("refuses", "sim-error-500"),
     Kind("refuses-whole", "sim-error-429", stream=False),
+    Kind("drained", "sim-tokens-20-pace-5ms-bills-on", more=DRAINED),
+    Kind("drained-whole", "sim-tokens-20-pace-5ms-bills-on", stream=False, more=DRAINED),
+    Kind("drained-gone", "sim-tokens-20-pace-5ms-bills-on", more=DRAINED, leaves_at_write=3),
+    Kind("drained-stalls", "sim-tokens-20-pace-5ms-stall-after-9", more=DRAINED, leaves_at_write=3),
+    Kind("drained-capped", "sim-tokens-60-unlimited-pace-5ms-bills-on", cap_nusd=100_000, more=DRAINED),
+    Kind("drained-slow-store", "sim-tokens-20-pace-5ms-bills-on", slow_store=True, more=DRAINED, leaves_at_write=3),
+    Kind("drained-translated", "messages/sim-tokens-20-reasoning-4-pace-5ms-bills-on", more=DRAINED, dialect=RESPONSES),
     *(kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)),
 ]
 
@@ -150,6 +161,8 @@ async def run_at_step(here: World, kind: Kind, source: str, at: int) -> tuple[Cl
     """Run one request with ``source`` acting just before its step ``at``."""
     asked = kind.dialect.question(kind.model, stream=kind.stream, **kind.fields)
     client = here.client(asked, path=kind.dialect.path)
+    if kind.leaves_at_write is not None:
+        client.on_write = lambda writes: client.leave() if writes == kind.leaves_at_write else None
     scope = trio.CancelScope()
     watcher: list[AtStep] = []
 

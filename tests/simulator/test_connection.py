@@ -44,7 +44,7 @@ async def _leave(client, how):
     ],
 )
 async def test_a_client_that_leaves_is_seen_at_once(how, model, stream, leaves_after_s, produced, autojump_clock):
-    """While it paces, stalls or waits, the books note the close at its time; producing stops, or is billed to its end."""
+    """While it paces, stalls or waits, the close is noted at its time; producing stops, or is billed to its end."""
     simulator = Simulator()
     began = trio.current_time()
     async with trio.open_nursery() as nursery:
