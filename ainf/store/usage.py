@@ -138,7 +138,7 @@ class UsageReport:
 def usage(tx: Transaction, ask: UsageAsk) -> UsageReport:
     """Return what was used and spent (an operation that only reads).
 
-    It takes time in proportion to the exchanges of the period: about 2 seconds a million.
+    It takes time in proportion to the exchanges of the period: some 2 seconds a million.
 
     Raises:
         DownstreamError: ``invalid_value``: more rows than are allowed.
