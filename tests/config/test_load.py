@@ -295,6 +295,95 @@ def test_all_faults_at_once_in_the_order_of_the_file(tmp_path):
     ]
 
 
+BUNDLED = """\
+[providers.openai]
+format = "openai"
+api_key_env = "OPENAI_API_KEY"
+[models.gpt-5-mini]
+provider = "openai"
+max_output_tokens = 16384
+[models.small]
+provider = "openai"
+upstream_model = "gpt-5-nano"
+max_output_tokens = 16384
+price = "bundled"
+"""
+
+
+def test_a_price_that_is_bundled(tmp_path):
+    """It is that of the vendor and the name there, whether asked for or not; it says where it is from."""
+    models = load(tmp_path, BUNDLED).models
+    mini, nano = models["gpt-5-mini"].prices, models["small"].prices
+    assert (mini.at(0).input, mini.at(0).output) == (250_000_000, 2_000_000_000)
+    assert (nano.at(0).input, nano.at(0).output) == (50_000_000, 400_000_000)
+    assert mini.source is not None
+    assert mini.source.startswith("https://developers.openai.com/")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (
+            "gpt-5-nano",
+            "gpt-5-nine",
+            "ainf.toml:11: models.small.price: is required: no price of 'gpt-5-nine' is bundled for 'openai'; give a "
+            'table, or "free"',
+        ),
+        (
+            "[models.gpt-5-mini]",
+            "[models.mine]",
+            "ainf.toml:4: models.mine.price: is required: no price of 'mine' is bundled for 'openai'; give a table, or "
+            '"free"',
+        ),
+        (
+            '"bundled"',
+            '[{ from = 2030-01-01, input = "1", output = "1" }, { from = 2031-01-01, input = "2", output = "2" }]',
+            "ainf.toml:11: models.small.price: has none that is in force yet; give one without `from`, or from an "
+            "earlier day",
+        ),
+    ],
+)
+def test_a_model_without_a_price(tmp_path, old, new, expected):
+    """No model is served whose price is not known: not one that is bundled, nor its own, nor only a coming one."""
+    assert faults(tmp_path, BUNDLED.replace(old, new, 1)) == [expected]
+
+
+def test_when_a_price_is_in_force(tmp_path):
+    """Whether one is, is asked of the clock, or of the moment that is given."""
+    text = BUNDLED.replace('"bundled"', '[{ from = 2030-01-01, input = "1", output = "1" }]')
+    (tmp_path / "ainf.toml").write_text(text)
+    begins = 1_893_456_000_000_000  # 2030-01-01
+    assert load_config(tmp_path / "ainf.toml", ENVIRON, now=begins).models["small"].prices.at(begins).input == 10**9
+    with pytest.raises(ConfigError, match="has none that is in force yet"):
+        load_config(tmp_path / "ainf.toml", ENVIRON, now=begins - 1)
+
+
+def test_the_faults_of_dated_prices(tmp_path):
+    """Each is told with the line of its own table, and its number."""
+    text = (
+        BUNDLED.replace('price = "bundled"\n', "")
+        + """\
+[[models.small.price]]
+input = "1"
+output = "1"
+[[models.small.price]]
+from = "tomorrow"
+input = "1"
+[models.small.price.tiers]
+"""
+    )
+    assert faults(tmp_path, text) == [
+        "ainf.toml:14: models.small.price[1].output: is required",
+        "ainf.toml:15: models.small.price[1].from: must be a date or a time, such as 2026-12-01, without quotes",
+        "ainf.toml:17: models.small.price[1].tiers: must be a list of tables",
+    ]
+    again = text.replace('"tomorrow"', "2027-01-01").replace("[models.small.price.tiers]", 'output = "1"')
+    again += '[[models.small.price]]\nfrom = 2027-01-01T00:00:00Z\ninput = "2"\noutput = "2"\n'
+    assert faults(tmp_path, again) == [
+        "ainf.toml:19: models.small.price[2].from: another price begins at the same moment; leave one of them out"
+    ]
+
+
 def test_line_ends_of_windows(tmp_path):
     """A file with CRLF line ends has its faults on the same lines."""
     text = WHOLE.replace("write_s = 20", "write_s = 0").replace("\n", "\r\n")
