@@ -33,6 +33,7 @@ UNTESTED = {
 OVER_SEVERAL_FILES = {
     "test_cuts.py": "any cut of the bytes, over all formats",
     "test_roundtrip.py": "encoder to decoder, over all formats",
+    "store/test_money_sequences.py": "the property of the money, over all operations",
     "test_tidy.py": "this one",
     "store/test_corruption.py": "what verify finds, over all that it checks with",
     "upstream/test_cancellation.py": "a call cancelled at every step, over the whole room",
