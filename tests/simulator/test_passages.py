@@ -24,7 +24,7 @@ def test_passages_are_texts_of_whole_tokens(kind):
     assert len(texts) >= 12
     assert len(texts) % 2 == 0
     assert len(set(texts)) == len(texts)
-    assert all(token_count(text) >= 60 for text in texts)
+    assert all(token_count(text) >= 50 for text in texts)
     assert all(piece.text and piece.tokens >= 1 for passage in passages(kind) for piece in passage)
 
 
@@ -75,8 +75,9 @@ def test_what_is_said_is_pure_and_goes_round():
 
     assert first(seed=1, number=2) == first(seed=1, number=2)
     assert len({first(seed=1, number=number) for number in range(20)}) > 15
-    named = spoken(TextChoice((TextKind.ENGLISH,), passage=13), seed=1, number=2)
-    two = (*passages(TextKind.ENGLISH)[13], *passages(TextKind.ENGLISH)[0])
+    last = len(passages(TextKind.ENGLISH)) - 1
+    named = spoken(TextChoice((TextKind.ENGLISH,), passage=last), seed=1, number=2)
+    two = (*passages(TextKind.ENGLISH)[last], *passages(TextKind.ENGLISH)[0])
     assert tuple(itertools.islice(named, len(two))) == two
 
 
@@ -99,7 +100,7 @@ def test_evens_and_odds_share_no_text():
         for offset in (0, 1)
     ]
 
-    assert len(halves[0]) == len(halves[1]) == 7
+    assert len(halves[0]) == len(halves[1]) == len(passages(TextKind.CODE)) // 2
     assert not halves[0] & halves[1]
 
 
