@@ -6,8 +6,11 @@ from typing import Any
 import attrs
 import trio
 
+from ainf.exchange.plan import Plan
 from ainf.http.idempotency import SharedExchanges
 from ainf.http.surface import build_surface
+from ainf.protocols.registry import PROTOCOLS
+from ainf.store.admin import digest_of
 from ainf.store.base import Closing, Settlement
 from tests.gateway.dialects import CHAT, Dialect, Said
 from tests.gateway.world import Client, World
@@ -75,3 +78,16 @@ def comparable(client: Client) -> Said:
     said = client.said()
     calls = [(name, json.dumps(json.loads(arguments))) for name, arguments in said.calls]
     return attrs.evolve(said, calls=calls, reasoning_tokens=said.reasoning_tokens or 0)
+
+
+async def plan_of(
+    here: World, model: str, *, stream: bool = True, dialect: Dialect = CHAT, key: str = "k-1", path: str | None = None
+) -> Plan:
+    """The plan of a request with an idempotency key."""
+    protocol = PROTOCOLS[dialect.name]
+    asked = dialect.question(model, stream=stream)
+    parsed = protocol.parse(asked, path=path or dialect.path, body_bytes=len(json.dumps(asked)), headers={})
+    record = await here.store.find_key(digest_of(here.key))
+    assert record is not None
+    headers = {b"idempotency-key": key.encode()}
+    return await here.gateway.plan(record, parsed, protocol, headers, trio.current_time())
