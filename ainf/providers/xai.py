@@ -14,6 +14,6 @@ from ainf.providers.chat_vendor import ChatVendor
 
 XAI: Final = ChatVendor(
     name="xai",
-    facts=Facts(base_url="https://api.x.ai/v1", hidden_reasoning="always"),
+    facts=Facts(base_url="https://api.x.ai/v1", hidden_reasoning="always", shows_reasoning=True),
     unknown=frozenset({"logit_bias"}),
 )

@@ -17,4 +17,4 @@ def test_refused():
 
 def test_facts():
     """Grok thinks unasked and mostly unseen."""
-    assert XAI.facts.hidden_reasoning == "always"
+    assert (XAI.facts.hidden_reasoning, XAI.facts.shows_reasoning) == ("always", True)
