@@ -2,7 +2,7 @@
 
 import pytest
 
-from ainf.config.values import ADDRESSES, BYTES_PER_TOKEN, STORE_URL, Address, UnfitError
+from ainf.config.values import ADDRESSES, BYTES_PER_TOKEN, STORE_URL, USD, Address, UnfitError
 
 
 @pytest.mark.parametrize(("value", "expected"), [(4, 4000), (0.001, 1), (3.14, 3140), (1e2, 100_000)])
@@ -37,3 +37,12 @@ def test_what_is_no_store(value):
     """Only a SQLite file is a store, so far."""
     with pytest.raises(UnfitError):
         STORE_URL.parse(value)
+
+
+def test_an_amount_is_exact():
+    """Dollars are a string, read to the nano-dollar and shown as they would stand in the file."""
+    assert USD.parse("0.10") == 100_000_000
+    assert USD.show(100_000_000) == '"0.1"'
+    for bad in (0.1, "-1", "0.0000000001", "much", None):
+        with pytest.raises(UnfitError, match=r"^must be an amount of USD"):
+            USD.parse(bad)

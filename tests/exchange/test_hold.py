@@ -10,6 +10,7 @@ from ainf.admission import Admission, ModelTerms, admit
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
 from ainf.inference.errors import GatewayError
 from ainf.inference.request import InferenceRequest
+from ainf.ledger import CapState, Window
 from ainf.metering import SLACK_TOKENS, MeterRatios, tokens_of
 from ainf.pricing import parse_price, tokens_cost
 from ainf.store.base import Extended
@@ -182,3 +183,18 @@ def test_every_byte_is_paid_for_before_it_passes(limit, slice_tokens, headroom, 
             assert hold.held_nusd == books.held <= bound
 
     trio.run(play)
+
+
+async def test_who_refused_is_remembered():
+    """The cap that gave less than was asked for is named at the end, also when a later one gave nothing to say."""
+    cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
+    hold, books = running(admission())
+    answers = [Extended(0, books.held, refused_by=cap), Extended(RATE, books.held + RATE)]
+
+    async def extend(want: int, least: int) -> Extended:
+        return answers.pop(0)
+
+    hold._extend = extend
+    assert not await hold.cover(100)
+    assert await hold.cover(36)
+    assert hold.refused_by == cap

@@ -21,6 +21,7 @@ from ainf.inference.outcome import Ending, Verdict
 from ainf.store.base import Closing, Extended, Extension, Opened, Opening, Settlement
 from tests.gateway.backends import FORMATS
 from tests.gateway.dialects import CHAT, DIALECTS, RESPONSES, Dialect
+from tests.gateway.holds import base_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
 from tests.gateway.world import Client, World, world
@@ -39,7 +40,8 @@ class Kind:
     name: str
     model: str
     stream: bool = True
-    cap_nusd: int | None = None
+    room_nusd: int | None = None
+    """What a cap leaves for output."""
     slow_store: bool = False
     more: str = "slice_tokens = 8\nmin_output_tokens = 4"
     limits: str = "silence_s = 3\nexchange_s = 30"
@@ -52,16 +54,16 @@ class Kind:
 def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
     """The kinds of one protocol over one provider format."""
 
-    def kind(name: str, behaviour: str, *, stream: bool = True, cap_nusd: int | None = None) -> Kind:
+    def kind(name: str, behaviour: str, *, stream: bool = True, room_nusd: int | None = None) -> Kind:
         fields = {"tools": [dialect.tool]} if "tools" in behaviour else {}
         model = f"{format_}/{behaviour}"
-        return Kind(f"{dialect.format}-{format_}-{name}", model, stream, cap_nusd, fields=fields, dialect=dialect)
+        return Kind(f"{dialect.format}-{format_}-{name}", model, stream, room_nusd, fields=fields, dialect=dialect)
 
     return [
         kind("stream", "sim-tokens-20-reasoning-4-pace-5ms"),
         kind("whole", "sim-tokens-20", stream=False),
         kind("tools", "sim-parallel-tools-tokens-6"),
-        kind("capped", "sim-tokens-60-pace-5ms", cap_nusd=100_000),
+        kind("capped", "sim-tokens-60-pace-5ms", room_nusd=30_000),
         kind("errors", "sim-tokens-9-error-after-3"),
         kind("early-head", "sim-tokens-4-delay-12s"),
     ]
@@ -78,8 +80,8 @@ KINDS = [
     Kind("collected", "sim-tokens-6-sse-for-json", stream=False),
     Kind("slow-store", "sim-tokens-12-pace-5ms", slow_store=True),
     Kind("slow-store-whole", "sim-tokens-12", stream=False, slow_store=True),
-    Kind("capped", "sim-tokens-60-pace-5ms", cap_nusd=100_000),
-    Kind("clamped-whole", "sim-tokens-60", stream=False, cap_nusd=100_000),
+    Kind("capped", "sim-tokens-60-pace-5ms", room_nusd=30_000),
+    Kind("clamped-whole", "sim-tokens-60", stream=False, room_nusd=30_000),
     Kind("early-head", "sim-tokens-6-delay-12s"),
     Kind("late-usage", "sim-tokens-6-stall-after-finish"),
     Kind("resets", "sim-tokens-9-reset-after-3"),
@@ -92,7 +94,7 @@ KINDS = [
     Kind("drained-whole", "sim-tokens-20-pace-5ms-bills-on", stream=False, more=DRAINED),
     Kind("drained-gone", "sim-tokens-20-pace-5ms-bills-on", more=DRAINED, leaves_at_write=3),
     Kind("drained-stalls", "sim-tokens-20-pace-5ms-stall-after-9", more=DRAINED, leaves_at_write=3),
-    Kind("drained-capped", "sim-tokens-60-unlimited-pace-5ms-bills-on", cap_nusd=100_000, more=DRAINED),
+    Kind("drained-capped", "sim-tokens-60-unlimited-pace-5ms-bills-on", room_nusd=30_000, more=DRAINED),
     Kind("drained-slow-store", "sim-tokens-20-pace-5ms-bills-on", slow_store=True, more=DRAINED, leaves_at_write=3),
     Kind("drained-translated", "messages/sim-tokens-20-reasoning-4-pace-5ms-bills-on", more=DRAINED, dialect=RESPONSES),
     *(kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)),
@@ -157,10 +159,14 @@ class SlowStore:
         return await self._slowly(partial(self._store.close_inference, closing))
 
 
+def asking(here: World, kind: Kind) -> Client:
+    asked = kind.dialect.question(kind.model, stream=kind.stream, **kind.fields)
+    return here.client(asked, path=kind.dialect.path)
+
+
 async def run_at_step(here: World, kind: Kind, source: str, at: int) -> tuple[Client, AtStep]:
     """Run one request with ``source`` acting just before its step ``at``."""
-    asked = kind.dialect.question(kind.model, stream=kind.stream, **kind.fields)
-    client = here.client(asked, path=kind.dialect.path)
+    client = asking(here, kind)
     if kind.leaves_at_write is not None:
         client.on_write = lambda writes: client.leave() if writes == kind.leaves_at_write else None
     scope = trio.CancelScope()
@@ -185,11 +191,12 @@ async def enumerate_steps(kind: Kind, source: str, tmp_path: Path, counts: Count
     async with world(tmp_path, kind.model, more=kind.more, limits=kind.limits) as here:
         if kind.slow_store:
             here.gateway.services = attrs.evolve(here.gateway.services, store=SlowStore(here.store))
+        base = 0 if kind.room_nusd is None else await base_of(here, asking(here, kind))
         at, answered = SEED % STRIDE, True
         while answered:
-            if kind.cap_nusd is not None:  # the same room for every run, whatever the runs before it used
+            if kind.room_nusd is not None:  # the same room for every run, whatever the runs before it used
                 ((used,),) = await here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")
-                await here.set_cap(used + kind.cap_nusd)
+                await here.set_cap(used + base + kind.room_nusd)
             client, steps = await run_at_step(here, kind, source, at)
             with trio.CancelScope(shield=True):
                 ending = await check_transcript(here, client)
