@@ -34,8 +34,8 @@ that the vendor's page or package names, where neither exists.
 - Sound that was cached costs what any cached token does. Google has a rate of its own for it: with those models, such
   tokens are reckoned too low, by 0.07 USD per million at most on Gemini 2.5 Flash.
 - What a model shall say aloud (`modalities`) is refused at every vendor. What it shall hear goes on where the price has
-  `audio_input`; an attachment is reckoned with `image_tokens` when its request is held (1,600, or 50 seconds of sound at
-  Gemini's 32 tokens a second), so give a model that hears long recordings more.
+  `audio_input`; an attachment is reckoned with `image_tokens` when its request is held (1,600, or 50 seconds of sound
+  at Gemini's 32 tokens a second), so give a model that hears long recordings more.
 
 """
 
