@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 import trio
 
+from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Verdict
 from ainf.simulator import Reset, Send, Stall, Step, Wait, chunk, head, last_chunk
 from ainf.simulator.steps import Script
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
+from tests.gateway.holds import base_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World, question, world
 
@@ -160,29 +162,32 @@ async def test_what_it_costs_beyond_its_hold_is_overrun(tmp_path, autojump_clock
     model = "sim-tokens-60-unlimited-pace-50ms"
     more = DRAIN.replace("slice_tokens = 40", "slice_tokens = 8")
     async with world(tmp_path, model, more=more) as here:
-        await here.set_cap(80_000)
+        await here.set_cap(await base_of(here, here.client(question(model))) + 10 * OUTPUT_RATE)
         client = await here.ask(model)
         receipt = await here.receipt(client.inference_id)
         assert receipt["ending"] == "spend_cap_exceeded"
         assert receipt["evidence"] == "reported"
-        entry = here.simulator.books.entries[0]
+        entry = here.simulator.books.entries[-1]
         billed = entry.billed_input_tokens * INPUT_RATE + entry.billed_output_tokens * OUTPUT_RATE
         assert entry.billed_output_tokens == 60
         assert receipt["settled_nusd"] + receipt["overrun_nusd"] == billed
         assert receipt["overrun_nusd"] == billed - receipt["held_nusd"]
         assert len(client.text()) // 4 < 60
         assert receipt["notes"]["cap_id"] == "cap_agents"
-        await check_all(here, client)
+        await check_transcript(here, client)
+        await check_provider(here)
+        await check_ledger(here)
 
 
 async def test_the_client_is_told_which_cap_it_was(tmp_path, autojump_clock):
     """An answer that a cap cut names the cap, its limit and its window, in the records too."""
     model = "sim-tokens-400-unlimited-pace-5ms"
     async with world(tmp_path, model, more='slice_tokens = 8\nmin_output_tokens = 4\nfinish_reasons = "loud"') as here:
-        await here.set_cap(120_000)
+        limit = await base_of(here, here.client(question(model))) + 10 * OUTPUT_RATE
+        await here.set_cap(limit)
         client = await here.ask(model)
         (error,) = [each["error"] for each in client.chunks() if each.get("error")]
-        assert error["message"] == "The lifetime cap of account agents (0.00012 USD) is used up."
+        assert error["message"] == f"The lifetime cap of account agents ({format_usd(limit)} USD) is used up."
         receipt = await here.receipt(client.inference_id)
         assert (receipt["notes"]["cap_id"], receipt["notes"]["window"]) == ("cap_agents", "lifetime")
 
