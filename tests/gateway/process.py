@@ -120,13 +120,13 @@ class Deployment:
         self.clients.append(RawClient(await trio.open_tcp_stream(host, int(port))))
         return self.clients[-1]
 
-    async def ask(self, model: str, *, stream: bool = True) -> RawClient:
+    async def ask(self, model: str, *, stream: bool = True, headers: tuple[str, ...] = ()) -> RawClient:
         """Connect and ask; the answer is read by the test."""
         client = await self.connect()
         body = json.dumps(question(model, stream=stream)).encode()
         head = (
             "POST /v1/chat/completions HTTP/1.1", "host: gateway.test", f"authorization: Bearer {self.key}",
-            "content-type: application/json", f"content-length: {len(body)}", "connection: close", "", "",
+            "content-type: application/json", f"content-length: {len(body)}", "connection: close", *headers, "", "",
         )  # fmt: skip
         await client.send("\r\n".join(head).encode() + body)
         return client
