@@ -216,3 +216,12 @@ def test_it_is_of_one_model_at_one_provider():
     assert learnt.is_of("openai", "gpt")
     assert not learnt.is_of("azure", "gpt")
     assert not learnt.is_of("openai", "gpt-2")
+
+
+def test_a_bound_that_is_hardly_too_low_is_too_low():
+    """A token in ten thousand counts, and is told as the least that can be told."""
+    learnt = Calibration("p", "m")
+    learnt.note_input(400, 400, 10_001, estimate=100, bound=10_000)
+
+    figures = bound_figures(learnt.shortfall)
+    assert (figures.below, figures.worst) == (1, 1)
