@@ -2,7 +2,8 @@
 
 The pump reads, meters and writes; beside it run only watchers, which can only offer an ending. The first offer wins: it
 closes the provider's socket (but where its answer is to be read on) and cancels the pump before anything is awaited.
-What follows has one call site: settle, then speak. Nothing here is a generator, and nothing that must happen lives anywhere but in ``run``'s ``finally``.
+What follows has one call site: settle, then speak. Nothing here is a generator, and nothing that must happen lives
+anywhere but in ``run``'s ``finally``.
 """
 
 import contextlib
