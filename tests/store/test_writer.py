@@ -38,9 +38,8 @@ class Bench:
         await trio.to_thread.run_sync(self.engine.commits_begun.acquire)
 
     async def read_notes(self):
-        """Return what is durable, once everything that is queued is done."""
-        await self.writer.submit(lambda _: None)
-        return notes(self.engine)
+        """Return what is durable, once everything that is queued is done; read by who has the connection."""
+        return await self.writer.submit(lambda _: notes(self.engine))
 
 
 @pytest.fixture
