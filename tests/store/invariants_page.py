@@ -19,7 +19,7 @@ invariants that are then broken must be found.
 changes nothing. It exits with status 0 where everything holds, and with status 1 and the rows that break an invariant
 where one does not. `--only I4` checks one (it can be given several times), `--json` prints for programs. I17 looks for
 the providers' keys that the environment has; no finding ever shows one. It takes about 0.1 ms an exchange (300,000 of
-them, under five caps each: 36 s of CPU, 65 MB), and for so long the gateway's write-ahead log beside the database grows.
+them, under five caps each: 36 s of CPU, 65 MB); so long the gateway's write-ahead log beside the database grows.
 
 Nothing is ever repaired by itself: a row that is wrong says that somebody or something wrote past the gateway, or that
 the gateway has a defect, and which of two rows that differ is right is for people to decide. Stop the gateway, keep a
