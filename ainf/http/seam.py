@@ -84,9 +84,13 @@ class Seam:
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
 
     async def reply(self, reply: Reply) -> None:
-        """Give a whole answer."""
-        await self.start(reply.status, reply.headers)
-        await self.finish(reply.body)
+        """Give a whole answer; cancelled on the way, the connection is closed, since a head alone is no answer."""
+        try:
+            await self.start(reply.status, reply.headers)
+            await self.finish(reply.body)
+        except trio.Cancelled:
+            self.abort()
+            raise
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -49,6 +49,22 @@ async def test_an_answer_in_pieces():
     ]
 
 
+@pytest.mark.parametrize("sent_before", [0, 1])
+async def test_a_cancelled_reply_leaves_no_half_answer(sent_before):
+    """Whoever cancels it, before the head or behind it, the client sees its connection close."""
+    server = Server()
+    with trio.CancelScope() as scope:
+
+        async def send(message: dict[str, Any]) -> None:
+            if len(server.sent) == sent_before:
+                scope.cancel()
+            await server.send(message)
+
+        await Seam(server.receive, send, server).reply(Reply(402, [], b"{}"))
+    assert scope.cancelled_caught
+    assert (len(server.sent), server.aborted) == (sent_before, True)
+
+
 @pytest.mark.parametrize("spoken", ["start", "reply", "abort", "nothing"])
 async def test_quarts_answer_is_dropped_once_something_was_said(spoken):
     """The dummy that a handler returns reaches the client only where nothing else did."""
