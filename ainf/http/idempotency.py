@@ -134,12 +134,17 @@ class SharedExchanges:
             return False
         reply = _kept_reply(plan, claim, found, services)
         services.telemetry.replayed("replayed")
-        await seam.reply(reply)
+        try:
+            await seam.reply(reply)
+        except BaseException:
+            seam.abort()  # it may have begun
+            raise
         return True
 
     def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange:
         """Make a shared exchange and let it run. No await: whoever asks next finds it."""
-        assert self._nursery is not None, "requests are answered while run() runs"
+        if self._nursery is None:  # the process ends
+            raise GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
         shared = SharedExchange(plan, host.services, limit=self._limit, linger_s=self._linger_s)
         host.begin(shared.exchange)
         self._running[name] = shared

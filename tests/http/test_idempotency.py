@@ -136,7 +136,8 @@ async def test_it_has_a_home(tmp_path, autojump_clock):
     async with world(tmp_path, "sim") as here:
         homeless = SharedExchanges(limit=1, linger_s=1)
         here.gateway.shared = homeless
-        assert (await ask(here, "sim")).status == 500
+        refused = await ask(here, "sim")
+        assert (refused.status, error_code(refused)) == (503, "shutting_down")
         async with trio.open_nursery() as nursery:
             await nursery.start(homeless.run)
             assert (await ask(here, "sim")).status == 200
