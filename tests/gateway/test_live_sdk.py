@@ -276,7 +276,8 @@ async def test_a_cap_in_a_stream_shows_as_the_key_has_it(tmp_path, mode):
             assert reasons == [{"extended": "spend_cap_exceeded", "strict": "length"}[mode]]
         (receipt,) = await here.receipts()
         assert receipt["ending"] == "spend_cap_exceeded"
-        assert 0.9 * 600_000 <= receipt["settled_nusd"] <= 600_000
+        # What the bound of the input holds beyond what it costs stays unused.
+        assert 0.85 * 600_000 <= receipt["settled_nusd"] <= 600_000
 
 
 async def test_models_are_listed_as_far_as_the_key_may_use_them(tmp_path):
