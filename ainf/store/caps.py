@@ -149,10 +149,9 @@ def _count_running(tx: Transaction, cap_id: str, scope: Scope, start: int) -> No
 
 
 def note_limit(tx: Transaction, cap_id: str, limit_nusd: int | None, at: int) -> None:
-    """Keep the history of a limit, in the order of the ledger's entries; None where the cap is removed."""
+    """Add to the history of a limit, between two of the ledger's entries; None where the cap is removed."""
     tx.execute(
-        "INSERT INTO cap_limits (cap_id, after_seq, limit_nusd, at) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (cap_id, after_seq, at) DO UPDATE SET limit_nusd = excluded.limit_nusd",
+        "INSERT INTO cap_limits (cap_id, after_seq, limit_nusd, at) VALUES (?, ?, ?, ?)",
         (cap_id, newest_entry(tx), limit_nusd, at),
     )
 

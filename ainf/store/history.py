@@ -18,7 +18,7 @@ from ainf.store.counting import Scope, Subject
 from ainf.store.transaction import Transaction
 
 _CAPS: Final = 'SELECT cap_id, kind, subject, subject_id, "window", model, counts_from, created_at FROM caps'
-_LIMITS: Final = "SELECT after_seq, at, cap_id, limit_nusd FROM cap_limits ORDER BY after_seq DESC, at DESC"
+_LIMITS: Final = "SELECT after_seq, at, cap_id, limit_nusd FROM cap_limits ORDER BY number DESC"
 _WINDOWS: Final = frozenset(Window)
 _path_decoder = msgspec.json.Decoder(list[str])
 

@@ -218,9 +218,21 @@ MONEY: Final = (
         SELECT * FROM (
             SELECT c.cap_id AS cap_id, CASE WHEN c.removed_at IS NULL THEN c.limit_nusd END AS now, (
                     SELECT l.limit_nusd FROM cap_limits AS l WHERE l.cap_id = c.cap_id
-                    ORDER BY l.after_seq DESC, l.at DESC LIMIT 1
+                    ORDER BY l.number DESC LIMIT 1
                 ) AS last FROM caps AS c
         ) AS limits WHERE coalesce(now, -1) <> coalesce(last, -1)
+        """,
+    ),
+    Query(
+        "L2",
+        "limits were set one after the other: none after an earlier entry than the one before it",
+        ("number", "cap_id", "after_seq", "after_seq_before"),
+        """
+        SELECT * FROM (
+            SELECT number, cap_id, after_seq, max(after_seq) OVER (
+                    ORDER BY number ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ) AS before FROM cap_limits
+        ) AS limits WHERE after_seq < before
         """,
     ),
 )

@@ -150,7 +150,7 @@ def test_credits_are_its_limit(books):
     cap_id = balance(books, "root", 70)
     put(books, "root", -20, note="paid back")
     limits = books.sql("SELECT limit_nusd FROM cap_limits WHERE cap_id = ? ORDER BY rowid", cap_id)
-    assert limits == [(70,), (50,)]
+    assert limits == [(0,), (70,), (50,)]
     assert books.sql("SELECT limit_nusd FROM caps") == [(50,)]
     books.run(close_balance, account="root", at=books.tick())
     again = balance(books, "root", 9)

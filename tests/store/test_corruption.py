@@ -181,6 +181,9 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
         "I4", "",
     ),
     "a cap's history deleted": ("DELETE FROM cap_limits WHERE cap_id = :cap_model", "L1", "C2"),
+    "a limit moved behind later ones": (
+        "UPDATE cap_limits SET after_seq = (SELECT max(seq) FROM entries) WHERE number = 1", "L2", "C2",
+    ),
     "a cap removed in silence": ("UPDATE caps SET removed_at = 1 WHERE cap_id = :cap_hour", "L1", ""),
     "a cap deleted": ("DELETE FROM caps WHERE cap_id = :cap_model", "D1", "C2"),
     "a cap moved to another account": (

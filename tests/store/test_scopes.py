@@ -7,6 +7,7 @@ from ainf.store.balances import CreditKind, NewCredit, open_balance
 from ainf.store.caps import remove_cap
 from ainf.store.invariants import Reading
 from ainf.store.scopes import SCOPES
+from ainf.store.verify import verify
 from tests.store.books import Books
 
 
@@ -46,6 +47,18 @@ def test_what_was_in_force_at_the_opening_must_be_listed(books):
     assert faults(books) == []
     forget(books, inference_id)
     assert faults(books) == [(inference_id, cap_id, "is not listed") for cap_id in caps]
+
+
+def test_a_clock_that_stands_still_or_steps_back(books):
+    """What a cap was set to and what became of it are told apart, whatever the clock says of both."""
+    key = books.key("team")
+    running = books.open(key)
+    for step in (0, -7):
+        cap_id = books.cap(10**9, account="acme")
+        books.run(remove_cap, scope=books.scope(account="acme"), at=books.at + step)
+        books.close(books.open(key))
+        assert cap_id in books.sql("SELECT caps FROM inferences WHERE inference_id = ?", running)[0][0]
+    assert verify(books.tx) == []
 
 
 def test_what_comes_while_it_runs_must_be_listed(books):

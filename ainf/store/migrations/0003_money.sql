@@ -26,6 +26,18 @@ INSERT INTO caps_new (cap_id, kind, subject, subject_id, "window", model, limit_
     FROM caps AS c;
 DROP TABLE caps;
 ALTER TABLE caps_new RENAME TO caps;
+CREATE TABLE cap_limits_new (       -- every limit that a cap ever had
+    number      INTEGER PRIMARY KEY,    -- in the order in which they were set: clocks stand still, and step back
+    cap_id      TEXT    NOT NULL REFERENCES caps (cap_id),
+    after_seq   INTEGER NOT NULL,       -- in force for entries with a greater seq
+    limit_nusd  INTEGER,                -- null: removed
+    at          INTEGER NOT NULL
+) STRICT;
+INSERT INTO cap_limits_new (cap_id, after_seq, limit_nusd, at)
+    SELECT cap_id, after_seq, limit_nusd, at FROM cap_limits ORDER BY after_seq, at, rowid;
+DROP TABLE cap_limits;
+ALTER TABLE cap_limits_new RENAME TO cap_limits;
+CREATE INDEX cap_limits_by_cap ON cap_limits (cap_id, number);
 CREATE UNIQUE INDEX caps_in_force ON caps (subject, subject_id, kind, "window", model) WHERE removed_at IS NULL;
 
 CREATE TABLE credits (              -- what was paid into a balance, and corrections of it; their sum is its limit
