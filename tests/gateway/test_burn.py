@@ -6,14 +6,13 @@ as a failure, asks again three times, and is billed each time. And a stream that
 
 from typing import Any
 
-import attrs
 import trio
 from prometheus_client.parser import text_string_to_metric_families
 
-from ainf import app as composition
 from ainf.store.burn_report import BurnReport, burn_report
 from ainf.store.period import Period
 from ainf.store.usage import Whose
+from tests.gateway.clock import SteppedClock
 from tests.gateway.law import check_ledger
 from tests.gateway.world import Client, World, question, world
 
@@ -21,6 +20,7 @@ EMPTY, EMPTY_STREAM = "sim-tokens-0", "sim-empty-stream"
 CUT = "sim-tokens-40-reset-after-12"
 FAILING = "sim-error-503"
 SLOW = "sim-tokens-10-pace-1s"
+NOON = "2026-11-21T12:00:00"
 SOUND = ("sim", "messages/sim-tools", "responses/sim-reasoning-5", "gemini/sim", "sim-refusal", "sim-json-for-sse")
 VECTORS = """
 [models.vectors]
@@ -30,16 +30,6 @@ kind = "embeddings"
 max_output_tokens = 1
 price = { input = "1.00", output = "0" }
 """
-
-
-def timed(here: World) -> None:
-    """Let the wall clock go with the mock clock, so that an hour can pass."""
-    start, begun = composition.wall_clock(), trio.current_time()
-
-    def wall_clock() -> int:
-        return start + int((trio.current_time() - begun) * 1_000_000)
-
-    here.gateway.services = attrs.evolve(here.gateway.services, wall_clock=wall_clock)
 
 
 async def found(here: World, **options: bool) -> BurnReport:
@@ -113,9 +103,10 @@ async def normal_traffic(here: World) -> None:
     for text in ("one", "two"):
         body = {"model": "vectors", "input": text}
         assert (await here.run(here.client(body, path="/v1/embeddings"))).status == 200
-    for _ in range(2):
-        body = {"model": "messages/sim-tools", "messages": [{"role": "user", "content": "count"}]}
-        assert (await here.run(here.client(body, path="/v1/messages/count_tokens"))).status == 200
+    body = {"model": "messages/sim-tools", "messages": [{"role": "user", "content": "count"}], "max_tokens": 9}
+    for counts in (True, True, False, True):
+        path = "/v1/messages/count_tokens" if counts else "/v1/messages"
+        assert (await here.run(here.client(body, path=path))).status == 200
 
 
 async def leave_after(client: Client, seconds: float) -> None:
@@ -126,8 +117,7 @@ async def leave_after(client: Client, seconds: float) -> None:
 async def test_the_planted_burn_is_found_and_nothing_else(tmp_path, autojump_clock):
     """Each planted exchange with its kind, once; the metrics say the same, in number and to the nano-dollar."""
     models = (EMPTY, EMPTY_STREAM, CUT, FAILING, SLOW, *SOUND)
-    async with world(tmp_path, *models, after=VECTORS) as here:
-        timed(here)
+    async with world(tmp_path, *models, after=VECTORS, clock=SteppedClock(NOON)) as here:
         key = here.key
         await normal_traffic(here)
         await trio.sleep(3600)
@@ -164,8 +154,7 @@ async def admitted(here: World) -> int:
 
 async def test_the_receipts_of_a_chain(tmp_path, autojump_clock):
     """Each retry names what it asked again, and an empty one says so."""
-    async with world(tmp_path, EMPTY) as here:
-        timed(here)
+    async with world(tmp_path, EMPTY, clock=SteppedClock(NOON)) as here:
         ids = []
         for _ in range(3):
             ids.append((await same(here, EMPTY, "again")).inference_id)
@@ -177,8 +166,7 @@ async def test_the_receipts_of_a_chain(tmp_path, autojump_clock):
 
 async def test_a_client_that_leaves_and_asks_again(tmp_path, autojump_clock):
     """What it left was billed and of no use: it failed, though the new request may come before its settlement."""
-    async with world(tmp_path, SLOW) as here:
-        timed(here)
+    async with world(tmp_path, SLOW, clock=SteppedClock(NOON)) as here:
         body = question(SLOW, messages=[{"role": "user", "content": "hurry"}])
         left, again = here.client(body), here.client(body, x_stainless_retry_count="1")
         async with trio.open_nursery() as nursery:

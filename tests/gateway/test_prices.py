@@ -1,15 +1,9 @@
 """Which price a request costs: the one in force when it is admitted, and the tier that its prompt reaches."""
 
-from datetime import UTC, datetime
-
-import attrs
-import trio
-
 from ainf.pricing import parse_price
+from tests.gateway.clock import SteppedClock, moment
 from tests.gateway.world import world
 
-MIDNIGHT = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
-SECOND = 1_000_000
 DATED = """price = [
     { input = "1", output = "2" },
     { from = 2027-01-01, input = "3", output = "7" },
@@ -20,14 +14,9 @@ SLOW = "sim-tokens-200-pace-50ms"
 
 async def test_a_price_begins_by_itself(tmp_path, autojump_clock):
     """No reload is needed: what is admitted before midnight costs the old price, what comes after it the new one."""
-    async with world(tmp_path, SLOW, more=DATED) as here:
-        began = trio.current_time()
-        here.gateway.services = attrs.evolve(
-            here.gateway.services,
-            wall_clock=lambda: MIDNIGHT - 5 * SECOND + int((trio.current_time() - began) * SECOND),
-        )
+    async with world(tmp_path, SLOW, more=DATED, clock=SteppedClock("2026-12-31T23:59:55")) as here:
         across = await here.ask(SLOW)
-        assert here.gateway.services.wall_clock() > MIDNIGHT
+        assert here.clock() > moment("2027-01-01T00:00:00")
         after = await here.ask(SLOW)
         receipts = [await here.receipt(client.inference_id) for client in (across, after)]
     assert [receipt["price_version"] for receipt in receipts] == [OLD.version, NEW.version]

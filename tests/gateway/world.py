@@ -21,11 +21,13 @@ from ainf.exchange.calibrating import keep_calibrated
 from ainf.exchange.inflight import keep_progress
 from ainf.http.gateway import Gateway
 from ainf.http.surface import build_surface
+from ainf.ledger import Window
 from ainf.simulator import MemoryStream, Simulator
 from ainf.sse import EventStreamReader
 from ainf.store import admin, caps
 from ainf.store.counting import Scope
 from ainf.store.store import Store
+from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
 from tests.gateway.backends import models_text, providers_text
 from tests.gateway.dialects import Dialect, Said, dialect_of
@@ -220,6 +222,7 @@ class World:
     telemetry: Telemetry
     log: StringIO
     wires: list[SimulatedWire]
+    clock: Callable[[], int]
 
     def client(self, body: dict[str, Any] | bytes, *, path: str = "/v1/chat/completions", **headers: str) -> Client:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -257,33 +260,38 @@ class World:
     async def rows(self, sql: str, *params: Any) -> list[tuple[Any, ...]]:
         return await self.store.read(lambda tx: list(tx.execute(sql, params)))
 
-    async def set_cap(self, limit_nusd: int, *, account: str = "agents") -> None:
-        at = composition.wall_clock()
-        await self.store.write(
-            lambda tx: caps.set_cap(
-                tx,
-                cap_id=f"cap_{account}",
-                scope=Scope(caps.subject_of(tx, account=account)),
-                limit_nusd=limit_nusd,
-                at=at,
-            )
-        )
+    async def set_cap(
+        self,
+        limit_nusd: int,
+        *,
+        account: str = "agents",
+        key_id: str | None = None,
+        window: Window = Window.LIFETIME,
+        model: str = "*",
+    ) -> None:
+        """Set a cap on an account, or on a key where one is given; its id says what it is on."""
+        parts = [key_id or account] + [part for part in (window, model) if part not in {Window.LIFETIME, "*"}]
+        cap_id, at = "_".join(["cap", *parts]), self.clock()
+
+        def operation(tx: Transaction) -> str:
+            subject = caps.subject_of(tx, key_id=key_id) if key_id else caps.subject_of(tx, account=account)
+            return caps.set_cap(tx, cap_id=cap_id, scope=Scope(subject, window, model), limit_nusd=limit_nusd, at=at)
+
+        await self.store.write(operation)
 
     async def new_key(self, account: str, *, key_id: str = "k0000001", **rights: Any) -> str:
         key = admin.key_text(key_id, key_id.encode() * 4)
         await self.store.write(
             lambda tx: admin.create_key(
                 tx, key_id=key_id, digest=admin.digest_of(key), account=account,
-                rights=admin.KeyRights(**rights), at=composition.wall_clock(),
+                rights=admin.KeyRights(**rights), at=self.clock(),
             )
         )  # fmt: skip
         return key
 
     async def new_account(self, name: str, parent: str | None = None) -> None:
         await self.store.write(
-            lambda tx: admin.create_account(
-                tx, account_id=f"acc_{name}", name=name, parent=parent, at=composition.wall_clock()
-            )
+            lambda tx: admin.create_account(tx, account_id=f"acc_{name}", name=name, parent=parent, at=self.clock())
         )
 
 
@@ -305,10 +313,12 @@ async def world(
     after: str = "",
     simulator: Simulator | None = None,
     store: Store | None = None,
+    clock: Callable[[], int] = composition.wall_clock,
 ) -> AsyncIterator[World]:
     """Run a gateway in memory around a block.
 
-    ``more`` goes into every model's table, ``limits`` into [limits], ``after`` behind everything.
+    ``more`` goes into every model's table, ``limits`` into [limits], ``after`` behind everything; ``clock`` is the wall
+    clock of all of it.
     """
     path = tmp_path / "ainf.toml"
     path.write_text(config_text(models or DEFAULT_MODELS, more, limits) + after)
@@ -317,7 +327,7 @@ async def world(
     log = StringIO()
     telemetry = Telemetry(log)
     wires: list[SimulatedWire] = []
-    async with trio.open_nursery() as nursery, Store.open("memory:", now=composition.wall_clock) as opened:
+    async with trio.open_nursery() as nursery, Store.open("memory:", now=clock) as opened:
         chosen = store or opened
 
         async def dial(host: str, port: int) -> SimulatedWire:
@@ -326,9 +336,9 @@ async def world(
             wires.append(wire)
             return wire
 
-        gateway = composition.build_gateway(config, telemetry, chosen, dialer=dial)
+        gateway = composition.build_gateway(config, telemetry, chosen, clock=clock, dialer=dial)
         surface = build_surface(gateway, body_bytes=config.limits.body_bytes, started_at=0)
-        here = World(simulator, chosen, gateway, surface, "", "", telemetry, log, wires)
+        here = World(simulator, chosen, gateway, surface, "", "", telemetry, log, wires, clock)
         await here.new_account("agents")
         here.key_id = "k0000000"
         here.key = await here.new_key("agents", key_id=here.key_id)
