@@ -137,7 +137,11 @@ def covers(pattern: str, model: str) -> bool:
 
 @functools.lru_cache(maxsize=1024)
 def _pattern(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+    first, *others = map(re.escape, pattern.split("*"))
+    # Each part but the last is best found where it comes first, and is never looked for again: else a pattern of many
+    # parts takes for ever.
+    between = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return re.compile(first + between + "".join(f".*{part}" for part in others[-1:]), re.DOTALL)
 
 
 @attrs.frozen

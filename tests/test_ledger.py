@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.ledger import CapState, Division, Grant, HoldAsk, Window, binding, divide, extension, fit, window_start
+from ainf.ledger import (
+    CapState,
+    Division,
+    Grant,
+    HoldAsk,
+    Window,
+    binding,
+    covers,
+    divide,
+    extension,
+    fit,
+    window_start,
+)
 from ainf.pricing import tokens_cost
 
 ASK = HoldAsk(base_nusd=1_000, output_rate=2_000_000, first_tokens=100, worst_tokens=1_000, min_tokens=10)
@@ -139,3 +151,35 @@ def test_a_cap_that_is_used_up_says_what_to_do(window, kind, said):
     """Which cap, how much it was, and when or how there is more."""
     start = window_start(window, 1_700_000_000_000_000)
     assert CapState("c", start, 500_000_000, 0, 0, window, "key k1", kind=kind).used_up() == said
+
+
+def stands_for(pattern: str, text: str) -> bool:
+    """What a pattern means, said by itself: a ``*`` is nothing, or one character more."""
+    if not pattern or not text:
+        return text == pattern.replace("*", "") == ""
+    if pattern[0] == "*":
+        return stands_for(pattern[1:], text) or stands_for(pattern, text[1:])
+    return pattern[0] == text[0] and stands_for(pattern[1:], text[1:])
+
+
+PATTERNS = st.text("ab*.", min_size=1, max_size=8)
+NAMES = st.text("ab.\n", min_size=1, max_size=8)
+
+
+@given(PATTERNS, NAMES)
+def test_a_pattern_covers_what_its_stars_can_be(pattern, name):
+    """A star is any characters, a newline too; everything else is itself, a dot too."""
+    assert covers(pattern, name) is stands_for(pattern, name)
+
+
+@given(PATTERNS, PATTERNS, NAMES)
+def test_a_pattern_that_covers_another_covers_all_that_is_its(wide, narrow, name):
+    """So a key that may use the names of one pattern can be given the other, and no name more."""
+    if covers(wide, narrow) and covers(narrow, name):
+        assert covers(wide, name)
+
+
+def test_no_pattern_takes_for_ever():
+    """Every opening asks them: one of many stars must not hold up the ledger."""
+    assert not covers("*a" * 60 + "b", "a" * 64)
+    assert covers("*a" * 60 + "*", "a" * 64)

@@ -266,11 +266,15 @@ def _not_for_this(model: Model, path: str) -> DownstreamError:
 def fingerprint(account_id: str, request: InferenceRequest) -> bytes:
     """Return the digest by which the same body of the same account is known again, streamed or not.
 
-    Keyed by the account, so that equal bodies of different accounts cannot be told to be equal.
+    Keyed by the account, so that equal bodies of different accounts cannot be told to be equal; and by what is to be
+    done, for who has tokens counted before or after an answer does not ask the same again.
     """
     body: dict[str, Any] = {name: value for name, value in request.fields.items() if name not in _NOT_IN_FINGERPRINT}
     return hashlib.blake2b(
-        msgspec.json.encode(body, order="deterministic"), digest_size=16, key=account_id.encode()[:64]
+        msgspec.json.encode(body, order="deterministic"),
+        digest_size=16,
+        key=account_id.encode()[:64],
+        person=request.operation.encode(),
     ).digest()
 
 

@@ -28,10 +28,20 @@ _SWEEP_FROM: Final = 1_024
 
 # Strategy: a bucket is one number, the time at which it is full again; what is missing in it is the share of a minute
 # until then. So nothing has to tick, a limit that is changed holds at once for what was taken under another, and a
-# bucket that is full needs not be kept.
+# bucket that is full needs not be kept. What it owes beyond being empty is no share but an amount, which comes back at
+# the rate of the limit that it is asked under.
 @attrs.define(eq=False)
 class _Bucket:
     full_at: float = float("-inf")
+    limit: int = 0
+    """The one that it was last asked under."""
+
+    def adopt(self, now: float, limit: int) -> None:
+        """Go by this limit: where it is higher than the one before, what is owed is paid back sooner."""
+        owed_s = self.reset_s(now) - _MINUTE_S
+        if limit > self.limit and owed_s > 0:
+            self.full_at = now + _MINUTE_S + owed_s * self.limit / limit
+        self.limit = limit
 
     def wait_s(self, now: float, limit: int, amount: int) -> float:
         """Return how long it takes until so much is in it; none where that is not positive."""
@@ -183,6 +193,8 @@ def _check_exchange(limits: KeyLimits, use: _Use, tokens: int, now: float) -> No
 
 
 def _check_rate(what: str, limit: int, bucket: _Bucket, amount: int, now: float) -> None:
+    if bucket.limit != limit:
+        bucket.adopt(now, limit)
     wait_s = bucket.wait_s(now, limit, amount)
     if wait_s > _SLACK_S:
         raise _refusal(f"{what}_per_minute", limit, f"{what} per minute", min(_LONGEST_WAIT_S, ceil(wait_s - _SLACK_S)))

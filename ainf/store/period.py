@@ -41,8 +41,9 @@ def parse_moment(text: str, now: int) -> int:
         return max(0, now // unit - int(age[1])) * unit
     midnight = "T00:00Z" if _DATE.fullmatch(text) else ""
     if midnight or _TIME.fullmatch(text):
-        with contextlib.suppress(ValueError):  # there is no such day or hour
-            return (datetime.fromisoformat(text.upper() + midnight) - _EPOCH) // _MICROSECOND
+        # There may be no such day or hour, and in UTC no such year.
+        with contextlib.suppress(ValueError, OverflowError):
+            return (datetime.fromisoformat(text.upper() + midnight).astimezone(UTC) - _EPOCH) // _MICROSECOND
     raise ValueError(
         f"{text[:40]!r} is not a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or an age such as 30d or"
         " 12h"

@@ -1,10 +1,11 @@
 """From a parsed request to a plan."""
 
+import attrs
 import pytest
 
 from ainf.http.gateway import fingerprint
 from ainf.inference.errors import GatewayError
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
 from tests.gateway.world import question, world
 
 
@@ -16,11 +17,13 @@ def request(**fields) -> InferenceRequest:
 
 
 def test_fingerprints():
-    """The same body whatever its order of keys and its mode; other for another body or account; never the text."""
+    """The same body whatever its order of keys and its mode; other for another body, account or operation."""
     one = fingerprint("acc_1", request(a=1, b=[1, 2], stream=True, stream_options={"include_usage": True}))
     assert fingerprint("acc_1", request(b=[1, 2], a=1)) == one
     assert fingerprint("acc_1", request(b=[2, 1], a=1)) != one
     assert fingerprint("acc_2", request(b=[1, 2], a=1)) != one
+    counted = attrs.evolve(request(a=1, b=[1, 2]), operation=Operation.COUNT)
+    assert fingerprint("acc_1", counted) != one
     assert len(one) == 16
 
 

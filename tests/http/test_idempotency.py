@@ -1,5 +1,8 @@
 """Shared exchanges, known by key, path and idempotency key: who shares which, who is waited for, what is forgotten."""
 
+import gc
+import weakref
+
 import attrs
 import pytest
 import trio
@@ -158,3 +161,29 @@ async def test_a_cancelled_request_closes_its_connection_alone(stream, tmp_path,
         second = await ask(here, stream=stream)
         assert second.ended
         await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize("ends", ["told", "left", "refused"])
+async def test_nothing_is_left_to_the_garbage_collector(ends, tmp_path, autojump_clock):
+    """What an exchange held, its transcript above all, is free as soon as it has ended and was told."""
+    async with world(tmp_path, SLOW, limits="linger_s = 0") as here:
+        if ends == "refused":
+            await here.set_cap(1)
+        client = keyed(here)
+        if ends == "left":
+            client.on_write = lambda writes: client.leave() if writes == 5 else None
+        gc.collect()
+        gc.disable()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(here.run, client)
+                while not here.gateway.shared._running:
+                    await trio.lowlevel.checkpoint()
+                (shared,) = here.gateway.shared._running.values()
+                seen = [weakref.ref(shared), weakref.ref(shared.transcript), weakref.ref(shared.exchange)]
+                del shared
+            await here.gateway.inflight.wait_empty()
+            await trio.sleep(1)
+            assert [found() for found in seen] == [None] * 3
+        finally:
+            gc.enable()

@@ -140,6 +140,21 @@ def test_a_refused_request_counts_as_a_request():
         assert (error.details["limit"]["name"], error.retry_after_s) == ("requests_per_minute", 20)
 
 
+def test_a_limit_that_is_raised_shortens_what_is_owed():
+    """A key that owes hours at its old rate owes minutes at a higher one; a lower one makes nobody wait longer."""
+    clock = Clock()
+    limiter, key = KeyLimiter(clock), key_of(tokens_per_minute=100)
+    limiter.begin(key, 10)
+    limiter.end(key, 10, 100_000)  # a thousand minutes
+    more = attrs.evolve(key, limits=KeyLimits(tokens_per_minute=99_900))
+    refused(lambda: limiter.begin(more, 1))
+    clock.now += MINUTE_S
+    refused(lambda: limiter.begin(more, 1))
+    clock.now += 1
+    refused(lambda: limiter.begin(key, 10))
+    limiter.begin(more, 10)
+
+
 def test_a_limit_that_is_changed_holds_at_once():
     """What was taken stays taken, as the same share of the new limit."""
     limiter, key = KeyLimiter(Clock()), key_of(requests_per_minute=10)

@@ -125,6 +125,8 @@ async def test_when(tmp_path, autojump_clock):
         ({"by": ""}, "invalid_value", "by", "must be some of"),
         ({"by": "day,day"}, "invalid_value", "by", "each once"),
         ({"since": "soon"}, "invalid_value", "since", "'soon' is not a date such as 2026-11-01"),
+        ({"since": "0001-01-01T00:00+00:01"}, "invalid_value", "since", "is not a date"),
+        ({"until": "9999-12-31T23:59-00:01"}, "invalid_value", "until", "is not a date"),
         ({"until": "2026-02-30"}, "invalid_value", "until", "is not a date"),
         ({"since": "2026-02-01", "until": "2026-02-01"}, "invalid_value", "since", "must be before `until`"),
         ({"since": "2999-01-01"}, "invalid_value", "since", "which is now where it is not given"),
