@@ -64,15 +64,19 @@ async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Te
     """
     while True:
         await trio.sleep(every_s)
-        if not inflight:
-            continue
-        steps = [(exchange, step) for exchange in inflight if (step := exchange.progress()) is not None]
-        try:
-            seen = await store.record_progress([step for _, step in steps])
-        except GatewayError as error:
-            telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
-            continue
-        for exchange, step in steps:
-            exchange.progress_is_durable(step)
-        for inference_id in seen.revoked:
-            inflight.revoke(inference_id)
+        if inflight:
+            await _keep_progress(inflight, store, telemetry)
+
+
+async def _keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry) -> None:
+    """Make one tick; in a frame of its own, so that no exchange is kept until the next."""
+    steps = [(exchange, step) for exchange in inflight if (step := exchange.progress()) is not None]
+    try:
+        seen = await store.record_progress([step for _, step in steps])
+    except GatewayError as error:
+        telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
+        return
+    for exchange, step in steps:
+        exchange.progress_is_durable(step)
+    for inference_id in seen.revoked:
+        inflight.revoke(inference_id)

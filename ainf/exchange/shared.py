@@ -53,7 +53,7 @@ class SharedExchange:
         try:
             await self.exchange.run()
         except AinfError as error:
-            self.refusal = error
+            self.refusal = error.with_traceback(None)  # which holds everything that it passed
         except Exception as defect:  # noqa: BLE001 - a bug in one exchange must not end the others
             self._services.telemetry.defect("shared", defect, inference_id=self.exchange.plan.inference_id)
             self.refusal = GatewayError("internal_error", "The gateway failed.")

@@ -78,7 +78,7 @@ class InferenceRoute:
             else:
                 await gateway.shared.answer(seam, plan, plan.claim, gateway)
         except AinfError as error:
-            refusal = error
+            refusal = error.with_traceback(None)  # which holds everything that it passed: a cycle, with this frame
         else:
             return
         await self._refuse(seam, key, refusal, path, plan.money_refusal)

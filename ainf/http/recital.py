@@ -5,6 +5,7 @@ nothing, ends neither the exchange nor another recital.
 """
 
 import math
+from copy import copy
 
 import trio
 
@@ -56,7 +57,7 @@ class Recital:
         data = await self._next()
         refusal, head = self._shared.refusal, self._transcript.head
         if refusal is not None and not self._spoken:
-            raise refusal
+            raise copy(refusal)  # one for each who waits: what is raised holds everything that it passes
         if self._transcript.aborted or head is None:
             self._seam.abort()
             return

@@ -163,12 +163,10 @@ async def test_a_cancelled_request_closes_its_connection_alone(stream, tmp_path,
         await check_ledger(here, admitted=1)
 
 
-@pytest.mark.parametrize("ends", ["told", "left", "refused"])
+@pytest.mark.parametrize("ends", ["told", "left"])
 async def test_nothing_is_left_to_the_garbage_collector(ends, tmp_path, autojump_clock):
     """What an exchange held, its transcript above all, is free as soon as it has ended and was told."""
     async with world(tmp_path, SLOW, limits="linger_s = 0") as here:
-        if ends == "refused":
-            await here.set_cap(1)
         client = keyed(here)
         if ends == "left":
             client.on_write = lambda writes: client.leave() if writes == 5 else None
