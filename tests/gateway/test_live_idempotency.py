@@ -165,6 +165,7 @@ async def test_an_answer_outlives_its_process(end, tmp_path):
                 assert rows[2][2] == rows[1][0]
                 assert retried.body.endswith(b"data: [DONE]\n\n")
             else:  # it was told of its end, and billed: that is its answer
+                assert b"shutting_down" in bytes(running.raw)
                 assert endings == ["completed", "shutdown"]
                 assert b"shutting_down" in retried.body
             assert len(await here.simulated()) == len(rows)
