@@ -43,7 +43,7 @@ def test_money_is_never_transient():
 
 
 def test_the_clients_faults_are_not_transient():
-    """What the request itself is refused for stays so; only time heals: a slow body, a limit, another one under its key."""
+    """What the request itself is refused for stays so; only time heals: a slow body, a limit, a key that is in use."""
     transient = {code for code, row in CODES.items() if row.status < 500 and row.transient}
     assert transient == {"request_timeout", "rate_limited", "idempotency_in_progress"}
 
