@@ -19,6 +19,9 @@ SLOW = (
     "sim-hidden-reasoning-200-pace-1ms", "sim-cached-3-tokens-100-pace-2ms", "sim-drip-every-1ms-tokens-3",
 )  # fmt: skip
 MODELS = (*FAULTS, *SLOW)
+BILLED_ON = {"drained": ("drain", "sim-tokens-300-pace-3ms"), "held": ("held", "sim-tokens-100-pace-5ms")}
+"""Models whose provider bills what we break off: how it is settled, and what the model is."""
+IDEMPOTENCY_KEYS = 8
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 GARBAGE = (
@@ -47,6 +50,8 @@ class Visit:
     deed: str = ""
     sent: int = 0
     """Requests, whole or not; each is labelled with the visit and its place among them."""
+    keyed: dict[int, str] = attrs.field(factory=dict)
+    """The idempotency keys of its requests, by their place."""
     raw: bytearray = attrs.field(factory=bytearray)
     left: bool = False
     """Whether it did what counts as leaving."""
@@ -109,14 +114,19 @@ class Asker:
             return b"\r\n".join([chance.choice(LINES), *(line.encode() for line in lines), b"", b""])
         if chance.random() < 0.15:
             lines.append(f"x-ainf-deadline-ms: {chance.choice((1, 20, 200, 600))}")
-        data = chance.choice(GARBAGE) if chance.random() < 0.06 else json.dumps(self._question()).encode()
+        question = self._question(chance)
+        if chance.random() < 0.25:
+            visit.keyed[visit.sent] = name = f"idem-{chance.randrange(IDEMPOTENCY_KEYS)}"
+            lines.append(f"idempotency-key: {name}")
+            if chance.random() < 0.9:  # else the same key with another body
+                question = self._question(random.Random(name)) | {"stream": chance.random() < 0.7}
+        data = chance.choice(GARBAGE) if chance.random() < 0.06 else json.dumps(question).encode()
         path = chance.choice(("/v1/chat/completions", "/v1/chat/completions", "/v1/inference"))
         lines += ["content-type: application/json", f"content-length: {len(data)}"]
         return "\r\n".join([f"POST {path} HTTP/1.1", *lines, "", ""]).encode() + data
 
-    def _question(self) -> dict[str, Any]:
-        chance = self.chance
-        model = chance.choice(SLOW if chance.random() < 0.5 else FAULTS)
+    def _question(self, chance: random.Random) -> dict[str, Any]:
+        model = chance.choice((*SLOW, *BILLED_ON) if chance.random() < 0.5 else FAULTS)
         fields: dict[str, Any] = {}
         if "tools" in model or chance.random() < 0.1:
             fields["tools"] = [TOOL]

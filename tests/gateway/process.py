@@ -154,12 +154,18 @@ class Deployment:
 
 @asynccontextmanager
 async def deployment(
-    folder: Path, *models: str, now: Callable[[], int], more: str = "", limits: str = "", server: str = ""
+    folder: Path,
+    *models: str,
+    now: Callable[[], int],
+    more: str = "",
+    limits: str = "",
+    server: str = "",
+    after: str = "",
 ) -> AsyncIterator[Deployment]:
-    """Deploy a gateway around a block; its processes end with the block."""
+    """Deploy a gateway around a block; its processes end with the block. ``after`` goes behind its configuration."""
     simulator = await Process.start(folder / "simulator.log", _base_url, "simulate")
     text = config_text(simulator.where, models, more=more, limits=limits, server=server)
-    (folder / "ainf.toml").write_text(text)
+    (folder / "ainf.toml").write_text(text + after)
     key = admin.key_text("k0000000", b"k0000000" * 4)
     here = Deployment(folder, simulator, key)
 

@@ -18,10 +18,12 @@ import trio
 
 from ainf.app import wall_clock
 from ainf.inference.outcome import Ending
-from tests.gateway.crowd import MODELS, Asker, Guest, Visit
+from tests.gateway.backends import models_text
+from tests.gateway.crowd import BILLED_ON, MODELS, Asker, Guest, Visit
 from tests.gateway.law import FAILURES
 from tests.gateway.leaks import SECRETS
 from tests.gateway.live import PROVIDER_KEY, check_law
+from tests.gateway.office import Bookkeeper, KeyRing, Operator
 from tests.gateway.process import Deployment, deployment
 from tests.gateway.test_live_retrier import content_of
 from tests.gateway.world import Client
@@ -43,93 +45,23 @@ progress_s = 0.1
 header_s = 1
 body_s = 1
 idle_s = 1
+linger_s = 0.3
+idempotency_bytes = 4096
 sse_line_bytes = 65536
 prelude_bytes = 16384
 auth_failures_per_minute = 1000000
 running = 12
 """
 MORE = "slice_tokens = 32\nmin_output_tokens = 1"
+BILLED = "".join(
+    models_text((name,), f'{MORE}\nupstream_model = "{model}"\naborted_billing = "{billing}"\nabort_read_s = 0.4')
+    for name, (billing, model) in BILLED_ON.items()
+)
 
 CLOSINGS = "SELECT body FROM audit_events WHERE kind = 'inference.closed'"
 
 SUDDEN = ("kill", "kill", "terminate then kill")
 ENDS = (*SUDDEN, "terminate", "terminate twice") if FULL else SUDDEN
-
-NUSD_PER_USD = 10**9
-
-
-@attrs.define
-class Operator:
-    """Works beside the gateway, with the commands, all the time."""
-
-    here: Deployment
-    chance: random.Random
-    keys: dict[str, str]
-    """Account by key; the first key is never touched."""
-    made: list[str] = attrs.field(factory=list)
-    """Every key that there ever was, but the first."""
-    commands: Counter[str] = attrs.field(factory=Counter)
-
-    def key(self) -> str:
-        return self.chance.choice(list(self.keys))
-
-    async def run(self) -> None:
-        while True:
-            deed = self.chance.choice((self.set_cap, self.set_cap, self.new_key, self.revoke, self.close, self.look))
-            await deed()
-
-    async def command(self, *arguments: str) -> Any:
-        """Run a command, which must succeed."""
-        self.commands[" ".join(arguments[:2])] += 1
-        done = await self.here.command(*arguments)
-        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
-        assert not done.stderr, done.stderr
-        return json.loads(done.stdout) if "--json" in arguments else None
-
-    async def set_cap(self) -> None:
-        """A cap that is used up, or that leaves a little, or much, or none at all."""
-        spent = self.here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")[0][0]
-        room = self.chance.choice((None, -(10**6), 10**5, 3 * 10**6, 10**9))
-        if room is not None:
-            usd = f"{max(0, spent + room) / NUSD_PER_USD:.9f}"
-            await self.command("caps", "set", "--account", "agents", "--usd", usd)
-        if room is None or room < 10**9:
-            await trio.sleep(self.chance.uniform(0, 0.3))
-            await self.command("caps", "set", "--account", "agents", "--usd", "1000")
-            await self.command("caps", "remove", "--account", "agents")
-
-    async def new_key(self) -> None:
-        """A key, of the account or of a new one below it."""
-        account = "agents"
-        if self.chance.random() < 0.5:
-            account = f"team-{self.commands.total()}"
-            await self.command("accounts", "create", account, "--parent", "agents")
-        if self.chance.random() < 0.5:
-            await self.command("caps", "set", "--account", account, "--usd", "0.0005")
-        style = self.chance.choice(("extended", "strict", "loud"))
-        made = await self.command("keys", "create", "--account", account, "--finish-reasons", style, "--json")
-        self.keys[made["key"]] = account
-        self.made.append(made["key"])
-
-    async def revoke(self) -> None:
-        if len(self.keys) > 1:
-            key = self.chance.choice(list(self.keys)[1:])
-            await self.command("keys", "revoke", key.split("_")[1])
-            del self.keys[key]
-
-    async def close(self) -> None:
-        """Close an account below the first."""
-        teams = sorted({account for account in self.keys.values() if account != "agents"})
-        if teams:
-            team = self.chance.choice(teams)
-            await self.command("accounts", "close", team)
-            self.keys = {key: account for key, account in self.keys.items() if account != team}
-
-    async def look(self) -> None:
-        """The books are sound at every moment, also while they are written."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self.command, "ledger", "verify")
-            nursery.start_soon(self.command, "audit", "verify")
 
 
 @attrs.define
@@ -138,6 +70,8 @@ class Chaos:
 
     here: Deployment
     operator: Operator
+    bookkeeper: Bookkeeper
+    ring: KeyRing
     chance: random.Random
     visits: list[Visit] = attrs.field(factory=list)
     ends: dict[int, str] = attrs.field(factory=dict)
@@ -146,7 +80,7 @@ class Chaos:
     async def guests(self, number: int) -> None:
         """Visit again and again, also when nobody is there."""
         chance = random.Random(f"{SEED}-{number}")
-        asker = Asker(chance, self.operator.key)
+        asker = Asker(chance, self.ring.any)
         while True:
             life = self.here.starts
             try:
@@ -200,17 +134,38 @@ class Chaos:
         await self.operator.look()
 
 
-def check_visit(visit: Visit, of_request: dict[str, dict[str, Any]], end: str) -> None:
+@attrs.define
+class Asked:
+    """What all clients asked, and the receipts of it."""
+
+    of_request: dict[str, dict[str, Any]]
+    """By the label of the request that opened the exchange; those that were looked at are taken out."""
+    keys: dict[str, str]
+    """The idempotency keys of requests, by label."""
+    by_id: dict[str, dict[str, Any]]
+
+    def told(self, answer: Client, label: str) -> dict[str, Any] | None:
+        """The receipt of another request's exchange that an answer is of, since both have one idempotency key."""
+        receipt = self.by_id.get(answer.headers.get("x-ainf-inference-id", ""))
+        if receipt is not None:
+            assert self.keys[label] == self.keys[receipt["labels"]["request"]]
+        return receipt
+
+
+def check_visit(visit: Visit, asked: Asked, end: str) -> None:
     """Check what one client got against the receipts of what it asked; they are taken out."""
     may_be_cut = visit.left or "kill" in end
     answers = visit.answers
     assert len(answers) <= max(1, visit.sent)
     for number in range(1, max(len(answers), visit.sent) + 1):
-        receipt = of_request.pop(f"{visit.number}-{number}", None)
+        label = f"{visit.number}-{number}"
+        receipt = asked.of_request.pop(label, None)
         if number > len(answers):
             assert receipt is None or may_be_cut, f"admitted, and never answered: {receipt}"
             continue
         answer = answers[number - 1]
+        if receipt is None and label in asked.keys:
+            receipt = asked.told(answer, label)
         assert answer.headers.get("x-ainf-inference-id") == (receipt and receipt["inference_id"])
         assert answer.ended or may_be_cut, f"cut off: {receipt}"
         if answer.ended and receipt is not None:
@@ -277,22 +232,27 @@ async def check_everything(chaos: Chaos, tell: Callable[[str], None]) -> None:
     receipts = [json.loads(body) for (body,) in here.rows(CLOSINGS)]
     completed = [receipt["inference_id"] for receipt in receipts if receipt["ending"] == Ending.COMPLETED]
     assert all(entries[inference_id]["finish_sent"] for inference_id in completed), "a success without evidence"
-    of_request = {receipt["labels"]["request"]: receipt for receipt in receipts}
-    assert len(of_request) == len(receipts), "a request was admitted twice"
+    asked = Asked(
+        {receipt["labels"]["request"]: receipt for receipt in receipts},
+        {f"{visit.number}-{number}": key for visit in chaos.visits for number, key in visit.keyed.items()},
+        {receipt["inference_id"]: receipt for receipt in receipts},
+    )
+    assert len(asked.of_request) == len(receipts), "a request was admitted twice"
     tell(
         f"{here.starts} lives {dict(Counter(chaos.ends.values()))}, {len(chaos.visits)} connections,"
         f" {sum(visit.sent for visit in chaos.visits)} requests, {chaos.operator.commands.total()} commands,"
+        f" {dict(chaos.bookkeeper.done)} beside,"
         f" {len(receipts)} admitted {dict(Counter(receipt['ending'] for receipt in receipts))}"
     )
     wrong = []
     for visit in chaos.visits:
         end, raw = chaos.ends[visit.life], bytes(visit.raw)
         try:
-            check_visit(visit, of_request, end)
+            check_visit(visit, asked, end)
         except (AssertionError, LookupError, ValueError, TypeError) as error:
             wrong.append(f"{error!r}\n{attrs.evolve(visit, raw=raw[-300:])} of {len(raw)} bytes; then: {end}")
     assert not wrong, f"{len(wrong)} wrong\n" + "\n\n".join(wrong[:10])
-    assert not of_request, "exchanges that nobody asked for"
+    assert not asked.of_request, "exchanges that nobody asked for"
 
 
 def check_secrets(chaos: Chaos) -> None:
@@ -304,7 +264,7 @@ def check_secrets(chaos: Chaos) -> None:
         assert "Traceback" not in said, said[-3000:]
         assert "sk-canary" not in said
         assert "sk-provider" not in said
-        assert not any(key in said for key in (chaos.here.key, *chaos.operator.made))
+        assert not any(key in said for key in (chaos.here.key, *chaos.ring.made))
     for path in sorted(folder.glob("ainf.db*")):
         kept = path.read_bytes()
         assert PROVIDER_KEY.encode() not in kept
@@ -320,12 +280,17 @@ async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts
     tell(f"AINF_SEED={SEED}")
     with trio.fail_after(60 + LIVES * 30):
         server = f"drain_s = {DRAIN_S}"
-        async with deployment(tmp_path, *MODELS, now=wall_clock, more=MORE, limits=LIMITS, server=server) as here:
-            chaos = Chaos(here, Operator(here, chance, {here.key: "agents"}), chance)
+        async with deployment(
+            tmp_path, *MODELS, now=wall_clock, more=MORE, limits=LIMITS, server=server, after=BILLED
+        ) as here:
+            ring = KeyRing({here.key: "agents"}, random.Random(SEED))
+            bookkeeper = Bookkeeper(here, random.Random(SEED + 1), ring)
+            chaos = Chaos(here, Operator(here, chance, ring), bookkeeper, ring, chance)
             async with trio.open_nursery() as nursery:
                 for number in range(CLIENTS):
                     nursery.start_soon(chaos.guests, number)
                 nursery.start_soon(chaos.operator.run)
+                nursery.start_soon(bookkeeper.run)
                 for number in range(LIVES):
                     await chaos.live_and_die(last=number == LIVES - 1)
                 nursery.cancel_scope.cancel()
