@@ -225,7 +225,7 @@ class Exchange:
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""
         cap = self._clamped_by if self._provider_ended else self.hold.refused_by
-        return Course(tuple(self.ended), self.clamp_tokens, cap, self.drain)
+        return Course(tuple(self.ended), self.clamp_tokens, cap, self.drain, self._clamped_by)
 
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))

@@ -33,6 +33,8 @@ class Course:
     cap: CapState | None = None
     """What clamped its output, or would not let its hold grow."""
     drain: Drain | None = None
+    clamped_by: CapState | None = None
+    """What left too little for the most that it might have cost, and so clamped it, whether that was reached or not."""
 
 
 def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold) -> Reckoning:
@@ -141,6 +143,8 @@ class End:
             notes["usage_rejected"] = True
         if course.clamp_tokens is not None:
             notes["clamp_tokens"] = course.clamp_tokens
+        if course.clamped_by is not None:
+            notes["clamped_by"] = course.clamped_by.cap_id
         if cap is not None and self.outcome.ending is Ending.SPEND_CAP_EXCEEDED:
             notes |= {"cap_id": cap.cap_id, "window": cap.window}
         if course.drain is not None:

@@ -224,8 +224,10 @@ def test_failed_attempts_keep_their_own_cost(before, evidence):
 
 
 def test_an_ending_for_money_names_its_cap():
-    """Which cap, in which window: for whoever asks why an answer was cut."""
+    """Which cap, in which window: for whoever asks why an answer was cut; what clamped it stands there at any end."""
     cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
     course = Course(cap=cap)
     assert end_of(plan(), CUT, attempt(), hold(), course).notes() == {"cap_id": "cap_1", "window": "hour"}
     assert end_of(plan(), FAILED, attempt(), hold(), course).notes() == {}
+    clamped = Course(clamp_tokens=5, cap=cap, clamped_by=cap)
+    assert end_of(plan(), FAILED, attempt(), hold(), clamped).notes() == {"clamp_tokens": 5, "clamped_by": "cap_1"}
