@@ -141,6 +141,22 @@ async def test_a_client_that_stalls_is_dropped_alone(tmp_path):
         assert (receipt["ending"], receipt["usage"]["output_tokens"]) == ("completed", 50_000)
 
 
+async def test_a_drain_waits_for_who_is_still_told_what_has_ended(tmp_path):
+    """The exchange is settled long before a slow client has read it all; the process does not end between the two."""
+    model = "sim-tokens-50000-burst"
+    limits = "idempotency_bytes = 67108864"
+    async with live(tmp_path, model, more="max_output_tokens = 100000", limits=limits, server="drain_s = 10") as here:
+        slow = await here.connect()
+        await slow.send(here.request(question(model), headers=(f"idempotency-key: {KEY['Idempotency-Key']}",)))
+        await here.wait_settled(1)
+        await here.wait_running(0)
+        here.running.stop.set()
+        await trio.sleep(0.5)
+        answer = await slow.take()
+        assert answer.whole
+        assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize("end", ["killed", "stopped"])
 async def test_an_answer_outlives_its_process(end, tmp_path):
     """What was kept is told by the next process, byte for byte; what was running frees its key, and is settled."""
