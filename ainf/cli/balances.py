@@ -47,6 +47,8 @@ def balances() -> None:
 @config_option
 def open_(*, account: str, amount_nusd: int | None, note: str, as_json: bool, config_path: Path) -> None:
     """Open a balance: the account, and all below it that has no nearer one, spends what is paid in and no more."""
+    if note and amount_nusd is None:
+        raise click.UsageError("--note is of what is paid in: give --usd too.")
     first = None if amount_nusd is None else NewCredit(new_id("cr"), CreditKind.TOP_UP, amount_nusd, note)
     operation = partial(open_balance, cap_id=new_id("cap"), account=account, first=first, at=wall_clock())
     _show(write(books_config(config_path), operation), as_json=as_json)

@@ -1,5 +1,6 @@
 """``ainf``: the group of all commands. A command's module is imported when it is called, so that each starts fast."""
 
+import re
 from importlib import import_module
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ _COMMANDS: Final = (
     "serve", "demo", "check", "prices", "accounts", "keys", "caps", "balances", "ledger", "audit", "usage", "simulate"
 )  # fmt: skip
 """Each is the object of its name in the module of its name."""
+_UNREADABLE: Final = re.compile("[\udc80-\udcff]")
+"""What Python makes of bytes in an argument that are no UTF-8."""
 
 
 class _Commands(click.Group):
@@ -36,6 +39,10 @@ class _Commands(click.Group):
             raise CommandError(error.message) from error
         except (BooksError, ConfigError) as error:
             raise CommandError(str(error)) from error
+        except UnicodeEncodeError as error:
+            if not _UNREADABLE.search(str(error.object)):
+                raise
+            raise CommandError(f"This argument is no text in UTF-8: {error.object!r}.") from error
 
 
 @click.group(cls=_Commands)

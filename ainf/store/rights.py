@@ -15,6 +15,8 @@ LIMITS: Final = {field.name: field.name.replace("_", " ") for field in attrs.fie
 """What limits a key, by its name, in words."""
 _MOST: Final = 2**53
 """More than any limit means; every reader of JSON takes it as it is."""
+_LATEST: Final = 253_402_300_799_999_999
+"""The last moment of the year 9999 in UTC: none behind it can be told as RFC 3339 has it."""
 
 
 @attrs.frozen
@@ -45,6 +47,10 @@ def check_rights(rights: KeyRights, at: int) -> None:
         raise DownstreamError("invalid_value", f"A money refusal is one of {', '.join(MONEY_REFUSALS)}.")
     if rights.expires_at is not None and rights.expires_at <= at:
         raise DownstreamError("invalid_value", "The expiry is in the past; give a later time.")
+    if rights.expires_at is not None and rights.expires_at > _LATEST:
+        raise DownstreamError(
+            "invalid_value", "The expiry is behind the year 9999; leave it out for a key without one."
+        )
     for path in rights.endpoints or ():
         if not path.startswith("/"):
             raise DownstreamError(
@@ -61,8 +67,10 @@ def check_limits(limits: KeyLimits) -> None:
     """
     for name, words in LIMITS.items():
         value = getattr(limits, name)
-        if value is not None and not 1 <= value <= _MOST:
+        if value is not None and value < 1:
             raise DownstreamError("invalid_value", f"A limit of {words} is at least 1; to stop a key, revoke it.")
+        if value is not None and value > _MOST:
+            raise DownstreamError("invalid_value", f"A limit of {words} is at most {_MOST}; lift it instead.")
 
 
 def within(rights: KeyRights, maker: KeyRights) -> KeyRights:

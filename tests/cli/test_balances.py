@@ -41,6 +41,7 @@ def test_a_balance_may_be_opened_with_money_on_it(commands):
 @pytest.mark.parametrize(
     ("arguments", "text", "status"),
     [
+        (["open", "--account", "acme", "--note", "gift"], "--note is of what is paid in", 2),
         (["open", "--account", "none"], "There is no account 'none'", 1),
         (["open"], "Missing option '--account'", 2),
         (["open", "--account", "acme", "--usd", "0"], "A top-up is more than nothing", 1),

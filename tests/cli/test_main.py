@@ -34,6 +34,26 @@ def test_an_unknown_command_is_misuse():
     assert CliRunner().invoke(ainf, ["sevre"]).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["accounts", "create", "\udcff"],
+        ["accounts", "close", "\udcff"],
+        ["keys", "revoke", "\udcff"],
+        ["keys", "create", "--account", "acme", "--endpoint", "/\udcff"],
+        ["caps", "set", "--account", "\udcff", "--usd", "1"],
+        ["caps", "remove", "--account", "acme", "--model", "\udcff"],
+        ["balances", "open", "--account", "acme", "--usd", "1", "--note", "\udcff"],
+        ["usage", "--account", "\udcff"],
+        ["audit", "burn", "--account", "\udcff"],
+    ],
+)
+def test_an_argument_that_is_no_text(commands, arguments):
+    """Bytes that are no UTF-8 are refused in one line, wherever they stand."""
+    commands.run("accounts", "create", "acme")
+    assert commands.refused(*arguments)
+
+
 def test_a_configuration_that_is_not_there(commands):
     """Without a configuration a command says how to name one, in one line."""
     commands.config.unlink()

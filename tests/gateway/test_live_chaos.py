@@ -205,7 +205,9 @@ def end_of_stream(answer: Client, receipt: dict[str, Any]) -> tuple[str, list[di
     assert payloads.count(b"[DONE]") == 1
     assert payloads[-1] == b"[DONE]"
     if "opaque_frames" not in receipt["notes"]:
-        assert sum(map(visible, chunks)) == receipt["output_bytes"]
+        # What another request asked for whole, and this one is told as a stream, was handed over with its end.
+        told = receipt["output_bytes"] if receipt["stream"] else receipt["received_bytes"]
+        assert sum(map(visible, chunks)) == told
     (reason,) = answer.finish_reasons()
     return reason, [chunk["error"] for chunk in chunks if chunk.get("error")]
 

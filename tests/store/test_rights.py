@@ -13,10 +13,11 @@ from ainf.store.rights import KeyRights, check_rights, limits_within, within
         (KeyRights(finish_reasons="odd"), "Finish reasons are one of"),
         (KeyRights(money_refusal="403"), "A money refusal is one of"),
         (KeyRights(expires_at=5), "The expiry is in the past"),
+        (KeyRights(expires_at=253_402_300_800_000_000), "The expiry is behind the year 9999"),
         (KeyRights(endpoints=("v1/inference",)), "No endpoint is named"),
         (KeyRights(limits=KeyLimits(requests_per_minute=0)), "A limit of requests per minute is at least 1"),
         (KeyRights(limits=KeyLimits(tokens_per_minute=-1)), "A limit of tokens per minute is at least 1"),
-        (KeyRights(limits=KeyLimits(concurrent_streams=2**53 + 1)), "A limit of concurrent streams is at least 1"),
+        (KeyRights(limits=KeyLimits(concurrent_streams=2**53 + 1)), "A limit of concurrent streams is at most"),
     ],
 )
 def test_wrong_rights(rights, text):
@@ -28,6 +29,7 @@ def test_wrong_rights(rights, text):
 def test_rights_that_say_nothing_are_right():
     """All that is left open is allowed, and an expiry that is to come."""
     check_rights(KeyRights(expires_at=6), 5)
+    check_rights(KeyRights(expires_at=253_402_300_799_999_999), 5)
 
 
 @pytest.mark.parametrize(
