@@ -84,7 +84,11 @@ def keys() -> None:
 @click.option("--inject-cost", is_flag=True, help="Tell its clients the cost in the usage of each answer.")
 @click.option("--finish-reasons", type=click.Choice(FINISH_REASONS), default=FINISH_REASONS[0], show_default=True)
 @click.option("--money-refusal", type=click.Choice(MONEY_REFUSALS), default=MONEY_REFUSALS[0], show_default=True)
-@click.option("--maker", metavar="ID", help="The key in whose name it is made: it gets no more rights than that one.")
+@click.option(
+    "--maker",
+    metavar="ID",
+    help="The key in whose name it is made: it gets no more rights than that one. A cap on that key does not bind it.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Print only the key.")
 @json_option
 @config_option

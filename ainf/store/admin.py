@@ -179,7 +179,8 @@ def create_key(  # noqa: PLR0913 - what a key is
     """Make a key of an account; only its digest is stored, so the caller shows the key now or never.
 
     A key that is made in another's name has never more rights than that one, and the rest of its rights from it
-    (``rights.within``); its account is that key's or below it. What the maker is given later, it is not.
+    (``rights.within``); its account is that key's or below it. What the maker is given later, it is not. Caps are no
+    rights: one on the maker does not count what the new key spends, as one on their account does.
 
     Raises:
         DownstreamError: ``not_found``: no such account or maker; ``invalid_value``: the account is closed, the maker is

@@ -81,6 +81,10 @@ def set_cap(
     on it from now on, as if it had been there at their admission. A limit below that is allowed: nothing opens or
     extends until the total is below it again.
 
+    Windows are the wall clock's. Where it stepped back over the border of one, so that exchanges were admitted in a
+    window that is still to come, a cap that is set then counts the window that it is, and of the next one only what is
+    admitted from now on.
+
     Args:
         tx: the transaction.
         cap_id: the id, where the cap is new.
