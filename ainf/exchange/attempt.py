@@ -41,13 +41,29 @@ class Attempt:
         """Whether the provider took the request on: from then on it may bill."""
         return self.status == 200
 
+    @property
+    def may_answer(self) -> bool:
+        """Whether the provider has the whole request, and has neither answered nor failed so far."""
+        return self.call.sent and self.status is None and self.error_code is None
+
     async def dial(self) -> None:
         """Send the request and read the head of the answer.
 
         Raises:
             UpstreamError: there was none, or it is not a 200; nothing of the provider's own words leaks.
         """
-        head = await self.call.start()
+        await self._take_head(await self.call.start())
+
+    async def await_head(self) -> None:
+        """Go on waiting for the head where ``dial`` was cancelled; nothing is left to wait for where it came.
+
+        Raises:
+            UpstreamError: as ``dial``.
+        """
+        if self.status is None:
+            await self._take_head(await self.call.receive_head())
+
+    async def _take_head(self, head: UpstreamHead) -> None:
         self._notice_head(head)
         if head.status != 200:
             body = await self.call.read_error_body()

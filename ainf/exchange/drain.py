@@ -34,7 +34,8 @@ class Drain:
     Attributes:
         unsaid: what the pipe made of it for the client, who is given none of it.
         body_ended: whether the body came to its clean end.
-        cut_by: what ended it before the provider did: "time", "money", "size", "stop"; None where nothing did.
+        cut_by: what ended it before the provider did: "time", "money", "size", "stop" (also where it never ran); None
+            where nothing did.
     """
 
     def __init__(self, attempt: Attempt, hold: RunningHold, limits: DrainLimits) -> None:
@@ -50,7 +51,7 @@ class Drain:
         self._unsaid: list[bytes] = []
         self._unsaid_bytes = 0
         self.body_ended = False
-        self.cut_by: str | None = None
+        self.cut_by: str | None = "stop"
 
     @property
     def unsaid(self) -> bytes:
@@ -63,13 +64,13 @@ class Drain:
 
     async def run(self) -> None:
         """Read on until the provider's end or a limit. Cancelled, it stops there and has lost nothing that came."""
-        self.cut_by = "stop"
         self._scope.deadline = self._began + self._limits.read_s
         try:
             with self._scope:
                 self.cut_by = await self._read()
-        except UpstreamError:
+        except UpstreamError as error:
             self.cut_by = None  # it broke off by itself: what came is metered
+            self._attempt.error_code = error.code
         finally:
             self._ended = trio.current_time()
         if self._scope.cancelled_caught and self._ended >= self._scope.deadline:
@@ -77,6 +78,7 @@ class Drain:
 
     async def _read(self) -> str | None:
         call, pipe = self._attempt.call, self._attempt.pipe
+        await self._attempt.await_head()
         while data := await call.receive():
             reading = pipe.receive(data)
             self._take(reading.data, reading.output_bytes)

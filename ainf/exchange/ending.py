@@ -61,11 +61,12 @@ async def _let_go(exchange: "Exchange") -> None:
     attempt.call.abort()
     residue = await attempt.call.residue()
     attempt.notice_late_head()
-    if residue and attempt.has_head and attempt.pipe.answer.raw_finish_reason is None:
+    if attempt.has_head and attempt.pipe.answer.raw_finish_reason is None:
         try:
-            reading = attempt.pipe.receive(residue)
-            exchange.hold.received += reading.output_bytes
-            exchange.residue += reading.data
+            if residue:
+                exchange.take_residue(attempt.pipe.receive(residue))
+            if attempt.call.is_complete and attempt.error_code is None:
+                exchange.take_residue(attempt.pipe.receive_eof())
         except UpstreamError:
             return  # it is closed already, and counted as far as it could be read
         except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled

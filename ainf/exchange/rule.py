@@ -1,9 +1,9 @@
 """The settlement rule: from what is known of an attempt at its end to what it has used and costs. Pure; one place.
 
 A provider that ended by its own word is settled at its reported usage, if that can be true; everything else at our
-count of what it sent, once it had taken the request on with a 200 head; before that at zero. An answer that is cut for
-money costs no more than its hold, unless the provider goes on and bills: then what it bills is settled, and what was
-not held is overrun. ``ainf.exchange.situations`` works the rule out for every ending; docs/settlement.md shows it.
+count of what it sent, once it had taken the request on with a 200 head; before that at zero, unless we broke it off and
+the provider, which has the whole request, goes on. An answer that is cut for money costs no more than its hold, unless
+the provider goes on and bills: then what it bills is settled, and what was not held is overrun. ``ainf.exchange.situations`` works the rule out for every ending; docs/settlement.md shows it.
 """
 
 import attrs
@@ -20,6 +20,7 @@ OURS = frozenset({
 })  # fmt: skip
 """Endings of ours, at which a provider may still be writing."""
 
+_GOES_ON = frozenset({"drain", "held"})
 _READ_ON = frozenset({Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.SPEND_CAP_EXCEEDED})
 _READ_ON_CODES = frozenset({"key_revoked", "killed"})
 
@@ -41,6 +42,8 @@ class Known:
     """How it is reckoned because we broke it off: "delivered", "drain" (it was read on), "held"; None: it ended."""
     has_head: bool
     """Whether the provider took the request on, with a 200 head."""
+    may_answer: bool
+    """Whether it has the whole request and has said nothing yet."""
     has_end: bool
     """Whether the provider's evidence of an end came."""
     reported: Usage | None
@@ -74,7 +77,7 @@ class Reckoning:
 
 def reckon(known: Known) -> Reckoning:
     """Return what an attempt has used and costs."""
-    if not known.has_head:
+    if not known.has_head and not (known.may_answer and known.aborted_billing in _GOES_ON):
         return Reckoning(NOTHING, Evidence.METERED, 0)
     reported = known.reported
     if reported is not None and known.has_end and known.is_output_counted and not known.is_usage_rejected:
@@ -86,6 +89,8 @@ def reckon(known: Known) -> Reckoning:
         output_tokens = max(output_tokens, known.held_tokens)
     if reported is None:
         usage = Usage(input_tokens=known.input_tokens, output_tokens=output_tokens)
+    elif known.is_output_counted and not known.is_usage_rejected and reported.output_tokens > output_tokens:
+        usage = reported  # its count so far is ahead of ours: it also counts what nobody sees
     else:
         usage = attrs.evolve(reported, output_tokens=output_tokens, reasoning_tokens=0, audio_output_tokens=0)
     amount = cost(known.price, usage)

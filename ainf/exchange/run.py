@@ -114,7 +114,8 @@ class Exchange:
         policy = self.plan.admission.terms.aborted_billing
         if verdict.ending in rule.OURS:
             attempt.aborted_billing = policy
-        if policy == "drain" and attempt.has_head and rule.reads_on(verdict.ending, verdict.code):
+        is_answering = attempt.has_head or attempt.may_answer
+        if policy == "drain" and is_answering and rule.reads_on(verdict.ending, verdict.code):
             self.drain = Drain(attempt, self.hold, self._drain_limits())
             return
         if attempt.aborted_billing == "drain":
@@ -221,6 +222,11 @@ class Exchange:
         finally:
             self.residue = self.drain.unsaid
             self.body_ended = self.drain.body_ended
+
+    def take_residue(self, reading: Reading) -> None:
+        """Count what came when nobody was to be given it any more."""
+        self.hold.received += reading.output_bytes
+        self.residue += reading.data
 
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""

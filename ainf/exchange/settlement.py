@@ -47,6 +47,7 @@ def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
         ending=verdict.ending,
         aborted_billing=attempt.aborted_billing,
         has_head=attempt.has_head,
+        may_answer=attempt.may_answer,
         has_end=answer.raw_finish_reason is not None,
         reported=reported,
         is_output_counted=not answer.is_usage_partial,
@@ -62,8 +63,13 @@ def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
 
 
 def _believes(usage: Usage, answer: Answer, plan: Plan, hold: RunningHold) -> bool:
-    # No output is how some providers say "not counted"; but a filter ends answers before there was any.
-    if hold.received and not usage.output_tokens and answer.finish is not FinishReason.CONTENT_FILTER:
+    # Nothing is how some providers say "not counted": of the input on the way, of the output in the end (but a filter
+    # ends answers before there was any).
+    if answer.raw_finish_reason is None or answer.is_usage_partial:
+        is_counted = usage.input_tokens > 0
+    else:
+        is_counted = not hold.received or usage.output_tokens > 0 or answer.finish is FinishReason.CONTENT_FILTER
+    if not is_counted:
         return False
     metered = hold.metered(hold.received)
     return is_believable(

@@ -20,6 +20,7 @@ class Situation(StrEnum):
     """What the provider has let us know."""
 
     NO_HEAD = "no 200 head"
+    SENT = "sent whole, no head yet"
     NO_USAGE = "a head, no usage"
     INPUT_ONLY = "a head, usage of the input alone"
     REPORTED = "its end, with usage"
@@ -95,6 +96,8 @@ class Case:
     @property
     def came(self) -> int:
         """The output tokens that had come in the end, by our count."""
+        if self.situation in _HEADLESS:
+            return 0
         if self.is_over:
             return EXAMPLE.fitting if self.is_capped and self.abort is Abort.NONE else EXAMPLE.whole
         if self.abort is Abort.READ_CUT:
@@ -116,7 +119,8 @@ class Case:
         return Known(
             ending=self.ending,
             aborted_billing=_RECKONED_AS[self.abort],
-            has_head=self.situation is not Situation.NO_HEAD,
+            has_head=self.situation not in _HEADLESS,
+            may_answer=self.situation is Situation.SENT,
             has_end=self.is_over,
             reported=told.get(self.situation),
             is_output_counted=self.situation is not Situation.INPUT_ONLY,
@@ -151,8 +155,9 @@ _RECKONED_AS: Final = {
     Abort.READ_OUT: "drain",
     Abort.HELD: "held",
 }
+_HEADLESS: Final = frozenset({Situation.NO_HEAD, Situation.SENT})
 _UNFINISHED: Final = (Situation.NO_HEAD, Situation.NO_USAGE, Situation.INPUT_ONLY)
-_ANSWERED: Final = tuple(Situation)[1:]
+_ANSWERED: Final = tuple(situation for situation in Situation if situation not in _HEADLESS)
 
 
 def cases() -> Iterator[Case]:
@@ -178,18 +183,19 @@ def _broken_off(ending: Ending, code: str | None) -> Iterator[Case]:
 
 
 def _can_be(ending: Ending, code: str | None, abort: Abort, situation: Situation) -> bool:
-    if ending is Ending.SPEND_CAP_EXCEEDED and situation is Situation.NO_HEAD:
+    if ending is Ending.SPEND_CAP_EXCEEDED and situation in _HEADLESS:
         return False  # nothing has come that could use the hold up
     match abort:
         case Abort.DELIVERED | Abort.HELD:
             return True
         case Abort.NOT_READ:
-            # Nothing is read on before the provider has taken the request on.
+            # Nothing is read on before the provider has the whole request.
             return situation is Situation.NO_HEAD or not reads_on(ending, code)
         case Abort.READ_OUT:
-            return situation is not Situation.NO_HEAD and reads_on(ending, code)
+            return situation not in _HEADLESS and reads_on(ending, code)
         case _:
-            return situation in {Situation.NO_USAGE, Situation.INPUT_ONLY} and reads_on(ending, code)
+            has_no_end = situation in {Situation.SENT, Situation.NO_USAGE, Situation.INPUT_ONLY}
+            return has_no_end and reads_on(ending, code)
 
 
 def document() -> str:
@@ -215,7 +221,7 @@ def _order(case: Case) -> tuple[int, int]:
 def _cells(case: Case) -> tuple[str, ...]:
     reckoning = case.reckoning()
     usage, known = reckoning.usage, case.known()
-    if not known.has_head:
+    if not reckoning.cost_nusd:
         words = ("0", "0")
     elif reckoning.evidence is Evidence.REPORTED:
         words = (f"{usage.input_tokens} reported", f"{usage.output_tokens} reported")

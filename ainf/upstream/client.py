@@ -71,21 +71,23 @@ class UpstreamClient:
 class UpstreamCall:
     """One request and its answer. One task uses it, any task may abort it.
 
-    Cancelled in ``start``, the call is aborted as by ``abort``. Cancelled in ``receive``, it has lost nothing and may
-    be read on; whoever has it must then end it, as always, by ``abort`` or ``aclose``: a connection never goes back in
-    the middle of an answer.
+    Cancelled in ``start`` before the request was sent whole, the call is aborted as by ``abort``. Cancelled later, also
+    in ``receive``, it has lost nothing and may be read on (``receive_head``, ``receive``); whoever has it must then end
+    it, as always, by ``abort`` or ``aclose``: a connection never goes back in the middle of an answer.
 
     Attributes:
         head: the answer's head, once it is read; also one that ``abort`` found in the socket.
         status: after an end: the answer's status, also where its head was refused; None where none had come.
         connected: whether a connection was had: before that the provider cannot have got any byte.
+        sent: whether the request was sent whole, and not to a provider that is known to have been gone; stands after an
+            end.
         reused: whether the connection had served a call before.
         redials: how often (0 or 1) a reused connection turned out to be closed already and was replaced.
     """
 
     __slots__ = (
         "_aborted", "_client", "_connection", "_deadline", "_lane", "_placed", "_request_body", "_request_head",
-        "_request_id", "_scope", "_wire", "connected", "head", "redials", "reused", "status",
+        "_request_id", "_scope", "_wire", "connected", "head", "redials", "reused", "sent", "status",
     )  # fmt: skip
 
     def __init__(self, client: UpstreamClient, request: UpstreamRequest) -> None:
@@ -104,6 +106,7 @@ class UpstreamCall:
         self.head: UpstreamHead | None = None
         self.status: int | None = None
         self.connected = False
+        self.sent = False
         self.reused = False
         self.redials = 0
 
@@ -116,10 +119,35 @@ class UpstreamCall:
         """
         try:
             self.head = await self._start()
+        except trio.Cancelled as exc:
+            if not self.sent:
+                self._end(exc)
+            raise
         except BaseException as exc:
             self._end(exc)
             raise
         self._request_body = b""  # a stream may last for minutes
+        return self.head
+
+    async def receive_head(self) -> UpstreamHead:
+        """Go on waiting for the answer's head where ``start`` was cancelled behind a request that was sent whole.
+
+        Nothing is connected or sent any more: a connection that turns out to have been closed is a failure here.
+
+        Raises:
+            UpstreamError: as ``start``.
+        """
+        connection = self._connection
+        if connection is None or self._aborted:
+            raise UpstreamAborted
+        self._request_body = b""
+        try:
+            self.head = await connection.receive_head()
+        except trio.Cancelled:
+            raise
+        except BaseException as exc:
+            self._end(exc)
+            raise
         return self.head
 
     async def receive(self) -> bytes:
@@ -169,6 +197,8 @@ class UpstreamCall:
         in ``start`` or ``receive`` wakes with ``UpstreamAborted``. An address that is still being connected to has
         got no request; its socket is closed by the waiting task's next step.
         """
+        if self._connection is not None and not self._aborted:
+            self.sent = self.sent and not self._connection.was_stale  # nobody can tell once it is closed
         self._aborted = True
         if self._scope is not None:
             self._scope.cancel(reason="the call was aborted")
@@ -179,6 +209,11 @@ class UpstreamCall:
         elif self._wire is not None:
             self._wire.close()
         self._leave()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of the answer has come, of which ``receive`` or ``residue`` may still have to tell."""
+        return self._connection is not None and self._connection.is_complete
 
     async def residue(self) -> bytes:
         """Return the body bytes that ``abort`` found or that were not handed out before it; once.
@@ -221,12 +256,12 @@ class UpstreamCall:
                     raise
             connection.close()
             self._connection = None
-            self.reused = False
+            self.sent = self.reused = False
             self.redials += 1
         return await self._ask(await self._connect())
 
     async def _ask(self, connection: Connection) -> UpstreamHead:
-        await connection.send(self._request_head.with_body(self._request_body, self._request_id))
+        self.sent = await connection.send(self._request_head.with_body(self._request_body, self._request_id))
         return await connection.receive_head()
 
     async def _take_place(self) -> None:

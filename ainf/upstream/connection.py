@@ -12,7 +12,7 @@ class Connection:
     """A wire and the reader of its answers. One call at a time owns it.
 
     Its methods raise ``UpstreamError`` for what the provider does, and ``trio.ClosedResourceError`` once it is closed.
-    Cancelled in any of them, it must be closed: the rest of the exchange is still in it.
+    Cancelled in ``send``, it must be closed. Cancelled while it receives, it has lost nothing and may be read on.
     """
 
     __slots__ = ("_cut_short", "_limits", "_reader", "_wire", "idle_since")
@@ -35,6 +35,11 @@ class Connection:
         return self._reader.status
 
     @property
+    def is_complete(self) -> bool:
+        """Whether all of the answer has come."""
+        return self._reader.complete
+
+    @property
     def is_reusable(self) -> bool:
         """Whether the answer was read to its end and another request may follow."""
         return self._reader.reusable and not self._cut_short
@@ -49,8 +54,8 @@ class Connection:
         """Whether the provider had closed it before any byte of the request could reach it."""
         return not self._reader.touched and not self._wire.may_have_arrived()
 
-    async def send(self, request: bytes) -> None:
-        """Send a whole request.
+    async def send(self, request: bytes) -> bool:
+        """Send a whole request; return whether the wire took all of it.
 
         A provider that refuses early closes before it has read everything. Its answer may still be here, so breaking
         is no error yet: ``receive_head`` finds the answer, or says what happened.
@@ -60,6 +65,7 @@ class Connection:
             await self._wire.send_all(request)
         except trio.BrokenResourceError:
             self._cut_short = True
+        return not self._cut_short
 
     async def receive_head(self) -> UpstreamHead:
         """Wait for the head of the answer; informational ones are read over."""

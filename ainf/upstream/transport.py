@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 import httpx
+import trio
 
 from ainf.inference.errors import UpstreamError
 from ainf.upstream.client import UpstreamCall, UpstreamClient
@@ -47,6 +48,9 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
             head = await call.start()
         except UpstreamError as exc:
             raise _translate(exc, request) from exc
+        except trio.Cancelled:
+            call.abort()
+            raise
         return httpx.Response(head.status, headers=list(head.headers), stream=_BodyStream(call, request))
 
     async def aclose(self) -> None:

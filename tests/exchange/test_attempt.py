@@ -69,6 +69,29 @@ async def test_only_200_is_an_answer(status, tmp_path, autojump_clock):
         assert line["cost_nusd"] == 0
 
 
+async def test_a_whole_answer_that_stood_in_the_socket_counts(tmp_path, autojump_clock, monkeypatch):
+    """A client that leaves as the whole answer arrives is charged what the provider reports in it."""
+    body = (
+        b'{"id":"c","model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"abcd"},'
+        b'"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":3}}'
+    )
+    async with world(tmp_path, "sim") as here:
+        here.simulator.set_script(Script([whole(200, "application/json", body)]))
+        client = here.client(question("sim", stream=False))
+        receive = SimulatedWire.receive_some
+
+        async def receive_late(self: SimulatedWire, max_bytes: int) -> bytes:
+            await trio.sleep(1)  # all of it is there by now, and nothing is read
+            client.leave()
+            return await receive(self, max_bytes)
+
+        monkeypatch.setattr(SimulatedWire, "receive_some", receive_late)
+        await here.run(client)
+        line = await attempt_of(here)
+        assert (line["status"], line["evidence"], line["raw_finish_reason"]) == (200, "reported", "stop")
+        assert line["cost_nusd"] == 7 * 1000 + 3 * 2000
+
+
 async def test_a_head_that_stood_in_the_socket_counts(tmp_path, autojump_clock, monkeypatch):
     """A client that leaves as the provider's 200 arrives: the provider had taken it on, so its input is charged."""
     async with world(tmp_path, "sim") as here:

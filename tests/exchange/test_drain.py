@@ -51,6 +51,10 @@ class FakePipe:
 class FakeAttempt:
     call: FakeCall
     pipe: FakePipe = attrs.field(factory=FakePipe)
+    error_code: str | None = None
+
+    async def await_head(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 def drain_of(*reads: bytes | Exception, limits: DrainLimits = LIMITS) -> tuple[Drain, RunningHold]:

@@ -42,6 +42,7 @@ class FakePipe:
 class FakeAttempt:
     pipe: FakePipe
     has_head: bool = True
+    may_answer: bool = False
     aborted_billing: str | None = None
 
 
@@ -91,8 +92,15 @@ TABLE = [
     (COMPLETED, attempt(finish="stop", usage=GOOD), 8, GOOD, Evidence.REPORTED, 7 * IN + 3 * RATE, False),
     (GONE, attempt(finish="stop", usage=GOOD), 8, GOOD, Evidence.REPORTED, 7 * IN + 3 * RATE, False),
     (COMPLETED, attempt(finish="stop"), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, False),
-    # usage in mid-stream is no final bill, but its input count is known
-    (GONE, attempt(usage=GOOD), 8, Usage(input_tokens=7, output_tokens=2), Evidence.METERED, 7 * IN + 2 * RATE, False),
+    # usage in mid-stream is no final bill, but its input count is known, and its output the least
+    (GONE, attempt(usage=GOOD), 12, Usage(input_tokens=7, output_tokens=3), Evidence.METERED, 7 * IN + 3 * RATE, False),
+    (GONE, attempt(usage=GOOD), 16, Usage(input_tokens=7, output_tokens=4), Evidence.METERED, 7 * IN + 4 * RATE, False),
+    (GONE, attempt(usage=GOOD), 8, GOOD, Evidence.METERED, 7 * IN + 3 * RATE, False),
+    (GONE, attempt(usage=Usage(input_tokens=7)), 8, Usage(input_tokens=7, output_tokens=2), Evidence.METERED,
+     7 * IN + 2 * RATE, False),
+    (GONE, attempt(usage=Usage(), raw="{}"), 8, METERED, Evidence.METERED, ESTIMATE * IN + 2 * RATE, True),
+    (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=7), is_usage_partial=True), 8,
+     Usage(input_tokens=7, output_tokens=2), Evidence.METERED, 7 * IN + 2 * RATE, False),
     # usage that cannot be true
     (COMPLETED, attempt(finish="stop", usage=Usage(input_tokens=7)), 8, METERED, Evidence.METERED,
      ESTIMATE * IN + 2 * RATE, True),

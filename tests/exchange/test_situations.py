@@ -25,10 +25,15 @@ def test_every_ending_is_there():
 
 @pytest.mark.parametrize("case", list(cases()), ids=str)
 def test_bounds(case):
-    """Nothing costs without a head; cut for money, metered stays inside the hold; only ours are broken off."""
+    """What it costs is nothing where the provider has no reason to bill; cut for money, metered stays inside the hold.
+
+    Only ours are broken off.
+    """
     known, reckoning = case.known(), case.reckoning()
     assert (case.abort is Abort.NONE) or (case.ending in OURS)
-    assert (reckoning.cost_nusd == 0) is (case.situation is Situation.NO_HEAD)
+    goes_on = known.aborted_billing in {"drain", "held"}
+    is_free = case.situation is Situation.NO_HEAD or (case.situation is Situation.SENT and not goes_on)
+    assert (reckoning.cost_nusd == 0) is is_free
     if reckoning.evidence is Evidence.METERED and case.is_capped and known.aborted_billing != "drain":
         assert reckoning.cost_nusd <= known.held_nusd
     assert reckoning.usage_rejected is (case.situation is Situation.REJECTED)

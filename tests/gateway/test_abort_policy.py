@@ -8,11 +8,12 @@ import trio
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Verdict
 from ainf.simulator import Reset, Send, Stall, Step, Wait, chunk, head, last_chunk
-from ainf.simulator.steps import Script
+from ainf.simulator.steps import Script, whole
+from ainf.upstream.connect import Connector
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.holds import base_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
-from tests.gateway.world import Client, World, question, world
+from tests.gateway.world import Client, SimulatedWire, World, question, world
 
 DRAIN = 'aborted_billing = "drain"\nabort_read_s = 4\nslice_tokens = 40\nmin_output_tokens = 4'
 TOKEN = b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"abcd"},"finish_reason":null}]}\n\n'
@@ -225,7 +226,7 @@ async def test_nothing_else_waits_for_it(how, tmp_path, autojump_clock):
 
 @pytest.mark.parametrize("moment", ["before-head", "stuck-client", "prelude"])
 async def test_wherever_it_was_broken_off(moment, tmp_path, autojump_clock):
-    """Before the provider has answered nothing is read on; what a stuck client did not take is not shown."""
+    """Also before the provider has answered it is read on; what a stuck client did not take is not shown."""
     async with world(tmp_path, "sim", more=DRAIN) as here:
         first = (Wait(3), head()) if moment == "before-head" else (head(),)
         wait = [Wait(3)] if moment == "prelude" else []
@@ -243,7 +244,10 @@ async def test_wherever_it_was_broken_off(moment, tmp_path, autojump_clock):
         receipt = await the_receipt(here)
         assert receipt["ending"] == "deadline_exceeded"
         if moment == "before-head":
-            assert (receipt["settled_nusd"], receipt["attempts"][0]["aborted_billing"]) == (0, "delivered")
+            assert receipt["notes"]["drain_cut_by"] == "time"
+            assert receipt["usage"]["output_tokens"] == 22
+            assert client.status == 504
+            assert client.headers["x-should-retry"] == "false"
         elif moment == "stuck-client":
             assert receipt["evidence"] == "reported"
             assert len(client.text()) // 4 in {3, 4}
@@ -251,3 +255,78 @@ async def test_wherever_it_was_broken_off(moment, tmp_path, autojump_clock):
             assert receipt["notes"]["drain_cut_by"] == "time"
             assert client.status == 504
         await check_all(here, client)
+
+
+WHOLE = (
+    b'{"id":"c","object":"chat.completion","model":"m","choices":[{"index":0,"message":{"role":"assistant",'
+    b'"content":"abcdabcd"},"finish_reason":"stop"}],"usage":{"prompt_tokens":7,"completion_tokens":33}}'
+)
+INPUT = 11 * INPUT_RATE
+"""As it is estimated."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "policy", "cut_by", "charged"),
+    [
+        ((Wait(3), whole(200, "application/json", WHOLE)), "drain", None, REPORTED),
+        ((Wait(60), whole(200, "application/json", WHOLE)), "drain", "time", INPUT),
+        ((Wait(3), whole(500, "application/json", b"{}")), "drain", None, 0),
+        ((Wait(3), Reset()), "drain", None, 0),
+        ((Wait(60), whole(200, "application/json", WHOLE)), "held", None, INPUT + 4096 * OUTPUT_RATE),
+        ((Wait(60), whole(200, "application/json", WHOLE)), "delivered", None, 0),
+    ],
+    ids=["answered", "too-late", "refused", "reset", "held", "delivered"],
+)
+async def test_a_whole_answer_that_is_broken_off(steps, policy, cut_by, charged, tmp_path, autojump_clock):
+    """Once its request was sent whole it costs what the policy says; a provider that fails it bills nothing."""
+    async with world(tmp_path, "sim", more=DRAIN.replace("drain", policy)) as here:
+        here.simulator.set_script(Script(steps))
+        client = here.client(question("sim", stream=False))
+        began = trio.current_time()
+        await end_after(here, client, 1, "gone")
+        took = trio.current_time() - began
+        receipt = await the_receipt(here)
+        assert receipt["settled_nusd"] + receipt["overrun_nusd"] == charged
+        assert receipt["evidence"] == ("reported" if charged == REPORTED else "metered")
+        assert receipt["notes"].get("drain_cut_by") == cut_by
+        assert receipt["attempts"][0]["aborted_billing"] == policy
+        assert took == pytest.approx({"time": 5.0, None: 3.0}[cut_by] if policy == "drain" else 1.0)
+        await check_all(here, client)
+
+
+@pytest.mark.parametrize("policy", ["drain", "held"])
+@pytest.mark.parametrize("how", ["dial", "send"])
+async def test_a_request_that_was_not_sent_whole_costs_nothing(how, policy, tmp_path, autojump_clock, monkeypatch):
+    """Neither one that no connection was made for, nor one that the provider has not taken; nobody waits for it."""
+
+    async def never(*_args: object) -> None:
+        await trio.sleep_forever()
+
+    async with world(tmp_path, "sim", more=DRAIN.replace("drain", policy)) as here:
+        if how == "send":
+            monkeypatch.setattr(SimulatedWire, "send_all", never)
+        else:
+            monkeypatch.setattr(Connector, "connect", never)
+        client = here.client(question("sim", stream=False))
+        await end_after(here, client, 1, "gone")
+        receipt = await the_receipt(here)
+        (attempt,) = receipt["attempts"]
+        assert receipt["settled_nusd"] == 0
+        assert attempt["aborted_billing"] == ("delivered" if policy == "drain" else "held")
+        assert "drained_ms" not in receipt["notes"]
+        await check_ledger(here, admitted=1)
+
+
+async def test_a_connection_that_had_died_is_not_dialled_anew_behind_an_ending(tmp_path, autojump_clock, monkeypatch):
+    """What waited for its head on a connection that its provider had closed is over: nothing is sent twice."""
+    async with world(tmp_path, "sim", more=DRAIN) as here:
+        await here.ask()
+        monkeypatch.setattr(SimulatedWire, "may_have_arrived", lambda wire: False)
+        here.simulator.set_script(Script([Wait(3), Reset()]))
+        client = here.client(question("sim", stream=False))
+        await end_after(here, client, 1, "gone")
+        assert len(here.simulator.books.entries) == 2
+        assert len(here.wires) == 1
+        settled = await here.rows("SELECT settled_nusd, notes FROM settlements ORDER BY inference_id")
+        assert settled[1][0] == 0
+        await check_ledger(here, admitted=2)

@@ -120,6 +120,46 @@ async def test_a_stuck_write_can_be_cancelled():
     assert lane.places.value == lane.places.max_value
 
 
+async def cancelled_start(call: UpstreamCall) -> None:
+    """Begin a call, and cancel it when it waits."""
+    async with trio.open_nursery() as starting:
+        starting.start_soon(call.start)
+        await trio.testing.wait_all_tasks_blocked()
+        starting.cancel_scope.cancel()
+
+
+async def test_a_request_that_was_sent_whole_can_still_be_answered():
+    """Who is cancelled while waiting for the head can go on waiting, be cancelled again, and read the whole answer."""
+    network = MemoryNetwork()
+    client = UpstreamClient(limits=LIMITS, dialer=network)
+    call = client.call(REQUEST)
+    await cancelled_start(call)
+    assert call.sent
+    (wire,) = network.wires
+    assert not wire.closed
+    wire.say(CHUNKED[:30])
+    with trio.move_on_after(0.01):
+        await call.receive_head()
+    wire.say(CHUNKED[30:] + chunk(b"abc") + END)
+    assert (await call.receive_head()).status == 200
+    assert call.head is not None
+    assert [await call.receive(), await call.receive()] == [b"abc", b""]
+    await call.aclose()
+    assert wire.sent.count(REQUEST.body) == 1
+    assert call._lane.idle == 1
+
+
+async def test_a_request_that_was_not_sent_whole_is_given_up():
+    """Cancelled before the wire took all of it, the call is over, and nothing is waited for."""
+    network = MemoryNetwork(stall_writes=True)
+    call = UpstreamClient(limits=LIMITS, dialer=network).call(REQUEST)
+    await cancelled_start(call)
+    assert not call.sent
+    assert network.wires[0].closed
+    with pytest.raises(UpstreamAborted):
+        await call.receive_head()
+
+
 async def test_a_cancelled_receive_has_lost_nothing(nursery):
     """Who is cancelled while reading can read on, or end the call and still ask what had arrived."""
     network = MemoryNetwork(nursery, answering(CHUNKED))

@@ -225,6 +225,7 @@ async def test_silence_behind_the_request_has_no_limit_here(autojump_clock):
     with trio.move_on_after(1000) as scope:
         await call.start()
     assert scope.cancelled_caught
+    call.abort()
     assert network.wires[0].closed
 
 
@@ -434,3 +435,54 @@ async def test_a_refused_head_keeps_its_status(said, status, nursery):
     with pytest.raises(UpstreamError) as caught:
         await call.start()
     assert (caught.value.code, call.status) == ("upstream_protocol", status)
+
+
+# a wait for the head that is cancelled
+
+
+async def cancelled_start(call: UpstreamCall) -> None:
+    """Begin a call, and cancel it when it waits."""
+    async with trio.open_nursery() as starting:
+        starting.start_soon(call.start)
+        await trio.testing.wait_all_tasks_blocked()
+        starting.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+async def test_a_wait_that_goes_on_sends_nothing_again(nursery, is_reset):
+    """A connection that its provider had closed before the request came is a failure then, and counts as not sent."""
+    network = MemoryNetwork()
+    client = UpstreamClient(limits=LIMITS, dialer=network)
+    first = client.call(REQUEST)
+    nursery.start_soon(first.start)
+    await trio.testing.wait_all_tasks_blocked()
+    (wire,) = network.wires
+    wire.say(OK)
+    await trio.testing.wait_all_tasks_blocked()
+    assert await first.receive() == b"ok"
+    await first.aclose()
+    call = client.call(REQUEST)
+    await cancelled_start(call)
+    wire._accepted = False  # it had not got the request
+    if is_reset:
+        wire.reset()
+    else:
+        wire.end()
+    with pytest.raises(UpstreamError):
+        await call.receive_head()
+    assert call.reused
+    assert not call.sent
+    assert len(network.wires) == 1
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+async def test_an_abort_tells_whether_the_request_may_have_come(accepted):
+    """Sent into a connection that nobody acknowledges is not sent."""
+    network = MemoryNetwork()
+    call = UpstreamClient(limits=LIMITS, dialer=network).call(REQUEST)
+    await cancelled_start(call)
+    network.wires[0]._accepted = accepted
+    call.abort()
+    network.wires[0]._accepted = True  # nobody can tell any more
+    call.abort()
+    assert call.sent is accepted

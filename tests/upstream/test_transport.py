@@ -3,6 +3,7 @@
 import httpx
 import pytest
 import trio
+import trio.testing
 
 from ainf.upstream.client import UpstreamClient
 from ainf.upstream.transport import UpstreamTransport
@@ -98,3 +99,13 @@ async def test_head_requests_are_refused():
         with pytest.raises(httpx.UnsupportedProtocol):
             await client.head("http://provider.test/")
     assert network.dialled == []
+
+
+async def test_a_request_that_is_cancelled_closes_its_connection():
+    """Whoever does not wait for the head any more is not given an answer: nothing stays open."""
+    network = MemoryNetwork()
+    async with make_httpx(UpstreamClient(limits=LIMITS, dialer=network)) as client, trio.open_nursery() as nursery:
+        nursery.start_soon(client.get, "http://provider.test/")
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert network.wires[0].closed
