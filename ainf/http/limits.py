@@ -53,7 +53,7 @@ class _Bucket:
 
     def holds(self, now: float, limit: int) -> int:
         """Return what is in it."""
-        return max(0, int((_MINUTE_S + _SLACK_S - self.reset_s(now)) * limit / _MINUTE_S))
+        return min(limit, max(0, int((_MINUTE_S + _SLACK_S - self.reset_s(now)) * limit / _MINUTE_S)))
 
     def take(self, now: float, limit: int, amount: int) -> None:
         """Take so much out, even if it owes it then; put it back where it is negative."""

@@ -125,8 +125,11 @@ def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]
 def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
     """Return what a client is told when a cap or balance refuses: which, what it leaves, and when it resets."""
     left = max(0, cap.headroom)
-    message = f"{cap.describe_limit()} has {format_usd(left)} USD left"
-    message += f"; this request needs at least {format_usd(least_nusd)} USD. {cap.remedy()}"
+    if cap.headroom >= 0:
+        why = f"has {format_usd(left)} USD left; this request needs at least {format_usd(least_nusd)} USD."
+    else:
+        why = f"is passed by {format_usd(-cap.headroom)} USD; nothing opens before it has something left."
+    message = f"{cap.describe_limit()} {why} {cap.remedy()}"
     resets_at = cap.resets_at
     details: dict[str, Any] = {
         "cap": {

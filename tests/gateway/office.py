@@ -161,7 +161,7 @@ class Bookkeeper:
         while True:
             deed = self.chance.choice(deeds)
             await deed()
-            await trio.sleep(self.chance.uniform(0, 0.04))
+            await trio.sleep(self.chance.uniform(0, 0.08))
 
     async def write(self, name: str, operation: Callable[[Transaction], Any]) -> None:
         try:

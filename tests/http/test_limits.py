@@ -140,6 +140,13 @@ def test_a_refused_request_counts_as_a_request():
         assert (error.details["limit"]["name"], error.retry_after_s) == ("requests_per_minute", 20)
 
 
+@pytest.mark.parametrize("limit", [1, 60_000_001, 2**53])
+def test_no_more_is_left_than_the_limit(limit):
+    """However large it is."""
+    limiter, key = KeyLimiter(Clock()), key_of(tokens_per_minute=limit)
+    assert dict(limiter.headers(key))[b"x-ratelimit-remaining-tokens"] == str(limit).encode()
+
+
 def test_a_limit_that_is_raised_shortens_what_is_owed():
     """A key that owes hours at its old rate owes minutes at a higher one; a lower one makes nobody wait longer."""
     clock = Clock()

@@ -56,6 +56,22 @@ async def test_a_refusal_names_its_cap_and_writes_nothing(store):
     assert await store.read(lambda tx: counter(tx, "cap-org")) == (0, 50)
 
 
+async def test_a_refusal_by_a_cap_that_is_passed_says_so(store):
+    """Even what costs nothing is refused then: to say what it needs would not explain it."""
+    await store.write(seeded(account_cap=60))
+    await store.open_inference(opening(1))
+    await store.write(
+        lambda tx: set_cap(tx, cap_id="none", scope=Scope(subject_of(tx, account="org")), limit_nusd=41, at=START)
+    )
+    with pytest.raises(SpendError) as refused:
+        await store.open_inference(opening(2, ask=HoldAsk(0, 0, 0, 0, 0)))
+    assert refused.value.message == (
+        "The lifetime cap of account org (0.000000041 USD) is passed by 0.000000009 USD;"
+        " nothing opens before it has something left."
+    )
+    assert refused.value.details["cap"]["left"] == "0"
+
+
 async def test_a_cap_pays_exactly_what_it_pays_for(store):
     """Of 200 openings at once against a cap that pays for 20, exactly 20 are admitted, and the cap is used up."""
     await store.write(seeded(account_cap=20 * 50))
