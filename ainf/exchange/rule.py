@@ -3,7 +3,8 @@
 A provider that ended by its own word is settled at its reported usage, if that can be true; everything else at our
 count of what it sent, once it had taken the request on with a 200 head; before that at zero, unless we broke it off and
 the provider, which has the whole request, goes on. An answer that is cut for money costs no more than its hold, unless
-the provider goes on and bills: then what it bills is settled, and what was not held is overrun. ``ainf.exchange.situations`` works the rule out for every ending; docs/settlement.md shows it.
+the provider goes on and bills: then what it bills is settled, and what was not held is overrun.
+``ainf.exchange.situations`` works the rule out for every ending; docs/settlement.md shows it.
 """
 
 import attrs
