@@ -117,27 +117,31 @@ async def test_a_running_stream_feels_it(tmp_path):
 
 async def test_keys_as_an_operator_changes_them(tmp_path):
     """Limits come and go within seconds; a key that is revoked, or whose account is closed, ends its streams."""
-    async with live(tmp_path, "sim", PACED.replace("100", "900")) as here:
+    endless = "sim-endless-pace-20ms"
+    async with live(tmp_path, "sim", endless) as here:
         operator = Operator(here, tmp_path / "ainf.toml")
         await operator.run("accounts", "create", "lab")
-        for end in (("keys", "revoke"), ("accounts", "close", "lab")):
-            created = await operator.json("keys", "create", "--account", "lab", "--inject-cost")
-            key, key_id = created["key"], created["key_id"]
-            whole = json.loads((await here.ask(key=key, stream=False)).body)
-            assert whole["usage"]["cost"] > 0
-            await operator.run("keys", "limit", key_id, "--requests-per-minute", "1")
-            limited = await operator.until(429, key)
-            assert json.loads(limited.body)["error"]["code"] == "rate_limited"
-            await operator.run("keys", "limit", key_id, "--requests-per-minute", "none")
-            await operator.until(200, key)
-            client = await here.start(PACED.replace("100", "900"), key=key)
+        limited = await operator.json("keys", "create", "--account", "lab", "--inject-cost")
+        whole = json.loads((await here.ask(key=limited["key"], stream=False)).body)
+        assert whole["usage"]["cost"] > 0
+        await operator.run("keys", "limit", limited["key_id"], "--requests-per-minute", "1")
+        refused = await operator.until(429, limited["key"])
+        assert json.loads(refused.body)["error"]["code"] == "rate_limited"
+        await operator.run("keys", "limit", limited["key_id"], "--requests-per-minute", "none")
+        await operator.until(200, limited["key"])
+        for end in ("revoke", "close"):
+            created = await operator.json("keys", "create", "--account", "lab")
+            client = await here.start(endless, key=created["key"])
             await here.wait_running(1)
             with trio.fail_after(SEEN_S + 1):
-                await operator.run(*end, *((key_id,) if end[0] == "keys" else ()))
+                if end == "revoke":
+                    await operator.run("keys", "revoke", created["key_id"])
+                else:
+                    await operator.run("accounts", "close", "lab")
                 taken = await client.take()
             assert finish_reasons(taken) == ["error"]
             assert (await here.receipt(taken))["error_code"] == "key_revoked"
-            await operator.until(401, key)
+        await operator.until(401, created["key"])
 
 
 async def test_the_books_as_an_operator_reads_them(tmp_path):

@@ -1,7 +1,11 @@
 """Which price a request costs: the one in force when it is admitted, and the tier that its prompt reaches."""
 
-from ainf.pricing import parse_price
+from ainf.config.bundled import bundled_price
+from ainf.inference.usage import Usage
+from ainf.pricing import cost, parse_price
+from ainf.simulator import Script, chunk, head, last_chunk
 from tests.gateway.clock import SteppedClock, moment
+from tests.gateway.law import check_ledger
 from tests.gateway.world import world
 
 DATED = """price = [
@@ -10,6 +14,36 @@ DATED = """price = [
 ]"""
 OLD, NEW = parse_price({"input": "1", "output": "2"}), parse_price({"input": "3", "output": "7"})
 SLOW = "sim-tokens-200-pace-50ms"
+
+
+BUNDLED = """
+[providers.openai]
+format = "openai"
+base_url = "http://provider.test/v1"
+api_key_env = "SIM_KEY"
+[models."gpt-6-sol"]
+provider = "openai"
+max_output_tokens = 4096
+"""
+ANSWER = (
+    b'data: {"id":"c","model":"m","choices":[{"index":0,"delta":{"content":"abcd"},"finish_reason":null}]}\n\n'
+    b'data: {"id":"c","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+    b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":90,"completion_tokens":30,"prompt_tokens_details":'
+    b'{"cached_tokens":60},"completion_tokens_details":{"reasoning_tokens":20}}}\n\ndata: [DONE]\n\n'
+)
+
+
+async def test_a_model_without_a_price_of_its_own_costs_what_is_bundled(tmp_path, autojump_clock):
+    """Nothing but its name is configured: it is held, settled and shown at the price that `ainf prices` lists."""
+    async with world(tmp_path, after=BUNDLED) as here:
+        here.simulator.set_script(Script([head(), chunk(ANSWER), last_chunk()]))
+        receipt = await here.receipt((await here.ask("gpt-6-sol")).inference_id)
+        price = bundled_price("openai", "gpt-6-sol").prices.at(here.clock())
+        assert receipt["price_version"] == price.version
+        usage = Usage(input_tokens=90, cached_input_tokens=60, output_tokens=30, reasoning_tokens=20)
+        assert receipt["settled_nusd"] == cost(price, usage) > 0
+        assert receipt["held_nusd"] > receipt["settled_nusd"]
+        await check_ledger(here, admitted=1)
 
 
 async def test_a_price_begins_by_itself(tmp_path, autojump_clock):
