@@ -102,9 +102,20 @@ def window_start(window: Window, at: int) -> int:
     return _start_of(window, at // HOUR_US) if window is not Window.HOUR else at // HOUR_US * HOUR_US
 
 
+def window_starts(at: int) -> tuple[int, int, int, int]:
+    """Return when the hour, the day, the week and the month began that hold ``at``: asked for in every opening."""
+    return _starts_of(at // HOUR_US)
+
+
+@functools.lru_cache(maxsize=4096)
+def _starts_of(hour: int) -> tuple[int, int, int, int]:
+    at = hour * HOUR_US
+    return at, window_start(Window.DAY, at), window_start(Window.WEEK, at), window_start(Window.MONTH, at)
+
+
 @functools.lru_cache(maxsize=4096)
 def _start_of(window: Window, hour: int) -> int:
-    """Return the start of a window by the hour (since 1970) that it holds: asked for in every opening."""
+    """Return the start of a window by the hour (since 1970) that it holds."""
     moment = (_EPOCH + timedelta(hours=hour)).replace(hour=0)
     if window is Window.WEEK:
         moment -= timedelta(days=moment.weekday())

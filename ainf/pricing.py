@@ -126,14 +126,19 @@ class Price(Rates):
             cache_write: for how long, at most, input may be written to a cache; None: not at all.
             has_audio: whether the token may be sound.
         """
-        return max(_dearest_input(rates, cache_write, has_audio=has_audio) for rates in self._reached(input_tokens))
+        dearest = _dearest_input(self, cache_write, has_audio=has_audio)
+        for tier in self.tiers:
+            if tier.above < input_tokens:
+                dearest = max(dearest, _dearest_input(tier, cache_write, has_audio=has_audio))
+        return dearest
 
     def dearest_output(self, input_tokens: int) -> int:
         """Return the most that an output token can cost, per million, where the input has at most so many tokens."""
-        return max(max(rates.output, rates.reasoning, rates.audio_output_rate) for rates in self._reached(input_tokens))
-
-    def _reached(self, input_tokens: int) -> tuple[Rates, ...]:
-        return (self, *(tier for tier in self.tiers if tier.above < input_tokens)) if self.tiers else (self,)
+        dearest = _dearest_output(self)
+        for tier in self.tiers:
+            if tier.above < input_tokens:
+                dearest = max(dearest, _dearest_output(tier))
+        return dearest
 
 
 RATE_FIELDS: Final = tuple(field.name for field in attrs.fields(Rates))
@@ -150,6 +155,10 @@ def _dearest_input(rates: Rates, cache_write: CacheMark | None, *, has_audio: bo
     if cache_write is CacheMark.LONG:
         rate = max(rate, rates.long_write_rate)
     return max(rate, rates.audio_input_rate) if has_audio else rate
+
+
+def _dearest_output(rates: Rates) -> int:
+    return max(rates.output, rates.reasoning, rates.audio_output_rate)
 
 
 def _beyond(lower: Rates, tier: Tier) -> dict[str, int]:

@@ -79,6 +79,7 @@ class Telemetry:
         self._lost_lines = self._counter("lost_log_lines", "Log lines that could not be written: alarm.", ())
         self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
         self._children: dict[ExchangeLabels, _Children] = {}
+        self._burn: dict[str, tuple[Counter, Counter]] = {}
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"ainf_{name}", meaning, labels, registry=self.registry)
@@ -111,13 +112,14 @@ class Telemetry:
             if record.evidence == "none":
                 self._unevidenced.inc()
         for kind, amount in record.burnt_nusd.items():
-            self._burns.labels(kind).inc()
-            self._burnt.labels(kind).inc(amount)
+            burns, burnt = self._burn_of(kind)
+            burns.inc()
+            burnt.inc(amount)
         if record.notes.get("usage_rejected"):
             self._usage_rejected.labels(record.model, record.provider).inc()
         if record.ending == "upstream_error":
             self._upstream.labels(record.provider, record.code or "unknown").inc()
-        self.log.info("exchange", **attrs.asdict(record))
+        self.log.info("exchange", **attrs.asdict(record, recurse=False))
 
     def _children_of(self, record: ExchangeRecord) -> "_Children":
         """Return the labelled metrics of a record; kept, because finding them costs more than counting."""
@@ -137,6 +139,12 @@ class Telemetry:
                 first_byte=self._first_byte.labels(record.model),
                 duration=self._duration.labels(record.model),
             )
+        return children
+
+    def _burn_of(self, kind: str) -> tuple[Counter, Counter]:
+        """Return the metrics of one kind of burn: how often, and how much; kept as those of an exchange are."""
+        if (children := self._burn.get(kind)) is None:
+            children = self._burn[kind] = (self._burns.labels(kind), self._burnt.labels(kind))
         return children
 
     def rejected(self, code: str) -> None:

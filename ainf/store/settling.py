@@ -21,7 +21,12 @@ from ainf.store.transaction import Transaction
 _FACTS = """
     SELECT h.held_nusd, i.opened_at, i.epoch, i.key_id, i.account_id, a.name, i.account_path, i.caps, i.protocol,
         i.path, i.stream, i.requested_model, i.model, i.provider, i.price_version, i.input_bytes, i.input_estimate,
-        i.clamp_tokens, i.fingerprint, i.sdk_retry_count, i.labels
+        i.clamp_tokens, i.fingerprint, i.sdk_retry_count, i.labels,
+        EXISTS (SELECT 1 FROM claims AS c WHERE c.inference_id = i.inference_id AND c.state = 'running'),
+        EXISTS (
+            SELECT 1 FROM inferences AS e WHERE e.account_id = i.account_id AND e.fingerprint = i.fingerprint
+                AND e.opened_at BETWEEN i.opened_at - ? AND i.opened_at AND e.inference_id <> i.inference_id
+        )
     FROM inferences AS i
     JOIN accounts AS a ON a.account_id = i.account_id
     LEFT JOIN holds AS h ON h.inference_id = i.inference_id
@@ -76,11 +81,15 @@ class _Facts:
     fingerprint: bytes
     sdk_retry_count: int | None
     labels: str
+    is_claimed: int
+    """An idempotency key names it."""
+    is_repeated: int
+    """The same account asked the same not long before: whether that was burnt is worth a closer look."""
 
 
 def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     """Settle an exchange; a repeated closing returns the first's settlement."""
-    row = tx.one(_FACTS, (closing.inference_id,))
+    row = tx.one(_FACTS, (burn.SDK_RETRIED_WITHIN_US, closing.inference_id))
     assert row is not None, f"{closing.inference_id} was never opened"
     facts = _Facts(*row)
     if facts.held_nusd is None:
@@ -96,8 +105,7 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     _insert_entries(tx, closing, facts, division)
     for number, attempt in enumerate(closing.attempts, 1):
         tx.execute(_ATTEMPT, _attempt_row(closing.inference_id, number, attempt))
-    freed_by = claims.end(tx, closing)
-    before = burn.named(tx, freed_by) if freed_by else burn.earlier(tx, _asked(closing.inference_id, facts))
+    before = _asked_before(tx, closing, facts)
     retry_of = before.inference_id if before is not None else None
     is_empty = burn.is_empty(closing, division)
     _insert_settlement(tx, closing, facts.held_nusd, division, retry_of, is_empty=is_empty)
@@ -119,8 +127,17 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     )
 
 
-def _asked(inference_id: str, facts: _Facts) -> burn.Asked:
-    return burn.Asked(inference_id, facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count)
+def _asked_before(tx: Transaction, closing: Closing, facts: _Facts) -> burn.Earlier | None:
+    """Free or keep the exchange's idempotency key, and return what it asked again: what the key says, or the body."""
+    freed_by = claims.end(tx, closing) if facts.is_claimed else None
+    if freed_by is not None:
+        return burn.named(tx, freed_by)
+    if not facts.is_repeated:
+        return None
+    asked = burn.Asked(
+        closing.inference_id, facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count
+    )
+    return burn.earlier(tx, asked)
 
 
 def _insert_entries(tx: Transaction, closing: Closing, facts: _Facts, division: Division) -> None:

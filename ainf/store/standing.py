@@ -1,6 +1,6 @@
 """Whether a key may spend now, and under which caps: what every opening and extension reads afresh, in one query."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from operator import itemgetter
 from typing import Final
 
@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from ainf.admission import invalid_key
-from ainf.ledger import CapState, Window, covers, window_start
+from ainf.ledger import CapState, Window, covers, window_start, window_starts
 from ainf.store.counters import CounterKey
 from ainf.store.transaction import Row, Transaction
 
@@ -39,8 +39,8 @@ _ACCOUNTS = f"""
     {_COUNTER}
     WHERE s.account_id IN ({{marks}})
 """  # noqa: S608 - as above
-_COUNTED: Final = (Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH)
 _WINDOWS: Final = tuple(Window)
+_WINDOW_NAMED: Final = {window.value: window for window in Window}
 _TEXTS = msgspec.json.Decoder(list[str])
 
 
@@ -103,7 +103,9 @@ def standing_of(tx: Transaction, key_id: str, at: int, *, model: str) -> Standin
     rows = _read(tx, owner, key_id, at)
     caps: list[CapState] = []
     balances: dict[int, CapState] = {}
-    for row, cap in _caps(rows, at):
+    for row in rows:
+        if (cap := _cap(row, at)) is None:
+            continue
         if cap.kind == "balance":
             balances[owner.path.index(row[5])] = cap
         elif covers(cap.model, model) and _begins_by(row, cap, at):
@@ -133,7 +135,7 @@ def standing_of_running(
     """
     owner = owner_of(tx, key_id)
     rows = _read(tx, owner, key_id, opened_at)
-    caps = [cap for _, cap in _caps(rows, opened_at) if (cap.cap_id, cap.window_start) in fixed]
+    caps = [cap for row in rows if (cap := _cap(row, opened_at)) and (cap.cap_id, cap.window_start) in fixed]
     return Standing(owner, _is_valid(rows, at), caps)
 
 
@@ -150,14 +152,15 @@ def caps_on_path(tx: Transaction, key_id: str, at: int) -> list[CapState]:
     depths = {account_id: depth for depth, account_id in enumerate(owner.path)}
     found = [
         ((-depths.get(row[5], len(depths)), _WINDOWS.index(cap.window), cap.kind, cap.model), cap)
-        for row, cap in _caps(_read(tx, owner, key_id, at), at)
+        for row in _read(tx, owner, key_id, at)
+        if (cap := _cap(row, at)) is not None
     ]
     return [cap for _, cap in sorted(found, key=itemgetter(0))]
 
 
 def _read(tx: Transaction, owner: Owner, key_id: str, counted_at: int) -> list[Row]:
     """Return the key and each account on its path with each of their caps, in the windows that hold a moment."""
-    starts = [window_start(window, counted_at) for window in _COUNTED]
+    starts = window_starts(counted_at)
     return tx.execute(owner.query, (*starts, key_id, *starts, *owner.path))
 
 
@@ -169,15 +172,15 @@ def _is_future(moment: int | None, at: int) -> bool:
     return moment is None or moment > at
 
 
-def _caps(rows: list[Row], counted_at: int) -> Iterator[tuple[Row, CapState]]:
-    for row in rows:
-        _, _, whose, cap_id, kind, _, window_name, model, limit, _, start, settled, held = row
-        if cap_id is None:
-            continue
-        window = Window(window_name)
-        if start is None:
-            start = window_start(window, counted_at)
-        yield row, CapState(cap_id, start, limit, settled or 0, held or 0, window, whose, model, kind)
+def _cap(row: Row, counted_at: int) -> CapState | None:
+    """Return the cap of a row, in its window that holds a moment; None where the row is of a key or account alone."""
+    _, _, whose, cap_id, kind, _, window_name, model, limit, _, start, settled, held = row
+    if cap_id is None:
+        return None
+    window = _WINDOW_NAMED[window_name]
+    if start is None:
+        start = window_start(window, counted_at)
+    return CapState(cap_id, start, limit, settled or 0, held or 0, window, whose, model, kind)
 
 
 def _begins_by(row: Row, cap: CapState, at: int) -> bool:
