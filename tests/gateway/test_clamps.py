@@ -111,6 +111,24 @@ async def test_hidden_reasoning_is_never_held_in_slices(dialect, format_, stream
         assert (await here.receipt(client.inference_id))["held_nusd"] >= 40 * OUTPUT_RATE
 
 
+@pytest.mark.parametrize(
+    ("asked", "is_whole"),
+    [
+        ({}, False),
+        ({"thinking": {"type": "disabled"}}, False),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, True),
+    ],
+    ids=["unasked", "disabled", "enabled"],
+)
+async def test_thinking_is_held_whole_where_it_is_asked_for(asked, is_whole, tmp_path, autojump_clock):
+    """Of a model that thinks unseen when it is asked to, only such a request is held for all that it may cost."""
+    model = "messages/sim-tokens-2"
+    async with world(tmp_path, model, more=f'{MONEY}\nhidden_reasoning = "asked"') as here:
+        client = await here.speak(MESSAGES, model, limit=2000, **asked)
+        held = (await here.receipt(client.inference_id))["held_nusd"]
+        assert (held >= 2000 * OUTPUT_RATE) is is_whole
+
+
 BUDGETS = [
     (MESSAGES, "messages", {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
     (MESSAGES, "gemini", {"thinking": {"type": "enabled", "budget_tokens": 1024}}),
