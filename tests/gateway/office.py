@@ -18,7 +18,7 @@ from ainf.store.balances import CreditKind, NewCredit, close_balance, credit, op
 from ainf.store.base import KeyLimits
 from ainf.store.beside import write_books
 from ainf.store.caps import remove_cap, set_cap
-from ainf.store.counting import Scope, Subject
+from ainf.store.counting import Scope, Subject, count
 from ainf.store.transaction import Transaction
 from tests.gateway.process import Deployment
 
@@ -173,10 +173,6 @@ class Bookkeeper:
     def account(self) -> str:
         return self.chance.choice(sorted({*self.ring.keys.values(), "agents"}))
 
-    def limit_nusd(self) -> int:
-        """What leaves some room to the account of all, or much."""
-        return max(0, self.here.rows(SPENT)[0][0] + self.chance.choice((*ROOMS, 10**12, 10**12)))
-
     def scope(self) -> Scope:
         """Any but the one that the operator sets and removes."""
         ids: dict[str, str] = dict(self.here.rows("SELECT name, account_id FROM accounts"))
@@ -188,15 +184,19 @@ class Bookkeeper:
         return Scope(subject, window, self.chance.choice(patterns if window is Window.LIFETIME else ("*", *patterns)))
 
     async def cap(self) -> None:
-        """A cap that holds for a while."""
-        scope, cap_id, limit = self.scope(), new_id("cap"), self.limit_nusd()
+        """A cap that holds for a while: what runs is over it, or can be extended a little, or much."""
+        scope, cap_id = self.scope(), new_id("cap")
+        room = self.chance.choice((-(10**6), 10**5, 3 * 10**5, 10**6, *[10**12] * 4))
 
         def set_now(tx: Transaction) -> str:
-            return set_cap(tx, cap_id=cap_id, scope=scope, limit_nusd=limit, at=wall_clock())
+            at = wall_clock()
+            total = count(tx, scope, at)
+            limit = max(0, total.settled_nusd + total.held_nusd + room)
+            return set_cap(tx, cap_id=cap_id, scope=scope, limit_nusd=limit, at=at)
 
         await self.write("cap", set_now)
         await trio.sleep(self.chance.uniform(0, 0.1))
-        if self.chance.random() < 0.8:
+        if self.chance.random() < 0.9:
             await self.write("uncap", lambda tx: remove_cap(tx, scope=scope, at=wall_clock()))
 
     async def cap_for_no_time(self) -> None:
