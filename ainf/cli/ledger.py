@@ -12,6 +12,7 @@ import click
 
 from ainf.cli.output import print_json, print_table
 from ainf.cli.progress import bar_of
+from ainf.cli.reconcile import reconcile_
 from ainf.cli.settings import books_config, config_option, json_option, read
 from ainf.config import Config
 from ainf.store.verify import INVARIANTS, Finding, checks_of, verify
@@ -27,6 +28,9 @@ _WHAT_TO_DO: Final = (
 @click.group()
 def ledger() -> None:
     """Check the ledger."""
+
+
+ledger.add_command(reconcile_)
 
 
 @ledger.command("verify")
