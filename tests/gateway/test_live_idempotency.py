@@ -145,7 +145,7 @@ async def test_a_drain_waits_for_who_is_still_told_what_has_ended(tmp_path):
     """The exchange is settled long before a slow client has read it all; the process does not end between the two."""
     model = "sim-tokens-50000-burst"
     limits = "idempotency_bytes = 67108864"
-    async with live(tmp_path, model, more="max_output_tokens = 100000", limits=limits, server="drain_s = 10") as here:
+    async with live(tmp_path, model, more="max_output_tokens = 100000", limits=limits, server="drain_s = 50") as here:
         slow = await here.connect()
         await slow.send(here.request(question(model), headers=(f"idempotency-key: {KEY['Idempotency-Key']}",)))
         await here.wait_settled(1)
