@@ -281,8 +281,8 @@ def _texts(text: str | None) -> tuple[str, ...] | None:
 def limit_key(tx: Transaction, *, key_id: str, change: Mapping[str, int | None], at: int) -> KeyLimits:
     """Change limits of a key, by their names; None lifts one. Return all that it has then.
 
-    Of a key that was made in another's name, that one's limits are the highest, and what None gives back. They are not
-    lowered with the maker's, but the next change must be within those.
+    Of a key that was made in another's name, that one's limits are the highest that each may be changed to, and what
+    None gives back. What is not changed stays, also where the maker's was lowered since.
 
     Raises:
         DownstreamError: ``not_found``; ``invalid_value``: it is revoked, or a limit is wrong or above the maker's.
@@ -290,10 +290,11 @@ def limit_key(tx: Transaction, *, key_id: str, change: Mapping[str, int | None],
     key = require_key(tx, key_id)
     if key.revoked_at is not None:
         raise DownstreamError("invalid_value", f"The key {key_id!r} is revoked already.")
-    limits = attrs.evolve(key.limits, **change)
-    check_limits(limits)
+    changed = KeyLimits(**change)
+    check_limits(changed)
     if key.maker_key_id is not None:
-        limits = limits_within(limits, require_key(tx, key.maker_key_id).limits)
+        changed = limits_within(changed, require_key(tx, key.maker_key_id).limits)
+    limits = attrs.evolve(key.limits, **{name: getattr(changed, name) for name in change})
     tx.execute(
         "UPDATE keys SET requests_per_minute = ?, tokens_per_minute = ?, concurrent_streams = ? WHERE key_id = ?",
         (limits.requests_per_minute, limits.tokens_per_minute, limits.concurrent_streams, key_id),

@@ -244,6 +244,18 @@ def test_a_made_key_is_not_limited_beyond_its_maker(books, family):
     assert books.run(limit_key, key_id=key.key_id, change=change, at=books.tick()) == KeyLimits(60, 1000, 1)
 
 
+def test_what_is_not_changed_stays(books, family):
+    """Also where it is above what the maker has now, or without a limit where the maker got one."""
+    whole = {"requests_per_minute": None, "tokens_per_minute": None, "concurrent_streams": None}
+    books.run(limit_key, key_id=family, change=whole | {"tokens_per_minute": 1000}, at=books.tick())
+    key = made(books, "agent", family)
+    books.run(limit_key, key_id=family, change={"requests_per_minute": 5, "tokens_per_minute": 50}, at=books.tick())
+    lowered = books.run(limit_key, key_id=key.key_id, change={"concurrent_streams": 1}, at=books.tick())
+    assert lowered == KeyLimits(None, 1000, 1)
+    with pytest.raises(DownstreamError, match="The limit of 51 tokens per minute is higher than the 50"):
+        books.run(limit_key, key_id=key.key_id, change={"tokens_per_minute": 51}, at=books.tick())
+
+
 def test_revoking_with_what_was_made(books, family):
     """Revoking a maker leaves what it made, unless it is asked for: then all, however far down, each once."""
     child = made(books, "team", family).key_id
