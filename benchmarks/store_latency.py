@@ -25,6 +25,8 @@ from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk
 from ainf.pricing import Price
 from ainf.store.base import AttemptPlan, AttemptResult, Closing, Opening
+from ainf.store.caps import set_cap
+from ainf.store.counting import Scope, Subject
 from ainf.store.store import Store
 
 SLICE_S = 300e-6
@@ -69,12 +71,8 @@ def seed(tx):
     tx.execute("INSERT INTO accounts VALUES ('org', 'org', NULL, '[\"org\"]', 1, NULL)")
     tx.execute("INSERT INTO accounts VALUES ('team', 'team', 'org', '[\"org\",\"team\"]', 1, NULL)")
     tx.execute("INSERT INTO keys (key_id, digest, account_id, created_at) VALUES ('key', x'00', 'team', 1)")
-    for subject, subject_id in (("account", "org"), ("key", "key")):
-        tx.execute(
-            'INSERT INTO caps (cap_id, subject, subject_id, "window", limit_nusd, created_at)'
-            " VALUES (?, ?, ?, 'lifetime', ?, 1)",
-            (f"cap-{subject}", subject, subject_id, 10**15),
-        )
+    for subject in (Subject("account", "org"), Subject("key", "key")):
+        set_cap(tx, cap_id=f"cap-{subject.kind}", scope=Scope(subject), limit_nusd=10**15, at=1)
 
 
 @attrs.define
