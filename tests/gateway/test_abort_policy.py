@@ -12,6 +12,7 @@ from ainf.simulator.steps import Script, whole
 from ainf.upstream.connect import Connector
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.holds import base_of
+from tests.gateway.keyed import keyed
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, SimulatedWire, World, question, world
 
@@ -193,12 +194,13 @@ async def test_the_client_is_told_which_cap_it_was(tmp_path, autojump_clock):
         assert (receipt["notes"]["cap_id"], receipt["notes"]["window"]) == ("cap_agents", "lifetime")
 
 
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("how", ["hurry", "cancelled"])
-async def test_nothing_else_waits_for_it(how, tmp_path, autojump_clock):
+async def test_nothing_else_waits_for_it(how, stream, tmp_path, autojump_clock):
     """The end of the process, or of the task, ends the reading on at once; what came is settled."""
     async with world(tmp_path, "sim", more=DRAIN) as here:
-        here.simulator.set_script(paced(90, *WITH_USAGE))
-        client = here.client(question("sim"))
+        here.simulator.set_script(paced(90, *WITH_USAGE) if stream else Script([Wait(60), head()]))
+        client = here.client(question("sim", stream=stream))
         scope = trio.CancelScope()
 
         async def request() -> None:
@@ -220,7 +222,8 @@ async def test_nothing_else_waits_for_it(how, tmp_path, autojump_clock):
         receipt = await the_receipt(here)
         assert receipt["ending"] == "client_disconnected"
         assert receipt["notes"]["drain_cut_by"] == "stop"
-        assert receipt["usage"]["output_tokens"] == 22
+        assert receipt["usage"]["output_tokens"] == (22 if stream else 0)
+        assert receipt["settled_nusd"] == INPUT + receipt["usage"]["output_tokens"] * OUTPUT_RATE
         await check_all(here, client)
 
 
@@ -329,4 +332,25 @@ async def test_a_connection_that_had_died_is_not_dialled_anew_behind_an_ending(t
         assert len(here.wires) == 1
         settled = await here.rows("SELECT settled_nusd, notes FROM settlements ORDER BY inference_id")
         assert settled[1][0] == 0
+        await check_ledger(here, admitted=2)
+
+
+async def test_a_client_that_comes_back_meanwhile(tmp_path, autojump_clock):
+    """Under its idempotency key it waits for the end of what it left, and is given an answer of its own, once."""
+    model = "sim-tokens-40-pace-50ms-bills-on"
+    limits = "linger_s = 0.2"
+    async with world(tmp_path, model, more=DRAIN, limits=limits) as here:
+        first, second = keyed(here, model), keyed(here, model)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, first)
+            await trio.sleep(0.5)
+            first.leave()
+            await trio.sleep(0.5)  # it is being read on
+            await here.run(second)
+        assert await check_transcript(here, second) == "completed"
+        receipts = [await here.receipt(id_) for (id_,) in await here.rows("SELECT inference_id FROM inferences")]
+        told = [(each["ending"], each["evidence"], each["retry_of"] is not None) for each in receipts]
+        assert told == [("client_disconnected", "reported", False), ("completed", "reported", True)]
+        assert receipts[0]["opened_at"] < receipts[0]["settled_at"] <= receipts[1]["opened_at"]
+        await check_provider(here)
         await check_ledger(here, admitted=2)

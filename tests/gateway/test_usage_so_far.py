@@ -77,3 +77,17 @@ async def test_thoughts_that_nobody_sees_are_not_given_away(tmp_path, autojump_c
         assert receipt["usage"]["reasoning_tokens"] == 300
         assert 300 < receipt["usage"]["output_tokens"] <= entry.billed_output_tokens
         await check_ledger(here, admitted=1)
+
+
+async def test_the_input_that_is_reported_decides_the_tier(tmp_path, autojump_clock):
+    """An estimate below a tier's border, and a report above it: all of it costs the tier's rates, hold or no hold."""
+    price = (
+        'price = { input = "1.00", output = "2.00", '
+        'tiers = [ { above = 50, input = "3.00", cached_input = "0.30", output = "5.00" } ] }'
+    )
+    told = MESSAGES.replace(b'"input_tokens":7', b'"input_tokens":100,"cache_read_input_tokens":20')
+    async with world(tmp_path, "messages/sim", more=price) as here:
+        receipt = await cut_after(here, "messages/sim", told)
+        usage = receipt["usage"]
+        assert (usage["input_tokens"], usage["cached_input_tokens"], usage["output_tokens"]) == (120, 20, 2)
+        assert receipt["settled_nusd"] + receipt["overrun_nusd"] == 100 * 3000 + 20 * 300 + 2 * 5000

@@ -149,6 +149,24 @@ async def test_a_request_that_was_sent_whole_can_still_be_answered():
     assert call._lane.idle == 1
 
 
+async def test_a_real_socket_tells_that_the_request_came():
+    """What a provider's kernel has acknowledged was sent."""
+    came = trio.Event()
+
+    async def think(stream):
+        await read_request(stream)
+        came.set()
+        await trio.sleep_forever()
+
+    async with serving(think) as port, trio.open_nursery() as starting:
+        call = UpstreamClient(limits=LIMITS).call(request_to(port))
+        starting.start_soon(call.start)
+        await came.wait()
+        starting.cancel_scope.cancel()
+    call.abort()
+    assert call.sent
+
+
 async def test_a_request_that_was_not_sent_whole_is_given_up():
     """Cancelled before the wire took all of it, the call is over, and nothing is waited for."""
     network = MemoryNetwork(stall_writes=True)
