@@ -253,8 +253,11 @@ class GuardedConnection(TCPServer):
                 )
 
     def abort(self) -> None:
-        """Reset the connection at once."""
-        self.transport.abort()
+        """End the connection at once: reset it, unless all was said; then the kernel still delivers the last of it."""
+        if self.phase is Phase.GOODBYE:
+            self.transport.close()
+        else:
+            self.transport.abort()
 
     def abort_request(self, number: int) -> None:
         """Reset the connection, if that request is still being answered."""

@@ -123,7 +123,10 @@ class Server:
             connection.transport.set_write_limit(seconds)
 
     def abort_connections(self) -> None:
-        """Reset every connection at once; their applications see a disconnect. Needs no await."""
+        """End every connection at once; their applications see a disconnect. Needs no await.
+
+        They are reset, but for those to which all was said: what the kernel has of that, it still delivers.
+        """
         for connection in tuple(self._connections):
             connection.abort()
 

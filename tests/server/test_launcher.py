@@ -208,6 +208,27 @@ async def test_abort_connections(serve):
     assert bench.app.running == 0
 
 
+async def test_abort_connections_takes_nothing_back(serve):
+    """An answer that was said to its end reaches a client that has not read all of it, though the server is gone."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.get("/flood", "Connection: close")
+    await trio.sleep(0.05)
+    bench.app.go_on.set()
+    read = 0
+    with trio.fail_after(5):
+        while bench.app.running:
+            data = await wire.stream.receive_some(4096)
+            wire.parser.receive_data(data)
+            read += len(data)
+    bench.server.abort_connections()
+    bench.server.stop_accepting()
+    with trio.fail_after(0.2):
+        await bench.returned.wait()
+    body = (await wire.answer()).body
+    assert len(body) == bench.app.sent_bytes > read
+
+
 async def test_cancelling_run_aborts(nursery, serve):
     """Cancelling ``run`` leaves no connection and no listener, and does not wait for a client that is stuck."""
     bench = await serve()
