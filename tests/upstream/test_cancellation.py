@@ -178,6 +178,18 @@ async def test_a_request_that_was_not_sent_whole_is_given_up():
         await call.receive_head()
 
 
+async def test_a_redial_that_is_cancelled_had_sent_nothing(nursery):
+    """What went out on a connection that its provider had closed is sent anew; until then nothing is."""
+    network = MemoryNetwork(nursery, answering(OK))
+    client = UpstreamClient(limits=LIMITS, dialer=network)
+    await whole_call(client.call(REQUEST))
+    call, network._stall_writes = client.call(REQUEST), True
+    network.wires[0].end()
+    network.wires[0].is_quiet = lambda: True
+    await cancelled_start(call)
+    assert (call.redials, call.sent, network.wires[1].closed) == (1, False, True)
+
+
 async def test_a_cancelled_receive_has_lost_nothing(nursery):
     """Who is cancelled while reading can read on, or end the call and still ask what had arrived."""
     network = MemoryNetwork(nursery, answering(CHUNKED))

@@ -448,29 +448,29 @@ async def cancelled_start(call: UpstreamCall) -> None:
         starting.cancel_scope.cancel()
 
 
-@pytest.mark.parametrize("is_reset", [False, True])
-async def test_a_wait_that_goes_on_sends_nothing_again(nursery, is_reset):
-    """A connection that its provider had closed before the request came is a failure then, and counts as not sent."""
-    network = MemoryNetwork()
+async def waiting_on_a_kept_connection(network: MemoryNetwork) -> UpstreamCall:
+    """Return a call whose request went out on a connection that had served another, cancelled as it waits."""
     client = UpstreamClient(limits=LIMITS, dialer=network)
-    first = client.call(REQUEST)
-    nursery.start_soon(first.start)
-    await trio.testing.wait_all_tasks_blocked()
-    (wire,) = network.wires
-    wire.say(OK)
-    await trio.testing.wait_all_tasks_blocked()
+    first, second = client.call(REQUEST), client.call(REQUEST)
+    await cancelled_start(first)
+    network.wires[0].say(OK)
+    await first.receive_head()
     assert await first.receive() == b"ok"
     await first.aclose()
-    call = client.call(REQUEST)
-    await cancelled_start(call)
-    wire._accepted = False  # it had not got the request
-    if is_reset:
-        wire.reset()
-    else:
-        wire.end()
+    await cancelled_start(second)
+    assert (second.reused, second.sent) == (True, True)
+    network.wires[0]._accepted = False  # it turns out not to have got the request
+    return second
+
+
+@pytest.mark.parametrize("fate", [MemoryWire.reset, MemoryWire.end])
+async def test_a_wait_that_goes_on_sends_nothing_again(fate):
+    """A connection that its provider had closed before the request came is a failure then, and counts as not sent."""
+    network = MemoryNetwork()
+    call = await waiting_on_a_kept_connection(network)
+    fate(network.wires[0])
     with pytest.raises(UpstreamError):
         await call.receive_head()
-    assert call.reused
     assert not call.sent
     assert len(network.wires) == 1
 
