@@ -5,7 +5,8 @@
 
 Workloads: ``A`` and ``A1`` (JSON), ``B`` (a stream at once) and ``C`` (paced streams) are chat from a chat provider, as
 are ``ttfb`` and ``memory``; ``B-messages``, ``C-messages`` and ``B-responses`` are the same in those formats, and
-``B-translated`` is a client of messages with a chat provider.
+``B-translated`` is a client of messages with a chat provider. ``A-alike`` is A with one body for all requests, where
+each is marked as asking the one before again; everywhere else no two bodies are the same.
 
 Three processes: the gateway on a core of its own; the simulated provider and the load generator (this process) on the
 others. The gateway is an ``ainf serve`` on a fresh SQLite database with an account, a key and a cap: each request pays

@@ -6,7 +6,8 @@ from typing import Any, Final
 
 import attrs
 
-_LEAST_PROMPT_BYTES: Final = 8
+NUMBER: Final = b"x" * 8
+"""What a prompt begins with where requests are not told apart: room for a number."""
 _MAX_TOKENS: Final = 4096
 
 
@@ -24,7 +25,7 @@ class Dialect:
         """Return a request, its prompt padded so that it has ``size`` bytes, if it has no more without one."""
         body = {"model": model, **self.fields, **({"stream": True} if stream else {})}
         empty = json.dumps(body, separators=(",", ":")).encode()
-        prompt = b"x" * max(_LEAST_PROMPT_BYTES, size - len(empty))
+        prompt = NUMBER.ljust(size - len(empty), b"x")
         return empty.replace(b'""', b'"' + prompt + b'"')
 
 

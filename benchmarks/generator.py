@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from benchmarks.answers import AnswerReader
+from benchmarks.dialects import NUMBER
 
 _READ_BYTES: Final = 65_536
 _STALLED_S: Final = 30.0
@@ -74,20 +75,28 @@ class _Connection:
 
 
 class Load:
-    """The same request, over and over, on ``connections`` keep-alive connections with one request outstanding each.
+    """One request, over and over, on ``connections`` keep-alive connections with one request outstanding each.
+
+    No two are alike: each has a number of its own in its prompt, if it has a prompt. A body that comes again is a
+    client's silent retry, which the gateway looks into and marks, at a cost of its own.
 
     Args:
         address: whom to ask.
         request: the bytes of a whole HTTP/1.1 request; may be replaced between runs.
         connections: how many connections, at most; they are opened as they are needed.
         end: what the last event of a good stream begins with.
+        are_alike: whether all are the same, byte by byte.
     """
 
-    def __init__(self, address: tuple[str, int], request: bytes, connections: int, end: bytes) -> None:
+    def __init__(
+        self, address: tuple[str, int], request: bytes, connections: int, end: bytes, *, are_alike: bool = False
+    ) -> None:
         self._address = address
         self.request = request
         self._limit = connections
         self._end = end
+        self._are_alike = are_alike
+        self._asked = 0
         self._epoll = select.epoll()
         self._all: dict[int, _Connection] = {}
         self._idle: list[_Connection] = []
@@ -157,12 +166,16 @@ class Load:
         while self._has_room:
             connection = self._idle.pop() if self._idle else self._connect()
             try:
-                connection.send(self.request, due)
+                connection.send(self._next_request(), due)
             except ConnectionError:  # an idle one that the server has closed: nothing was asked, the next one may do
                 self._forget(connection)
             else:
                 return True
         return False
+
+    def _next_request(self) -> bytes:
+        self._asked += 1
+        return self.request if self._are_alike else self.request.replace(NUMBER, b"%08d" % self._asked, 1)
 
     def _connect(self) -> _Connection:
         try:

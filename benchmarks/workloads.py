@@ -55,7 +55,8 @@ class Cost:
     """A workload whose figure is CPU of the gateway for each request, stream or frame.
 
     ``count`` requests are one run. ``spread_s``: their starts are spread evenly over that time (None: each starts as
-    soon as a connection is free). ``dialect`` is the clients', ``provider`` the name of who answers.
+    soon as a connection is free). ``dialect`` is the clients', ``provider`` the name of who answers. ``are_alike``: all
+    requests have the same body, so that each is found to ask the one before again.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Cost:
     spread_s: float | None = None
     dialect: Dialect = CHAT
     provider: str = CHAT_PROVIDER
+    are_alike: bool = False
 
     def rows(self, effort: Effort) -> Iterator[Row]:
         """Measure on a rig of its own, on a pinned core."""
@@ -84,7 +86,7 @@ class Cost:
     def load(self, rig: Rig) -> AbstractContextManager[Load]:
         """Return a load of this workload's requests."""
         request = self.request(rig, self.model, stream=self.stream)
-        return open_load(rig.gateway_address, request, self.connections, self.dialect)
+        return open_load(rig.gateway_address, request, self.connections, self.dialect, are_alike=self.are_alike)
 
     def request(self, rig: Rig, model: str, *, stream: bool) -> bytes:
         """Return a request of this workload's clients, for a model of its provider."""
@@ -241,6 +243,7 @@ def _paced(name: str, dialect: Dialect, provider: str) -> Cost:
 WORKLOADS: Final[dict[str, Workload]] = {
     "A": Cost("A JSON, 32 connections", "bench-json", False, 32, 2000, "us/request", 1300.0),
     "A1": Cost("A JSON, one by one", "bench-json", False, 1, 600, "us/request", None),
+    "A-alike": Cost("A JSON, all alike", "bench-json", False, 32, 2000, "us/request", None, are_alike=True),
     "B": Cost("B 203 frames at once, 32 connections", "bench-burst", True, 32, 1500, "us/stream", 1800.0),
     "C": attrs.evolve(_paced("C 200 streams, a frame each 20 ms", CHAT, CHAT_PROVIDER), target=60.0),
     "B-messages": _burst("B messages", MESSAGES, "messages"),
@@ -253,8 +256,10 @@ WORKLOADS: Final[dict[str, Workload]] = {
 
 
 @contextmanager
-def open_load(address: tuple[str, int], request: bytes, connections: int, dialect: Dialect = CHAT) -> Iterator[Load]:
-    load = Load(address, request, connections, dialect.end)
+def open_load(
+    address: tuple[str, int], request: bytes, connections: int, dialect: Dialect = CHAT, *, are_alike: bool = False
+) -> Iterator[Load]:
+    load = Load(address, request, connections, dialect.end, are_alike=are_alike)
     try:
         yield load
     finally:

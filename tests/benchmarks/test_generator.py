@@ -6,10 +6,10 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from benchmarks.dialects import CHAT
+from benchmarks.dialects import CHAT, NUMBER
 from benchmarks.generator import Load, LoadError
 
-REQUEST = b"POST /x HTTP/1.1\r\ncontent-length: 2\r\n\r\nhi"
+REQUEST = b"POST /x HTTP/1.1\r\ncontent-length: 8\r\n\r\n" + NUMBER
 GOOD = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BAD = b"HTTP/1.1 503 Busy\r\ncontent-length: 2\r\n\r\nno"
 FRAME = b"9\r\ndata: 1\n\n\r\n"
@@ -23,6 +23,7 @@ class Server:
     def __init__(self, *answers):
         self.answers = list(answers)
         self.asked = 0
+        self.requests = []
         self.connections = 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
@@ -39,9 +40,10 @@ class Server:
 
     def serve(self, connection):
         with connection, suppress(ConnectionError):  # the client may leave at any time
-            while len(self.request(connection)) == len(REQUEST):
+            while len(request := self.request(connection)) == len(REQUEST):
                 with self.lock:
                     self.asked += 1
+                    self.requests.append(request)
                     answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
                 if answer == HANG_UP:
                     return
@@ -55,11 +57,11 @@ class Server:
 
 
 @contextmanager
-def serving(*answers, connections=4):
+def serving(*answers, connections=4, are_alike=False):
     server = Server(*answers)
     thread = threading.Thread(target=server.accept)
     thread.start()
-    load = Load(server.address, REQUEST, connections, CHAT.end)
+    load = Load(server.address, REQUEST, connections, CHAT.end, are_alike=are_alike)
     try:
         yield server, load
     finally:
@@ -80,6 +82,22 @@ def test_it_asks_as_often_as_told_and_keeps_its_connections():
     assert all(
         0 < first <= whole <= tally.wall_s for first, whole in zip(tally.first_byte_s, tally.whole_s, strict=True)
     )
+
+
+def test_no_two_requests_are_alike():
+    """Each request has a number of its own in its prompt, also from run to run; the rest is as it was given."""
+    with serving(GOOD) as (server, load):
+        load.run(20)
+        load.run(20)
+    numbers = {request.removeprefix(REQUEST.removesuffix(NUMBER)) for request in server.requests}
+    assert numbers == {b"%08d" % number for number in range(1, 41)}
+
+
+def test_all_requests_may_be_alike():
+    """Where that is wanted, each request is what was given, byte by byte."""
+    with serving(GOOD, are_alike=True) as (server, load):
+        load.run(5)
+    assert server.requests == [REQUEST] * 5
 
 
 def test_a_refusal_is_a_failure_with_its_words():
