@@ -85,19 +85,31 @@ def _end(exchange: "Exchange", verdict: Verdict) -> End:
 async def _settle(exchange: "Exchange", end: End, words: Words | None) -> tuple[End, Settlement | None]:
     """Make the settlement durable; None where the store did not take it in time: then recovery will.
 
-    An end that the store cannot write (a defect) is settled blindly: the whole hold, evidence ``none``.
+    An answer that cannot be kept beside it (the disk is too full for it, or a defect) is left out. An end that the
+    store cannot write (a defect) is settled blindly: the whole hold, evidence ``none``.
     """
     services, plan = exchange.services, exchange.plan
+    keeps, since = words is not None, trio.current_time()
     while True:
         try:
-            return end, await services.store.close_inference(_closing(exchange, end, words))
+            return end, await services.store.close_inference(_closing(exchange, end, words, keeps=keeps))
         except GatewayError:
             await trio.sleep(_RETRY_S)
+            keeps = keeps and _left_s(exchange) > trio.current_time() - since
         except Exception as defect:  # noqa: BLE001 - as above
             services.telemetry.defect("settling", defect, inference_id=plan.inference_id)
+            if keeps:
+                keeps = False
+                continue
             if end.is_blind:
                 return end, None
             end = blind_end(plan, end.outcome.verdict, exchange.attempt, exchange.hold, end.course)
+
+
+def _left_s(exchange: "Exchange") -> float:
+    """Return how long the closing may still take."""
+    assert exchange.closing is not None
+    return exchange.closing.deadline - trio.current_time()
 
 
 def _composed(exchange: "Exchange", end: End) -> Words | None:
@@ -111,14 +123,18 @@ def _composed(exchange: "Exchange", end: End) -> Words | None:
         return None
 
 
-def _closing(exchange: "Exchange", end: End, words: Words | None) -> Closing:
-    """Return the record of an end; with the answer, where it is to be told again under its idempotency key."""
+def _closing(exchange: "Exchange", end: End, words: Words | None, *, keeps: bool) -> Closing:
+    """Return the record of an end; with the answer, where it is to be told again under its idempotency key.
+
+    Where it would be, and ``keeps`` is not set, the key is left without one: as if it were too large.
+    """
     at = exchange.services.wall_clock()
     closing = end.closing(at)
     if words is None or words.outcome is not end.outcome or may_retry(end.outcome):
         return closing
     expires_at = at + int(exchange.services.clocks.keep_answer_s * _MICROSECONDS)
-    return attrs.evolve(closing, answer=kept_answer(exchange, words), frees_claim=False, claim_expires_at=expires_at)
+    answer = kept_answer(exchange, words) if keeps else None
+    return attrs.evolve(closing, answer=answer, frees_claim=False, claim_expires_at=expires_at)
 
 
 async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None, words: Words | None) -> None:

@@ -9,6 +9,7 @@ import trio
 
 from ainf.exchange.transcript import Transcript
 from ainf.inference.errors import GatewayError
+from ainf.inference.outcome import Evidence
 from ainf.store.base import Closing, Settlement
 from tests.gateway.keyed import (
     SLOW,
@@ -98,7 +99,7 @@ async def test_words_that_were_kept_are_not_said_of_another_settlement(tmp_path,
 
         class Blind(SlowClosing):
             async def close_inference(self, closing: Closing) -> Settlement:
-                if closing.answer is not None:
+                if closing.evidence is not Evidence.NONE:
                     raise OverflowError("too large for 64 bits")
                 return await self._store.close_inference(closing)
 
@@ -109,6 +110,46 @@ async def test_words_that_were_kept_are_not_said_of_another_settlement(tmp_path,
         assert await state_of(here) == "freed"
         assert (await here.receipt(first.inference_id))["evidence"] == "none"
         await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OverflowError("a defect"), GatewayError("store_unavailable", "full")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_an_answer_that_cannot_be_kept_is_told_all_the_same(error, tmp_path, autojump_clock):
+    """A disk that is too full for the answer, and not for its settlement, costs nobody the answer that is there."""
+    async with world(tmp_path, SLOW) as here:
+
+        class Full(SlowClosing):
+            async def close_inference(self, closing: Closing) -> Settlement:
+                if closing.answer is not None:
+                    raise error
+                return await self._store.close_inference(closing)
+
+        here.gateway.services = attrs.evolve(here.gateway.services, store=Full(here.store, 0))
+        first = await ask(here)
+        assert await check_transcript(here, first) == "completed"
+        assert first.ended
+        assert await state_of(here) == "too_large"
+        assert (await here.receipt(first.inference_id))["evidence"] == "reported"
+        assert error_code(await ask(here)) == "idempotency_completed"
+        await check_ledger(here, admitted=1)
+
+
+async def test_an_answer_is_kept_also_where_the_store_was_away_for_a_moment(tmp_path, autojump_clock):
+    """It is not given up before half of the time for a settlement has gone."""
+    async with world(tmp_path, SLOW) as here:
+
+        class Away(SlowClosing):
+            async def close_inference(self, closing: Closing) -> Settlement:
+                if trio.current_time() < 3:
+                    raise GatewayError("store_unavailable", "away")
+                return await self._store.close_inference(closing)
+
+        here.gateway.services = attrs.evolve(here.gateway.services, store=Away(here.store, 0))
+        same(await ask(here), await ask(here))
+        assert await state_of(here) == "kept"
 
 
 @pytest.mark.parametrize("stream", [True, False])
