@@ -59,7 +59,7 @@ class Retelling:
         if is_answered(outcome) and self._any:
             body = self._answer(outcome)
         elif self._plan.request.stream:
-            body = b"".join(self._told) + self._end(outcome)
+            body = b"".join(self._told) + self.end(outcome)
         else:
             return self._failure(outcome)
         own = [*request_ids(self._inference_id), *self._own]
@@ -78,9 +78,10 @@ class Retelling:
         # Beside an error (a cap that is told loudly) the end is not seen.
         if not self._is_readable or self._pipe.answer.raw_finish_reason is None:
             raise completed(self._inference_id, self._services.public_url)
-        return b"".join(self._told) + self._end(outcome)
+        return b"".join(self._told) + self.end(outcome)
 
-    def _end(self, outcome: Outcome) -> bytes:
+    def end(self, outcome: Outcome) -> bytes:
+        """Return what ends the answer behind all that was taken; once."""
         at = self._services.wall_clock()
         style = style_of(self._plan, outcome, self._inference_id, at)
         return close(self._pipe, outcome, style, is_stream=self._plan.request.stream)

@@ -133,6 +133,10 @@ class Transcript:
         """The number of the piece that is said next."""
         return self._first + len(self._pieces)
 
+    def said_before(self, number: int) -> bytes | None:
+        """Return all that was said before a piece; None where it is not kept any more."""
+        return b"".join(self._pieces[:number]) if self.is_whole and not self.aborted else None
+
     async def pieces_from(self, number: int) -> list[bytes]:
         """Return the pieces from one on, which is kept or the next to come; none only where no more is said.
 

@@ -78,7 +78,9 @@ class Gateway:
 
         Raises:
             DownstreamError: ``rate_limited``: its key has no room for it.
+            GatewayError: ``overloaded``: the gateway has none.
         """
+        self._check_room()
         self.limits.begin(exchange.plan.key, _counted_tokens(exchange.plan))
         self.inflight.add(exchange)
 
@@ -96,14 +98,21 @@ class Gateway:
         }
         self.models = {**self.models, **changed}
 
-    def check_open(self) -> None:
+    def check_open(self, *, may_join: bool = False) -> None:
         """Refuse new inferences when the gateway is stopping or full.
+
+        Args:
+            may_join: it may turn out to want no exchange of its own; then whether there is room is left to ``begin``.
 
         Raises:
             GatewayError: ``shutting_down``, ``overloaded``.
         """
         if self.draining:
             raise GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
+        if not may_join:
+            self._check_room()
+
+    def _check_room(self) -> None:
         if len(self.inflight) >= self.running_limit:
             raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
 
@@ -267,11 +276,13 @@ def fingerprint(account_id: str, request: InferenceRequest) -> bytes:
     """Return the digest by which the same body of the same account is known again, streamed or not.
 
     Keyed by the account, so that equal bodies of different accounts cannot be told to be equal; and by what is to be
-    done, for who has tokens counted before or after an answer does not ask the same again.
+    done, for who has tokens counted before or after an answer does not ask the same again. What a header opts into says
+    as much as a field of the body.
     """
     body: dict[str, Any] = {name: value for name, value in request.fields.items() if name not in _NOT_IN_FINGERPRINT}
+    asked = msgspec.json.encode(body, order="deterministic")
     return hashlib.blake2b(
-        msgspec.json.encode(body, order="deterministic"),
+        asked + b"".join(b"\n" + beta.encode() for beta in sorted(request.betas)) if request.betas else asked,
         digest_size=16,
         key=account_id.encode()[:64],
         person=request.operation.encode(),

@@ -32,8 +32,10 @@ _ATTEMPTS: Final = 5
 """How often a key may turn out to be free, and in use again, while one request asks for it."""
 _REPLAY: Final = (b"x-ainf-idempotent-replay", b"true")
 _FORGET_S: Final = 60.0
-_FORGET_AT_ONCE: Final = 200
-"""Keys in one transaction: an exchange's own must not wait long behind it."""
+_FORGET_AT_ONCE: Final = 20
+"""Answers in one transaction: an exchange's own must not wait long behind it, however large they are."""
+_NO_ROOM: Final = frozenset({"rate_limited", "overloaded"})
+"""Why an exchange may not begin now, though its key may have an answer."""
 
 _Name: TypeAlias = tuple[str, str, str]
 """What a shared exchange is known by: key id, path, idempotency key."""
@@ -108,38 +110,33 @@ class SharedExchanges:
 
     async def _try(self, seam: Seam, plan: Plan, claim: Claim, host: Host) -> bool:
         """Answer; return whether it is done: not where what had the key is gone meanwhile."""
-        services = host.services
         name = (plan.key.key_id, plan.request.path, claim.idempotency_key)
         shared = self._running.get(name)
         if shared is None:
-            shared = self._share(name, plan, host)
-        elif shared.exchange.plan.fingerprint != claim.fingerprint:
-            raise _mismatch()
+            try:
+                shared = self._share(name, plan, host)
+            except AinfError as refusal:
+                # There is no room for an exchange; what is kept needs none.
+                if refusal.code in _NO_ROOM and await _tell_kept(seam, plan, claim, host.services):
+                    return True
+                raise
         elif shared.is_left:
             await shared.gone.wait()
             return False
+        elif shared.exchange.plan.fingerprint != claim.fingerprint:
+            raise _mismatch()
         elif not shared.transcript.is_whole:
             raise in_progress()
         else:
-            services.telemetry.replayed("attached")
+            host.services.telemetry.replayed("attached")
         try:
-            await _tell(seam, plan, shared, services)
+            await _tell(seam, plan, shared, host.services)
         except DownstreamError as error:
             if error.code != "idempotency_in_progress":
                 raise
         else:
             return True
-        found = await services.store.find_claim(*name)
-        if found is None or found.state == "freed":
-            return False
-        reply = _kept_reply(plan, claim, found, services)
-        services.telemetry.replayed("replayed")
-        try:
-            await seam.reply(reply)
-        except BaseException:
-            seam.abort()  # it may have begun
-            raise
-        return True
+        return await _tell_kept(seam, plan, claim, host.services)
 
     def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange:
         """Make a shared exchange and let it run. No await: whoever asks next finds it."""
@@ -161,17 +158,17 @@ class SharedExchanges:
 
 
 async def forget_expired(store: Store, telemetry: Telemetry, now: Callable[[], int]) -> None:
-    """Forget idempotency keys and their answers when they have expired, every minute, a few at a time.
+    """Forget idempotency keys and their answers when they have expired, now and every minute, a few at a time.
 
     Runs until cancelled. What the store refuses is done a minute later.
     """
     while True:
-        await trio.sleep(_FORGET_S)
         try:
             while await store.forget_claims(now(), _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
                 await trio.lowlevel.checkpoint()
         except GatewayError as error:
             telemetry.log.warning("forgetting_refused", code=error.code)
+        await trio.sleep(_FORGET_S)
 
 
 async def _tell(seam: Seam, plan: Plan, shared: SharedExchange, services: Services) -> None:
@@ -195,6 +192,25 @@ async def _tell(seam: Seam, plan: Plan, shared: SharedExchange, services: Servic
         if not is_over:
             seam.abort()
     seam.release()
+
+
+async def _tell_kept(seam: Seam, plan: Plan, claim: Claim, services: Services) -> bool:
+    """Tell a client what the store keeps under its key; return whether there was anything: not where the key is free.
+
+    Raises:
+        AinfError: the key's exchange runs elsewhere, or cannot be told, or was of another body; nothing was said.
+    """
+    found = await services.store.find_claim(plan.key.key_id, plan.request.path, claim.idempotency_key)
+    if found is None or found.state == "freed":
+        return False
+    reply = _kept_reply(plan, claim, found, services)
+    services.telemetry.replayed("replayed")
+    try:
+        await seam.reply(reply)
+    except BaseException:
+        seam.abort()  # it may have begun
+        raise
+    return True
 
 
 def _kept_reply(plan: Plan, claim: Claim, found: FoundClaim, services: Services) -> Reply:

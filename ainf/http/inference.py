@@ -47,10 +47,11 @@ class InferenceRoute:
         key = None
         try:
             key = await self._gateway.authenticator.authenticate(scope["headers"], peer_of(scope))
-            self._gateway.check_open()
             headers = _by_name(scope["headers"])
+            may_join = b"idempotency-key" in headers
+            self._gateway.check_open(may_join=may_join)
             seam.more_headers = partial(self._gateway.limits.headers, key)
-            self._gateway.limits.arrive(key, may_join=b"idempotency-key" in headers)
+            self._gateway.limits.arrive(key, may_join=may_join)
             await self._infer(scope["path"], seam, key, headers)
         except AinfError as error:
             await self._refuse(seam, key, error, scope["path"])
@@ -64,7 +65,7 @@ class InferenceRoute:
         parsed = self._protocol.parse(load_json(body), path=path, body_bytes=len(body), headers=headers)
         gateway.body_bytes += len(body)
         del body  # a long stream must not keep its request in memory
-        gateway.check_open()  # again: the body may have been long in coming
+        gateway.check_open(may_join=b"idempotency-key" in headers)  # again: the body may have been long in coming
         if parsed.operation is Operation.COUNT and (reply := self._count_here(key, parsed)) is not None:
             await seam.reply(reply)
             return

@@ -14,8 +14,20 @@ from ainf.exchange.plan import Headers, Plan, Services
 from ainf.exchange.retelling import Retelling
 from ainf.exchange.shared import SharedExchange
 from ainf.http.seam import Seam
-from ainf.inference.errors import DownstreamError
+from ainf.inference.errors import DownstreamError, GatewayError
+from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
+from ainf.inference.usage import Usage
 from ainf.sse import HEARTBEAT
+
+_TOO_LATE = "The request's deadline passed before the answer was there; it goes on, ask again for it."
+_OVERDUE = Outcome(
+    Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", _TOO_LATE), "error", Usage(), Evidence.NONE, billed_nusd=0
+)
+"""How a recital ends whose client wants to wait no longer. It is billed nothing: the exchange goes on, for others."""
+
+
+class _OverdueError(Exception):
+    """The client's own deadline has passed."""
 
 
 class Recital:
@@ -24,6 +36,9 @@ class Recital:
     Heartbeats and the early head are a recital's own: a client that waits for a stream is kept waiting by them also
     where the exchange is told whole. None is given before the opening is committed, for until then the answer may be a
     refusal.
+
+    The deadline of the request that made the exchange is the exchange's. Another one's is its recital's alone: where it
+    has to wait beyond it, it is told so, unless the exchange is ending then.
 
     Args:
         seam: the way to the client; attached, so that its leaving cancels ``tell``.
@@ -41,6 +56,7 @@ class Recital:
         self._reader = shared.transcript.attach()
         self._services = services
         self._spoken = False
+        self._relays = False
         self._last_said = trio.current_time()
 
     def close(self) -> None:
@@ -51,9 +67,15 @@ class Recital:
         """Tell all of the answer; where no end of it is said, the connection is closed without one.
 
         Raises:
-            AinfError: the opening was refused; or ``idempotency_completed``: it cannot be told in the client's mode.
-                Nothing was said.
+            AinfError: the opening was refused; or ``idempotency_completed``: it cannot be told in the client's mode;
+                or ``deadline_exceeded``. Nothing was said.
         """
+        try:
+            await self._tell()
+        except _OverdueError:
+            await self._break_off()
+
+    async def _tell(self) -> None:
         data = await self._next()
         refusal, head = self._shared.refusal, self._transcript.head
         if refusal is not None and not self._spoken:
@@ -76,6 +98,7 @@ class Recital:
 
     async def _relay(self, status: int, headers: Headers, data: bytes) -> None:
         await self._start(status, headers)
+        self._relays = True
         while not self._reader.is_over:
             await self._seam.write(data)
             self._last_said = trio.current_time()
@@ -107,6 +130,18 @@ class Recital:
         await self._start(reply.status, reply.headers)
         await self._seam.finish(reply.body)
 
+    async def _break_off(self) -> None:
+        """End a recital whose client waits no longer: as the failure that it is, behind all that was told."""
+        if not self._spoken:
+            raise GatewayError("deadline_exceeded", _TOO_LATE)
+        told = self._transcript.said_before(self._reader.number) if self._relays else b""
+        if told is None:
+            self._seam.abort()  # how it goes on from what was told cannot be known any more
+            return
+        failure = Retelling(self._plan, self._services, self._exchange.plan.inference_id, ())
+        failure.receive(told)
+        await self._seam.finish(failure.end(_OVERDUE))
+
     async def _start(self, status: int, headers: Headers) -> None:
         if not self._spoken:
             self._spoken = True
@@ -115,9 +150,17 @@ class Recital:
     async def _next(self) -> bytes:
         """Return what comes next, and keep a client that waits for a stream waiting."""
         while True:
-            with trio.CancelScope(deadline=self._beat_due()):
+            with trio.CancelScope(deadline=min(self._beat_due(), self._due())):
                 return await self._reader.receive()
-            await self._beat()
+            if trio.current_time() >= self._due():
+                raise _OverdueError
+            if trio.current_time() >= self._beat_due():
+                await self._beat()
+
+    def _due(self) -> float:
+        """Return when the client wants to wait no longer."""
+        is_own = self._plan is self._exchange.plan
+        return math.inf if is_own or self._exchange.arbiter.verdict is not None else self._plan.deadline_at
 
     def _beat_due(self) -> float:
         if not self._plan.request.stream:

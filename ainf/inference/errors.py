@@ -90,8 +90,8 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "idempotency_completed": ErrorCode(
         409,
         "idempotency_error",
-        "The request with this `Idempotency-Key` was answered and billed, but the answer was too large to be kept; the "
-        "message names its receipt.",
+        "The request with this `Idempotency-Key` was answered and billed, but the answer was too large to be kept, or "
+        "cannot be told in this mode; the message names its receipt.",
     ),
     "idempotency_mismatch": ErrorCode(
         422, "idempotency_error", "This `Idempotency-Key` was used with another body; use a new one."

@@ -47,6 +47,7 @@ _FIND = """
 
 _FORGET_ANSWERS = """
     DELETE FROM answers WHERE inference_id IN (SELECT inference_id FROM answers WHERE expires_at <= ? LIMIT ?)
+    RETURNING inference_id
 """
 _FORGET_CLAIMS = """
     DELETE FROM claims WHERE (key_id, path, idempotency_key) IN (
@@ -123,9 +124,13 @@ def find(tx: Transaction, *, key_id: str, path: str, idempotency_key: str, at: i
 
 
 def purge(tx: Transaction, *, at: int, most: int) -> int:
-    """Forget the claims and answers that have expired by a time, at most so many of each; return how many claims."""
-    tx.execute(_FORGET_ANSWERS, (at, most))
-    return len(tx.execute(_FORGET_CLAIMS, (at, most)))
+    """Forget the claims and answers that have expired by a time, at most so many of each.
+
+    Returns:
+        How many claims or answers, whichever were more: a key that was used again behind its expiry left an answer.
+    """
+    answers = tx.execute(_FORGET_ANSWERS, (at, most))
+    return max(len(answers), len(tx.execute(_FORGET_CLAIMS, (at, most))))
 
 
 def in_progress() -> DownstreamError:

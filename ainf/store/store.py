@@ -209,7 +209,7 @@ class Store:
         """Forget idempotency keys that have expired, and their answers; at most so many of each.
 
         Returns:
-            How many keys were forgotten.
+            How many keys or answers were forgotten, whichever were more; fewer than ``most``: that was all.
 
         Raises:
             GatewayError: ``store_unavailable``.

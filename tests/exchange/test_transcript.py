@@ -34,6 +34,22 @@ async def test_what_was_said_before_is_read_at_once(autojump_clock):
     assert transcript.ended
 
 
+async def test_what_was_said_before_a_piece(autojump_clock):
+    """It can be had while all is kept: not once a part of it was dropped, nor behind an abort."""
+    transcript = Transcript(8)
+    reader = transcript.attach()
+    for piece in (b"one ", b"two "):
+        await transcript.write(piece)
+    assert [transcript.said_before(number) for number in range(3)] == [b"", b"one ", b"one two "]
+    await reader.receive()
+    await transcript.write(b"three ")
+    assert transcript.said_before(2) is None
+    short = Transcript(8)
+    await short.write(b"one ")
+    short.abort()
+    assert short.said_before(1) is None
+
+
 async def test_the_end_alone_is_read_with_the_last_piece(autojump_clock):
     """An empty end ends what was read before; a reader behind the end gets everything and the end at once."""
     transcript = Transcript(100)

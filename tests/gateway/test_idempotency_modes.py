@@ -1,11 +1,14 @@
 """An answer under an idempotency key, asked for in the other mode than it was told in; and what a client waits with."""
 
+import attrs
 import pytest
 import trio
 
 from ainf.sse import HEARTBEAT
 from tests.gateway.dialects import DIALECTS
 from tests.gateway.keyed import (
+    SLOW,
+    SlowClosing,
     ask,
     calls,
     comparable,
@@ -96,16 +99,26 @@ async def test_a_capped_stream_is_told_whole(dialect, finish_reasons, tmp_path, 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
-async def test_a_clamped_whole_answer_is_told_as_a_stream(dialect, tmp_path, autojump_clock):
-    """A whole answer that reached the clamp is told as a stream that a cap ended."""
+@pytest.mark.parametrize("finish_reasons", ["extended", "strict", "loud"])
+async def test_a_clamped_whole_answer_is_told_as_a_stream(dialect, finish_reasons, tmp_path, autojump_clock):
+    """A whole answer that reached the clamp is told as a stream that a cap ended; told loudly, it is not."""
     model = f"{dialect.format}/sim-tokens-60"
-    async with world(tmp_path, model, more="min_output_tokens = 4") as here:
+    more = f'min_output_tokens = 4\nfinish_reasons = "{finish_reasons}"'
+    async with world(tmp_path, model, more=more) as here:
         await here.set_cap(140_000)
         first = await ask(here, model, dialect=dialect, stream=False)
-        assert await check_transcript(here, first) == "spend_cap_exceeded"
+        assert (await here.receipt(first.inference_id))["ending"] == "spend_cap_exceeded"
+        same(first, await ask(here, model, dialect=dialect, stream=False))
         streamed = await ask(here, model, dialect=dialect)
+        if finish_reasons == "loud":
+            assert first.json()["error"]["code"] in {"spend_cap_exceeded", "insufficient_quota"}
+            assert (streamed.status, error_code(streamed)) == (409, "idempotency_completed")
+            assert streamed.headers["x-should-retry"] == "false"
+            return
+        assert await check_transcript(here, first) == "spend_cap_exceeded"
         assert await check_transcript(here, streamed) == "spend_cap_exceeded"
         assert streamed.said().text == first.said().text
+        assert streamed.headers["x-ainf-idempotent-replay"] == "true"
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
@@ -141,6 +154,83 @@ async def test_our_own_fields_are_told_again(tmp_path, autojump_clock):
 
 
 # --- waiting ---
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
+@pytest.mark.parametrize("begun", [True, False], ids=["begun", "not begun"])
+async def test_a_deadline_of_ones_own(dialect, begun, tmp_path, autojump_clock):
+    """Who joins waits no longer than it says, and is told so in its protocol; the exchange goes on, billed once."""
+    model = f"{dialect.format}/sim-tokens-40-pace-100ms"
+    async with world(tmp_path, model) as here:
+        first, hasty = keyed(here, model, dialect=dialect), keyed(here, model, dialect=dialect, stream=begun)
+        hasty.scope["headers"].append((b"x-ainf-deadline-ms", b"1000"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, first)
+            await trio.sleep(1)
+            nursery.start_soon(here.run, hasty)
+            await trio.sleep(1.01)
+            assert hasty.ended
+        assert await check_transcript(here, first) == "completed"
+        if begun:
+            said = hasty.said()
+            assert (said.terminals, said.ends_with_terminal, said.error["code"]) == (1, True, "deadline_exceeded")
+            assert said.error["retryable"]
+            assert len(said.text.split()) in range(15, 25)
+            assert first.said().text.startswith(said.text)
+        else:
+            assert (hasty.status, error_code(hasty)) == (504, "deadline_exceeded")
+            assert hasty.headers["x-should-retry"] == "true"
+        again = await ask(here, model, dialect=dialect)
+        same(first, again)
+        await check_ledger(here, admitted=1)
+
+
+async def test_a_deadline_that_passes_while_only_heartbeats_came(tmp_path, autojump_clock):
+    """The stream that has a head and nothing else ends as the failure that it is."""
+    model = "sim-tokens-4-delay-40s"
+    async with world(tmp_path, model) as here:
+        whole, hasty = keyed(here, model, stream=False), keyed(here, model)
+        hasty.scope["headers"].append((b"x-ainf-deadline-ms", b"20000"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, whole)
+            await trio.sleep(1)
+            nursery.start_soon(here.run, hasty)
+        assert hasty.body.startswith(HEARTBEAT)
+        said = hasty.said()
+        assert (said.text, said.terminals, said.error["code"]) == ("", 1, "deadline_exceeded")
+        assert await check_transcript(here, whole) == "completed"
+
+
+async def test_a_deadline_behind_what_is_kept_closes_the_connection(tmp_path, autojump_clock):
+    """What was told is gone, so how a stream would end behind it is not known."""
+    model = "sim-tokens-60-pace-50ms"
+    async with world(tmp_path, model, limits="idempotency_bytes = 2048") as here:
+        first, hasty = keyed(here, model), keyed(here, model)
+        hasty.scope["headers"].append((b"x-ainf-deadline-ms", b"2000"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, first)
+            await trio.sleep(0.1)
+            nursery.start_soon(here.run, hasty)
+        assert hasty.aborted
+        assert not hasty.ended
+        assert await check_transcript(here, first) == "completed"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_deadline_that_all_have_is_the_exchanges(stream, tmp_path, autojump_clock):
+    """It ends for all who read as it is settled, also for who came a moment later."""
+    async with world(tmp_path, SLOW) as here:
+        here.gateway.services = attrs.evolve(here.gateway.services, store=SlowClosing(here.store, 1.0))
+        clients = [keyed(here, stream=stream) for _ in range(3)]
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                client.scope["headers"].append((b"x-ainf-deadline-ms", b"1000"))
+                nursery.start_soon(here.run, client)
+                await trio.sleep(0.01)
+        for client in clients:
+            assert await check_transcript(here, client) == "deadline_exceeded"
+        same(*clients)
+        await check_ledger(here, admitted=1)
 
 
 async def test_a_stream_is_kept_waiting_by_heartbeats(tmp_path, autojump_clock):

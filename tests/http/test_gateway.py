@@ -24,6 +24,10 @@ def test_fingerprints():
     assert fingerprint("acc_2", request(b=[1, 2], a=1)) != one
     counted = attrs.evolve(request(a=1, b=[1, 2]), operation=Operation.COUNT)
     assert fingerprint("acc_1", counted) != one
+    opted = [attrs.evolve(request(a=1, b=[1, 2]), betas=betas) for betas in (("x", "y"), ("y", "x"), ("x",), ("xy",))]
+    first, turned, *others = [fingerprint("acc_1", asked) for asked in opted]
+    assert first == turned
+    assert len({one, first, *others}) == 4
     assert len(one) == 16
 
 

@@ -10,9 +10,9 @@ import trio
 from ainf.http.idempotency import SharedExchanges, forget_expired
 from ainf.inference.errors import GatewayError
 from ainf.store.claims import in_progress
-from tests.gateway.keyed import SLOW, SlowClosing, ask, error_code, keyed, state_of
+from tests.gateway.keyed import SLOW, SlowClosing, ask, error_code, keyed, same, state_of
 from tests.gateway.law import check_ledger
-from tests.gateway.world import world
+from tests.gateway.world import question, world
 
 MINUTE = 60_000_000
 
@@ -61,6 +61,55 @@ async def test_a_key_at_its_limit_shares_all_the_same(tmp_path, autojump_clock):
         assert joined.status == 200
         assert await state_of(here, "k-2") is None
         assert (await ask(here, key="k-2")).status == 200
+        await check_ledger(here, admitted=2)
+
+
+@pytest.mark.parametrize("limit", ["concurrent_streams = 1", "tokens_per_minute = 1"])
+async def test_a_key_at_its_limit_is_told_what_is_kept(limit, tmp_path, autojump_clock):
+    """Who comes back for an answer needs no room; who has none to come back for does, and claims nothing."""
+    async with world(tmp_path, "sim", SLOW) as here:
+        first = await ask(here, "sim")
+        await here.store.write(lambda tx: tx.execute(f"UPDATE keys SET {limit}"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, here.client(question(SLOW)))
+            await trio.sleep(1)
+            again, other = await ask(here, "sim"), await ask(here, "sim", temperature=0.5)
+            same(first, again)
+            assert again.headers["x-ainf-idempotent-replay"] == "true"
+            assert (other.status, error_code(other)) == (422, "idempotency_mismatch")
+            new = await ask(here, "sim", key="k-2")
+            assert (new.status, error_code(new)) == (429, "rate_limited")
+        assert await state_of(here, "k-2") is None
+
+
+async def test_a_gateway_at_its_limit_shares_and_tells_what_is_kept(tmp_path, autojump_clock):
+    """Neither needs an exchange; whatever does is refused as overloaded, by the exact number of those that run."""
+    async with world(tmp_path, "sim", SLOW, limits="running = 1") as here:
+        first = await ask(here, "sim")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, keyed(here, key="k-3"))
+            await trio.sleep(1)
+            joined = keyed(here, key="k-3")
+            nursery.start_soon(here.run, joined)
+            same(first, await ask(here, "sim"))
+            for refused in (await ask(here, "sim", key="k-2"), await here.run(here.client(question("sim")))):
+                assert (refused.status, error_code(refused)) == (503, "overloaded")
+                assert refused.headers["x-should-retry"] == "true"
+        assert joined.status == 200
+        await check_ledger(here, admitted=2)
+
+
+async def test_a_body_that_comes_while_another_is_left_is_not_refused(tmp_path, autojump_clock):
+    """A key that is about to be free may be used for anything."""
+    async with world(tmp_path, SLOW, limits="linger_s = 0") as here:
+        here.gateway.services = attrs.evolve(here.gateway.services, store=SlowClosing(here.store, 1.0))
+        first = keyed(here)
+        first.on_write = lambda writes: first.leave() if writes == 5 else None
+        await here.run(first)
+        await trio.sleep(0.5)
+        second = await ask(here, temperature=0.5)
+        assert (second.status, second.ended) == (200, True)
+        assert second.inference_id != first.inference_id
         await check_ledger(here, admitted=2)
 
 
@@ -120,6 +169,19 @@ async def test_what_has_expired_is_forgotten_every_minute(tmp_path, autojump_clo
             await trio.sleep(61)
             assert "forgetting_refused" in here.log.getvalue()
             await trio.sleep(61)
+            assert await here.rows("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM answers)") == [(0, 0)]
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_expired_while_no_gateway_ran_is_forgotten_at_once(tmp_path, autojump_clock):
+    """However often it is started: nothing is kept longer because a minute never passes."""
+    async with world(tmp_path, "sim") as here:
+        for number in range(45):
+            await ask(here, "sim", key=f"k-{number}")
+        async with trio.open_nursery() as nursery:
+            later = here.gateway.services.wall_clock() + 25 * 60 * MINUTE
+            nursery.start_soon(forget_expired, here.store, here.telemetry, lambda: later)
+            await trio.sleep(0.1)
             assert await here.rows("SELECT (SELECT count(*) FROM claims), (SELECT count(*) FROM answers)") == [(0, 0)]
             nursery.cancel_scope.cancel()
 

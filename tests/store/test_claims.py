@@ -163,6 +163,17 @@ async def test_what_has_expired_is_forgotten_a_few_at_a_time(store):
     assert (await store.read(find(at, key="k7"))).state == "running"
 
 
+async def test_an_answer_that_a_key_left_behind_is_forgotten_too(store):
+    """A key that is used again behind its expiry leaves its first answer: it is counted, so that no answer stays."""
+    await store.write(seeded())
+    for number in range(1, 5):
+        await store.open_inference(claiming(number, key=f"k{number}"))
+        await store.close_inference(kept(number))
+        await store.open_inference(claiming(10 + number, key=f"k{number}", at=START + 2 * DAY))
+    assert [await store.forget_claims(START + 2 * DAY, 2) for _ in range(3)] == [2, 2, 0]
+    assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM answers")) == [(0,)]
+
+
 async def test_a_late_closing_does_not_touch_what_has_the_key_now(store):
     """A process that was taken for dead closes what recovery closed: the key is another exchange's by then."""
     await store.write(seeded())
