@@ -18,8 +18,7 @@ METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
 
 
-@attrs.frozen
-class ExchangeRecord:
+class ExchangeRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An exchange that has ended, for metrics and its one log line."""
 
     inference_id: str
@@ -42,10 +41,10 @@ class ExchangeRecord:
     overrun_nusd: int
     first_byte_s: float | None
     duration_s: float
-    notes: Mapping[str, Any] = attrs.field(factory=dict)
+    notes: Mapping[str, Any] = msgspec.field(default_factory=dict)
     retry_of: str | None = None
     """The earlier exchange that it asked again."""
-    burnt_nusd: Mapping[str, int] = attrs.field(factory=dict)
+    burnt_nusd: Mapping[str, int] = msgspec.field(default_factory=dict)
     """What became known as burnt with it, by kind: its own charge, or that of the one that it asked again."""
 
 
@@ -119,7 +118,7 @@ class Telemetry:
             self._usage_rejected.labels(record.model, record.provider).inc()
         if record.ending == "upstream_error":
             self._upstream.labels(record.provider, record.code or "unknown").inc()
-        self.log.info("exchange", **attrs.asdict(record, recurse=False))
+        self.log.info("exchange", **msgspec.structs.asdict(record))
 
     def _children_of(self, record: ExchangeRecord) -> "_Children":
         """Return the labelled metrics of a record; kept, because finding them costs more than counting."""

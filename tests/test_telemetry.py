@@ -3,7 +3,7 @@
 import json
 from io import StringIO
 
-import attrs
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -53,7 +53,7 @@ def test_an_exchange_is_counted_once_with_all_its_numbers():
 def test_what_needs_a_look_has_an_alarm_of_its_own(changes, metric):
     """A close that is not durable and a hold that was taken blindly are counted apart."""
     telemetry = Telemetry(StringIO())
-    telemetry.exchange_ended(attrs.evolve(RECORD, **changes))
+    telemetry.exchange_ended(msgspec.structs.replace(RECORD, **changes))
     assert samples(telemetry)[metric, ()] == 1
 
 
@@ -61,7 +61,7 @@ def test_rejected_usage_is_an_alarm():
     """What a provider reported and nobody believed is counted by model and provider; a plain end is not."""
     telemetry = Telemetry(StringIO())
     telemetry.exchange_ended(RECORD)
-    telemetry.exchange_ended(attrs.evolve(RECORD, notes={"usage_rejected": True}))
+    telemetry.exchange_ended(msgspec.structs.replace(RECORD, notes={"usage_rejected": True}))
     assert samples(telemetry)["ainf_usage_rejected_total", (("model", "m"), ("provider", "p"))] == 1
 
 
@@ -69,7 +69,7 @@ def test_what_burnt_is_counted_by_kind():
     """A closing tells what became known as burnt with it: one exchange of each kind, with its charge."""
     telemetry = Telemetry(StringIO())
     for burnt in ({}, {"empty": 7}, {"empty": 5, "failed": 500}):
-        telemetry.exchange_ended(attrs.evolve(RECORD, burnt_nusd=burnt))
+        telemetry.exchange_ended(msgspec.structs.replace(RECORD, burnt_nusd=burnt))
     seen = {
         (name, *labels): value for (name, labels), value in samples(telemetry).items() if name.startswith("ainf_burn")
     }
@@ -84,8 +84,8 @@ def test_what_burnt_is_counted_by_kind():
 def test_providers_failures_are_counted_by_code():
     """An upstream error counts for its provider and code; other endings do not."""
     telemetry = Telemetry(StringIO())
-    telemetry.exchange_ended(attrs.evolve(RECORD, ending="upstream_error", code="upstream_timeout"))
-    telemetry.exchange_ended(attrs.evolve(RECORD, ending="shutdown", code="shutting_down"))
+    telemetry.exchange_ended(msgspec.structs.replace(RECORD, ending="upstream_error", code="upstream_timeout"))
+    telemetry.exchange_ended(msgspec.structs.replace(RECORD, ending="shutdown", code="shutting_down"))
     failures = {key: value for key, value in samples(telemetry).items() if key[0] == "ainf_upstream_errors_total"}
     assert failures == {("ainf_upstream_errors_total", (("code", "upstream_timeout"), ("provider", "p"))): 1}
 
@@ -96,7 +96,7 @@ def test_an_exchange_is_one_line_of_json():
     Telemetry(log).exchange_ended(RECORD)
     (line,) = log.getvalue().splitlines()
     said = json.loads(line)
-    assert said.items() >= attrs.asdict(RECORD).items()
+    assert said.items() >= msgspec.structs.asdict(RECORD).items()
     assert said["event"] == "exchange"
     assert said["level"] == "info"
 
@@ -104,7 +104,7 @@ def test_an_exchange_is_one_line_of_json():
 def test_text_of_a_client_cannot_forge_a_line():
     """Line breaks, quotes and escapes in a value stay inside their JSON string."""
     log = StringIO()
-    Telemetry(log).exchange_ended(attrs.evolve(RECORD, path='/x\n{"event":"exchange"}\x1b[31m\u2028'))
+    Telemetry(log).exchange_ended(msgspec.structs.replace(RECORD, path='/x\n{"event":"exchange"}\x1b[31m\u2028'))
     assert len(log.getvalue().rstrip("\n").split("\n")) == 1
     assert json.loads(log.getvalue())["path"] == '/x\n{"event":"exchange"}\x1b[31m\u2028'
     assert "\x1b" not in log.getvalue()
@@ -117,7 +117,7 @@ def test_labels_hold_no_account_key_or_id():
     before = len(samples(telemetry))
     for number in range(50):
         telemetry.exchange_ended(
-            attrs.evolve(
+            msgspec.structs.replace(
                 RECORD, inference_id=f"inf_{number}", account=f"a{number}", key_id=f"k{number}", path=f"/{number}"
             )
         )

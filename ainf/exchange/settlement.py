@@ -71,12 +71,11 @@ def _believes(usage: Usage, answer: Answer, plan: Plan, hold: RunningHold) -> bo
         is_counted = not hold.received or usage.output_tokens > 0 or answer.finish is FinishReason.CONTENT_FILTER
     if not is_counted:
         return False
-    metered = hold.metered(hold.received)
     return is_believable(
         usage,
         input_tokens=plan.admission.input_tokens_bound,
         attachments=plan.admission.attachment_count,
-        output_tokens=max(metered.output_tokens, plan.admission.own_limit_tokens),
+        output_tokens=max(hold.tokens(hold.received), plan.admission.own_limit_tokens),
     )
 
 

@@ -7,7 +7,6 @@ is anything added: the difference, as one ``adjustment``, with an event ``infere
 
 from typing import Any
 
-import attrs
 import msgspec
 
 from ainf import audit
@@ -56,8 +55,7 @@ _ATTEMPT = """
 """
 
 
-@attrs.frozen
-class _Facts:
+class _Facts(msgspec.Struct, frozen=True, gc=False):
     """An exchange as it was opened, and what it holds now (None: it is settled)."""
 
     held_nusd: int | None
