@@ -208,12 +208,14 @@ async def test_abort_connections(serve):
     assert bench.app.running == 0
 
 
-async def test_abort_connections_takes_nothing_back(serve):
+@pytest.mark.parametrize("headers", [("Connection: close",), ()], ids=["close", "keep-alive"])
+async def test_abort_connections_takes_nothing_back(headers, serve):
     """An answer that was said to its end reaches a client that has not read all of it, though the server is gone."""
     bench = await serve()
     wire = await bench.connect()
-    await wire.get("/flood", "Connection: close")
+    await wire.get("/flood", *headers)
     await trio.sleep(0.05)
+    bench.server.stop_accepting()
     bench.app.go_on.set()
     read = 0
     with trio.fail_after(5):
@@ -222,7 +224,6 @@ async def test_abort_connections_takes_nothing_back(serve):
             wire.parser.receive_data(data)
             read += len(data)
     bench.server.abort_connections()
-    bench.server.stop_accepting()
     with trio.fail_after(0.2):
         await bench.returned.wait()
     body = (await wire.answer()).body
