@@ -34,7 +34,7 @@ class Gemini:
 
     name = "gemini"
     facts = Facts(
-        base_url="https://generativelanguage.googleapis.com/v1beta", aborted_billing="held", hidden_reasoning="always"
+        base_url="https://generativelanguage.googleapis.com/v1beta", aborted_billing="drain", hidden_reasoning="always"
     )
     formats: Mapping[Operation, str] = MappingProxyType({
         Operation.GENERATE: "gemini",

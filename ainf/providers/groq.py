@@ -17,7 +17,7 @@ from ainf.providers.fields import MODEL, PRICE
 
 GROQ: Final = ChatVendor(
     name="groq",
-    facts=Facts(base_url="https://api.groq.com/openai/v1", aborted_billing="held"),
+    facts=Facts(base_url="https://api.groq.com/openai/v1", aborted_billing="drain"),
     refused={
         "compound_custom": MODEL,
         "country": PRICE,

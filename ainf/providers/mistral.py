@@ -18,7 +18,7 @@ from ainf.providers.fields import MODERATION, PRICE
 
 MISTRAL: Final = ChatVendor(
     name="mistral",
-    facts=Facts(base_url="https://api.mistral.ai/v1", aborted_billing="held", max_tokens_field="max_tokens"),
+    facts=Facts(base_url="https://api.mistral.ai/v1", aborted_billing="drain", max_tokens_field="max_tokens"),
     formats=CHAT_AND_EMBEDDINGS,
     refused={"guardrails": MODERATION},
     refused_parts={"document_url": PRICE},

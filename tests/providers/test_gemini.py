@@ -65,7 +65,7 @@ def test_the_rest():
     """A header for the key, shared reading of refusals, everything held."""
     assert GEMINI.credential("k") == ((b"x-goog-api-key", b"k"),)
     assert GEMINI.read_error(503, {}, b"").code == "upstream_overloaded"
-    assert (GEMINI.facts.hidden_reasoning, GEMINI.facts.aborted_billing) == ("always", "held")
+    assert (GEMINI.facts.hidden_reasoning, GEMINI.facts.aborted_billing) == ("always", "drain")
 
 
 @pytest.mark.parametrize(

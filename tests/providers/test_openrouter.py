@@ -28,5 +28,5 @@ def test_cache_marks_need_a_price():
 
 def test_facts():
     """The provider behind it may go on, and may think unseen."""
-    assert (OPENROUTER.facts.aborted_billing, OPENROUTER.facts.hidden_reasoning) == ("held", "always")
+    assert (OPENROUTER.facts.aborted_billing, OPENROUTER.facts.hidden_reasoning) == ("drain", "always")
     assert OPENROUTER.facts.shows_reasoning

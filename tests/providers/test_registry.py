@@ -32,7 +32,7 @@ def test_every_vendor_is_registered():
 def test_declared_facts(vendor):
     """Each fact is one that the gateway knows, and an address has its scheme and no slash at its end."""
     facts = vendor.facts
-    assert facts.aborted_billing in {"delivered", "held"}
+    assert facts.aborted_billing in {"delivered", "drain", "held"}
     assert facts.hidden_reasoning in {"never", "asked", "always"}
     assert facts.max_tokens_field in {"max_completion_tokens", "max_tokens"}
     if facts.base_url is not None:
