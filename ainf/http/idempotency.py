@@ -32,7 +32,7 @@ _ATTEMPTS: Final = 5
 """How often a key may turn out to be free, and in use again, while one request asks for it."""
 _REPLAY: Final = (b"x-ainf-idempotent-replay", b"true")
 _FORGET_S: Final = 60.0
-_FORGET_AT_ONCE: Final = 20
+_FORGET_AT_ONCE: Final = 10
 """Answers in one transaction: an exchange's own must not wait long behind it, however large they are."""
 _NO_ROOM: Final = frozenset({"rate_limited", "overloaded"})
 """Why an exchange may not begin now, though its key may have an answer."""

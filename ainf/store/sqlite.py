@@ -55,6 +55,8 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
         if not read_only:
             connection.pragma("journal_mode", "WAL")
             connection.pragma("synchronous", "FULL")
+            # A kept answer that is forgotten is overwritten; SQLite would leave it in the file's free pages.
+            connection.pragma("secure_delete", "ON")
         connection.pragma("foreign_keys", "ON")
     except BaseException:
         connection.close()

@@ -7,6 +7,7 @@ from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending
 from ainf.store import claims
 from ainf.store.base import Claim, KeptAnswer
+from ainf.store.store import Store
 from tests.store.records import COST, KEY, START, USAGE, closing, opening, seeded, strand
 
 PATH = "/v1/chat/completions"
@@ -161,6 +162,20 @@ async def test_what_has_expired_is_forgotten_a_few_at_a_time(store):
     assert await store.forget_claims(at, 2) == 0
     assert (await store.read(find(at, key="k6"))).state == "kept"
     assert (await store.read(find(at, key="k7"))).state == "running"
+
+
+async def test_nothing_is_left_of_what_was_forgotten(tmp_path):
+    """Content that is kept for a day is gone from the file behind it, not only from the tables."""
+    path = tmp_path / "ainf.db"
+    async with Store.open(f"sqlite:{path}", now=lambda: START + 500) as store:
+        await store.write(seeded())
+        for number, size in enumerate((1, 100, 10_000), 1):
+            await store.open_inference(claiming(number, key=f"k{number}"))
+            await store.close_inference(kept(number, answer=attrs.evolve(ANSWER, body=b"CANARY" * size)))
+    assert path.read_bytes().count(b"CANARY") > 10_000
+    async with Store.open(f"sqlite:{path}", now=lambda: START + 500) as store:
+        assert await store.forget_claims(START + DAY, 10) == 3
+    assert b"CANARY" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
 
 
 async def test_an_answer_that_a_key_left_behind_is_forgotten_too(store):
