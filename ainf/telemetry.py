@@ -77,7 +77,7 @@ class Telemetry:
         self._duration = self._histogram("exchange_seconds", "Opening to settlement.", ("model",))
         self._lost_lines = self._counter("lost_log_lines", "Log lines that could not be written: alarm.", ())
         self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
-        self._children: dict[ExchangeLabels, _Children] = {}
+        self._children: dict[tuple[str | bool, ...], _Children] = {}
         self._burn: dict[str, tuple[Counter, Counter]] = {}
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
@@ -122,9 +122,7 @@ class Telemetry:
 
     def _children_of(self, record: ExchangeRecord) -> "_Children":
         """Return the labelled metrics of a record; kept, because finding them costs more than counting."""
-        key = ExchangeLabels(
-            record.ending, record.evidence, record.protocol, record.model, record.provider, record.stream
-        )
+        key = (record.ending, record.evidence, record.protocol, record.model, record.provider, record.stream)
         if (children := self._children.get(key)) is None:
             where = (record.model, record.provider)
             children = self._children[key] = _Children(
@@ -172,18 +170,6 @@ class Telemetry:
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
         return generate_latest(self.registry)
-
-
-@attrs.frozen
-class ExchangeLabels:
-    """What one set of exchange metrics is labelled with."""
-
-    ending: str
-    evidence: str
-    protocol: str
-    model: str
-    provider: str
-    stream: bool
 
 
 @attrs.frozen
