@@ -181,6 +181,7 @@ async def test_a_lost_connection_is_asked_again(tmp_path, sdk):
                 await eventually(lambda number=number: len(here.simulator.books.entries) == number)
                 here.running.server.abort_connections()
         client.close()
+        await here.wait_settled(3)
         assert [receipt["ending"] for receipt in await here.receipts()] == ["client_disconnected"] * 3
 
 
