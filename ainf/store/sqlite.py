@@ -4,6 +4,7 @@ A commit that has returned is on the disk (``synchronous=FULL``). Commands open 
 gateway, without the lock; their transactions are short, and whoever comes second waits ``BUSY_MS``.
 """
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Sequence
@@ -47,6 +48,8 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
     """
     check_version(apsw.sqlite_lib_version())
     flags = apsw.SQLITE_OPEN_READONLY if read_only else apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    if not read_only and path != MEMORY:
+        _make_private(path)
     connection = apsw.Connection(path, flags=flags)
     try:
         connection.set_busy_timeout(BUSY_MS)
@@ -62,6 +65,12 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make_private(path: str) -> None:
+    """Make a database's file, where there is none, readable for its owner alone: it will hold answers, for a while."""
+    with contextlib.suppress(OSError):  # it is there, or cannot be made: SQLite says it better
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 class SQLiteEngine:

@@ -1,6 +1,7 @@
 """SQLite as the store uses it: settings, version, lock file."""
 
 import multiprocessing
+from pathlib import Path
 
 import apsw
 import pytest
@@ -20,6 +21,18 @@ def test_settings(path):
     found = [connection.pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")]
     assert found == ["wal", 2, 1]
     connection.close()
+
+
+def test_a_new_database_is_its_owners_alone(path):
+    """Nobody else may read the answers that it keeps, nor the files beside it; one that is there stays as it was."""
+    engine = SQLiteEngine.open(path)
+    files = sorted(Path(path).parent.glob(Path(path).name + "*"))
+    assert len(files) > 1
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    engine.close()
+    Path(path).chmod(0o640)
+    SQLiteEngine.open(path).close()
+    assert Path(path).stat().st_mode & 0o777 == 0o640
 
 
 def test_a_foreign_key_is_refused(path):
