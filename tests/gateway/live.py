@@ -39,6 +39,7 @@ public_url = "{public_url}"
 {server}
 [store]
 url = "sqlite:ainf.db"
+{store}
 [limits]
 {limits}
 """
@@ -51,10 +52,11 @@ def config_text(
     more: str = "",
     limits: str = "",
     server: str = "",
+    store: str = "",
     public_url: str = "http://gateway.test",
 ) -> str:
     """A configuration for models of the simulator; ``more`` goes into every model's table."""
-    text = CONFIG.format(limits=limits, server=server, public_url=public_url)
+    text = CONFIG.format(limits=limits, server=server, store=store, public_url=public_url)
     return text + providers_text(base_url.removesuffix("/v1")) + models_text(models, more)
 
 
@@ -222,6 +224,7 @@ async def live(
     more: str = "",
     limits: str = "",
     server: str = "",
+    store: str = "",
     simulator: Simulator | None = None,
     tls: ssl.SSLContext | None = None,
     vendors: Mapping[str, str] | None = None,
@@ -239,7 +242,7 @@ async def live(
             base_url = await nursery.start(simulator.serve)
             path = tmp_path / "ainf.toml"
             server = server if "drain_s" in server else f"{server}\ndrain_s = 0"
-            text = config_text(base_url, models or ("sim",), more=more, limits=limits, server=server)
+            text = config_text(base_url, models or ("sim",), more=more, limits=limits, server=server, store=store)
             path.write_text(text + vendors_text(base_url.removesuffix("/v1"), vendors or {}, models))
             config = load_config(path, {"SIM_KEY": PROVIDER_KEY})
             async with running_gateway(config, Telemetry(log), on_fatal=fatal.append) as running:
