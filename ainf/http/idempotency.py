@@ -113,13 +113,13 @@ class SharedExchanges:
         name = (plan.key.key_id, plan.request.path, claim.idempotency_key)
         shared = self._running.get(name)
         if shared is None:
-            try:
-                shared = self._share(name, plan, host)
-            except AinfError as refusal:
+            made = self._share(name, plan, host)
+            if isinstance(made, AinfError):
                 # There is no room for an exchange; what is kept needs none.
-                if refusal.code in _NO_ROOM and await _tell_kept(seam, plan, claim, host.services):
+                if made.code in _NO_ROOM and await _tell_kept(seam, plan, claim, host.services):
                     return True
-                raise
+                raise made
+            shared = made
         elif shared.is_left:
             await shared.gone.wait()
             return False
@@ -138,12 +138,15 @@ class SharedExchanges:
             return True
         return await _tell_kept(seam, plan, claim, host.services)
 
-    def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange:
-        """Make a shared exchange and let it run. No await: whoever asks next finds it."""
+    def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange | AinfError:
+        """Make a shared exchange and let it run, or return why it may not. No await: whoever asks next finds it."""
         if self._nursery is None:  # the process ends
-            raise GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
+            return GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
         shared = SharedExchange(plan, host.services, limit=self._limit, linger_s=self._linger_s)
-        host.begin(shared.exchange)
+        try:
+            host.begin(shared.exchange)
+        except AinfError as refusal:
+            return refusal.with_traceback(None)  # which holds everything that it passed
         self._running[name] = shared
         self._nursery.start_soon(self._run, name, shared, host)
         return shared
@@ -164,11 +167,11 @@ async def forget_expired(store: Store, telemetry: Telemetry, now: Callable[[], i
     """
     while True:
         try:
-            while await store.forget_claims(now(), _FORGET_AT_ONCE) == _FORGET_AT_ONCE:
-                await trio.lowlevel.checkpoint()
+            forgotten = await store.forget_claims(now(), _FORGET_AT_ONCE)
         except GatewayError as error:
             telemetry.log.warning("forgetting_refused", code=error.code)
-        await trio.sleep(_FORGET_S)
+            forgotten = 0
+        await trio.sleep(0 if forgotten == _FORGET_AT_ONCE else _FORGET_S)
 
 
 async def _tell(seam: Seam, plan: Plan, shared: SharedExchange, services: Services) -> None:
