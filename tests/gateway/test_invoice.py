@@ -54,7 +54,8 @@ async def visit(here: World, rng: random.Random) -> None:
             client.leave()
         elif deed == "killed":
             await trio.sleep(after_s)
-            rng.choice([*here.gateway.inflight]).offer(KILLED)
+            if running := [*here.gateway.inflight]:
+                rng.choice(running).offer(KILLED)
 
 
 async def lay_beside(here: World, text: str) -> tuple[Reconciliation, Invoice]:
