@@ -37,7 +37,7 @@ TOKENS = 200
 MODEL = f"sim-tokens-{TOKENS}-per-frame-8-pace-20ms"
 INPUT_TOKENS = 11
 STREAM_NUSD = TOKENS * OUTPUT_RATE + INPUT_TOKENS * INPUT_RATE
-STREAMS_OF_EACH = 100 if os.environ.get("AINF_LAW") == "full" else 35
+STREAMS_OF_EACH = 100 if os.environ.get("AINF_LAW") == "full" else 24
 """What an account of the lowest level may spend, in whole streams."""
 LEAST_TOKENS = 1
 PATIENT = "wait_s = 60"
