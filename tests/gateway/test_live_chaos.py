@@ -60,6 +60,8 @@ BILLED = "".join(
 
 CLOSINGS = "SELECT body FROM audit_events WHERE kind = 'inference.closed'"
 
+TOLD_NO_LONGER = b"it goes on, ask again for it"
+
 SUDDEN = ("kill", "kill", "terminate then kill")
 ENDS = (*SUDDEN, "terminate", "terminate twice") if FULL else SUDDEN
 
@@ -164,16 +166,35 @@ def check_visit(visit: Visit, asked: Asked, end: str) -> None:
             assert receipt is None or may_be_cut, f"admitted, and never answered: {receipt}"
             continue
         answer = answers[number - 1]
+        joined = None
         if receipt is None and label in asked.keys:
-            receipt = asked.told(answer, label)
+            receipt = joined = asked.told(answer, label)
         assert answer.headers.get("x-ainf-inference-id") == (receipt and receipt["inference_id"])
         assert answer.ended or may_be_cut, f"cut off: {receipt}"
-        if answer.ended and receipt is not None:
+        if answer.ended and joined is not None and is_told_no_longer(answer):
+            check_own_end(answer, joined)
+        elif answer.ended and receipt is not None:
             check_end(answer, receipt)
         elif answer.ended and answer.status >= 400:
             assert answer.status not in {500, 501}
             assert answer.json()["error"]["billed"] == "0"
             assert answer.headers["x-should-retry"] in {"true", "false"}
+
+
+def is_told_no_longer(answer: Client) -> bool:
+    """Whether a stream ended since its own client's deadline passed, while the exchange that it had joined went on."""
+    return TOLD_NO_LONGER in answer.body and answer.headers["content-type"].startswith("text/event-stream")
+
+
+def check_own_end(answer: Client, receipt: dict[str, Any]) -> None:
+    """Check a stream that ended before the exchange it had joined: a piece of the answer, one end, nothing charged."""
+    payloads, chunks = answer.payloads(), answer.chunks()
+    assert payloads.count(b"[DONE]") == 1
+    assert payloads[-1] == b"[DONE]"
+    assert "opaque_frames" in receipt["notes"] or sum(map(visible, chunks)) <= receipt["received_bytes"]
+    assert answer.finish_reasons() == ["error"]
+    (error,) = [chunk["error"] for chunk in chunks if chunk.get("error")]
+    assert (error["code"], error["billed"], error["retryable"]) == ("deadline_exceeded", "0", True)
 
 
 def check_end(answer: Client, receipt: dict[str, Any]) -> None:
