@@ -7,12 +7,13 @@ Headroom is what the caps on the path of a request still leave: the least of ``l
 import functools
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from typing import Final
 
 import attrs
 
+from ainf.inference.moments import HOUR_US, datetime_of, moment_of
 from ainf.inference.money import NanoUSD, format_usd
 from ainf.pricing import tokens_cost, tokens_within
 
@@ -90,10 +91,6 @@ class Window(StrEnum):
 LIFETIME_START: Final = 0
 """Where the window of a lifetime cap begins: before everything."""
 
-HOUR_US: Final = 3_600_000_000
-_MICROSECOND: Final = timedelta(microseconds=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 def window_start(window: Window, at: int) -> int:
     """Return when the window began that holds ``at``; both in microseconds since 1970 UTC."""
@@ -116,17 +113,17 @@ def _starts_of(hour: int) -> tuple[int, int, int, int]:
 @functools.lru_cache(maxsize=4096)
 def _start_of(window: Window, hour: int) -> int:
     """Return the start of a window by the hour (since 1970) that it holds."""
-    moment = (_EPOCH + timedelta(hours=hour)).replace(hour=0)
+    moment = datetime_of(hour * HOUR_US).replace(hour=0)
     if window is Window.WEEK:
         moment -= timedelta(days=moment.weekday())
     elif window is Window.MONTH:
         moment = moment.replace(day=1)
-    return (moment - _EPOCH) // _MICROSECOND
+    return moment_of(moment)
 
 
 def window_end(window: Window, start: int) -> int | None:
     """Return when the window that begins at ``start`` ends and the next begins; None for a lifetime."""
-    moment = _EPOCH + timedelta(microseconds=start)
+    moment = datetime_of(start)
     match window:
         case Window.LIFETIME:
             return None
@@ -138,7 +135,7 @@ def window_end(window: Window, start: int) -> int | None:
             moment += timedelta(days=7)
         case Window.MONTH:
             moment = (moment.replace(day=1) + timedelta(days=32)).replace(day=1)
-    return (moment - _EPOCH) // _MICROSECOND
+    return moment_of(moment)
 
 
 def covers(pattern: str, model: str) -> bool:
@@ -206,8 +203,7 @@ class CapState:
     def remedy(self) -> str:
         """Return what brings more money, as a sentence; empty where only an operator can."""
         if self.resets_at is not None:
-            moment = _EPOCH + timedelta(microseconds=self.resets_at)
-            return f"It resets at {moment:%Y-%m-%dT%H:%M:%SZ}."
+            return f"It resets at {datetime_of(self.resets_at):%Y-%m-%dT%H:%M:%SZ}."
         return "Top it up." if self.kind == "balance" else ""
 
     def used_up(self) -> str:

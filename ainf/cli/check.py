@@ -12,9 +12,9 @@ import trio
 from ainf.cli.output import RATE_COLUMNS, brief, print_json, print_table, printable, shown_rates, without_empty
 from ainf.cli.settings import CommandError, config_option, json_option, told, wall_clock
 from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, load_config
+from ainf.inference.moments import rfc3339
 from ainf.pricing import FREE
 from ainf.store.beside import StoreState, state_of
-from ainf.store.receipts import rfc3339
 
 if TYPE_CHECKING:
     from ainf.cli.live import LiveReport

@@ -8,9 +8,9 @@ import attrs
 import click
 import msgspec
 
+from ainf.inference.moments import rfc3339
 from ainf.inference.money import format_usd
 from ainf.pricing import Rates
-from ainf.store.receipts import rfc3339
 
 _GAP = "  "
 

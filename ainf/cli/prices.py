@@ -8,9 +8,9 @@ from ainf.cli.output import RATE_COLUMNS, brief, print_json, print_table, shown_
 from ainf.cli.settings import json_option
 from ainf.config.bundled import BundledPrice, bundled_prices
 from ainf.config.values import unknown
+from ainf.inference.moments import rfc3339
 from ainf.inference.money import format_usd
 from ainf.pricing import Price, Rates
-from ainf.store.receipts import rfc3339
 
 
 @click.command()

@@ -1,21 +1,20 @@
 """The setting ``price``: a table of rates, several from their days on, "free", or what is bundled with the gateway."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from operator import itemgetter
 from typing import Any, Final
 
 from ainf.config.lines import KeyPath, place_in
 from ainf.config.values import Kind, UnfitError, UnfitPartsError, unknown
+from ainf.inference.moments import moment_of
 from ainf.inference.money import parse_usd
 from ainf.pricing import FREE, PRICE_FIELDS, TIER_FIELDS, PriceSchedule, always, parse_price
 
 BUNDLED: Final = PriceSchedule(())
 """Stands for the price that is bundled, until it is known whether there is one."""
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_BEGINNING: Final = _EPOCH
-_MICROSECOND: Final = timedelta(microseconds=1)
+_BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRICE_ROWS: Final[Mapping[str, tuple[str, str, str]]] = {
     "input": ("USD per 1M tokens", "required", "Input tokens."),
@@ -94,7 +93,7 @@ def _moment(value: date) -> int:
     if not isinstance(value, datetime):
         return _moment(datetime.combine(value, time()))
     moment = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // _MICROSECOND
+    return moment_of(moment)
 
 
 def _faults(at: KeyPath, table: Mapping[str, Any]) -> list[tuple[KeyPath, str]]:

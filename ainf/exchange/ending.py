@@ -11,6 +11,7 @@ import trio
 from ainf.exchange.settlement import End, blind_end, end_of
 from ainf.exchange.words import Words, kept_answer, last_words, may_retry
 from ainf.inference.errors import GatewayError, UpstreamError
+from ainf.inference.moments import SECOND_US
 from ainf.inference.outcome import Ending, Verdict
 from ainf.store.base import Closing, Settlement
 from ainf.telemetry import ExchangeRecord
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ainf.exchange.run import Exchange
 
 _RETRY_S = 0.05
-_MICROSECONDS = 1_000_000
 
 
 async def conclude(exchange: "Exchange") -> None:
@@ -132,7 +132,7 @@ def _closing(exchange: "Exchange", end: End, words: Words | None, *, keeps: bool
     closing = end.closing(at)
     if words is None or words.outcome is not end.outcome or may_retry(end.outcome):
         return closing
-    expires_at = at + int(exchange.services.clocks.keep_answer_s * _MICROSECONDS)
+    expires_at = at + int(exchange.services.clocks.keep_answer_s * SECOND_US)
     answer = kept_answer(exchange, words) if keeps else None
     return attrs.evolve(closing, answer=answer, frees_claim=False, claim_expires_at=expires_at)
 

@@ -11,6 +11,7 @@ from ainf.exchange.answers import audit_url, error_reply, retryable, stream_head
 from ainf.exchange.plan import Headers, Plan
 from ainf.formats.base import EndingStyle
 from ainf.inference.errors import CODES, AinfError
+from ainf.inference.moments import SECOND_US
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Outcome, Verdict
 from ainf.store.base import KeptAnswer
@@ -18,7 +19,6 @@ from ainf.store.base import KeptAnswer
 if TYPE_CHECKING:
     from ainf.exchange.run import Exchange
 
-_MICROSECONDS = 1_000_000
 _FAILED = "The gateway failed; report the inference id."
 
 
@@ -90,7 +90,7 @@ def style_of(plan: Plan, outcome: Outcome, inference_id: str, at: int) -> Ending
     return EndingStyle(
         finish_reasons=plan.finish_reasons,
         inference_id=inference_id,
-        created=at // _MICROSECONDS,
+        created=at // SECOND_US,
         model=plan.admission.terms.name,
         retryable=may_retry(outcome),
         tells_cost=plan.key.inject_cost,

@@ -20,6 +20,7 @@ from ainf.http.idempotency import SharedExchanges
 from ainf.http.limits import KeyLimiter
 from ainf.inference.conversation import CacheMark
 from ainf.inference.errors import DownstreamError, GatewayError
+from ainf.inference.moments import SECOND_US
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.metering import MeterRatios
 from ainf.pricing import FREE, PriceSchedule
@@ -33,7 +34,6 @@ from ainf.store.base import Claim, KeyRecord
 _LABELS = 10
 _LABEL_BYTES = 64
 _IDEMPOTENCY_KEY_BYTES = 255
-_MICROSECONDS = 1_000_000
 _NOT_IN_FINGERPRINT = ("stream", "stream_options")
 
 
@@ -178,7 +178,7 @@ class Gateway:
             include_usage=request.include_usage,
             model=request.model,
             inference_id=self.new_inference_id(),
-            created=self.services.wall_clock() // _MICROSECONDS,
+            created=self.services.wall_clock() // SECOND_US,
             echo=protocol.echo(request),
         )
 

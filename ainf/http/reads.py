@@ -9,11 +9,10 @@ from quart import Response, request
 from ainf.http.credentials import peer_of
 from ainf.http.gateway import Gateway, Model
 from ainf.inference.errors import DownstreamError
+from ainf.inference.moments import SECOND_US
 from ainf.protocols.checks import unknown_model
 from ainf.store.base import KeyRecord
 from ainf.telemetry import METRICS_CONTENT_TYPE
-
-_MICROSECONDS = 1_000_000
 
 
 class ReadRoutes:
@@ -21,7 +20,7 @@ class ReadRoutes:
 
     def __init__(self, gateway: Gateway, started_at: int) -> None:
         self._gateway = gateway
-        self._created = started_at // _MICROSECONDS
+        self._created = started_at // SECOND_US
 
     async def models(self) -> Response:
         """List the models that the key may use, in an answer that is OpenAI's and Anthropic's at once."""

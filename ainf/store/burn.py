@@ -10,6 +10,7 @@ from typing import Final
 
 import attrs
 
+from ainf.inference.moments import HOUR_US, SECOND_US
 from ainf.inference.outcome import Ending
 from ainf.ledger import Division
 from ainf.store.base import Closing
@@ -27,11 +28,11 @@ class Burn(StrEnum):
     """It was answered, and all the same asked again."""
 
 
-RETRIED_WITHIN_US: Final = 10 * 60 * 1_000_000
+RETRIED_WITHIN_US: Final = 10 * 60 * SECOND_US
 """An earlier exchange that was opened longer ago is not what is asked again."""
-SDK_RETRIED_WITHIN_US: Final = 60 * 60 * 1_000_000
+SDK_RETRIED_WITHIN_US: Final = HOUR_US
 """The same where the client's SDK says that it retries: it may have waited for its own time limit before."""
-LEFT_WITHIN_US: Final = 1_000_000
+LEFT_WITHIN_US: Final = SECOND_US
 """How much later one may be settled whose client left it to ask again; where the SDK says so, whenever it is.
 
 Not longer, for who asks several at once may leave the others as soon as one has answered.

@@ -10,12 +10,13 @@ from typing import Final
 import msgspec
 
 from ainf.inference.errors import DownstreamError
+from ainf.inference.moments import DAY_US
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.usage import Usage
 from ainf.store.base import Closing, FoundClaim, KeptAnswer, Opening
 from ainf.store.transaction import Row, Transaction
 
-FORGOTTEN_AFTER_US: Final = 24 * 60 * 60 * 1_000_000
+FORGOTTEN_AFTER_US: Final = DAY_US
 """How long a key is remembered where its closing does not say."""
 
 _CLAIM = """

@@ -6,12 +6,12 @@ from typing import Any
 from ainf import audit, ledger
 from ainf.admission import invalid_key
 from ainf.inference.errors import SpendError
+from ainf.inference.moments import SECOND_US, rfc3339
 from ainf.inference.money import format_usd
 from ainf.ledger import CapState, EntryKind
 from ainf.pricing import Price
 from ainf.store import claims, counters
 from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
-from ainf.store.receipts import rfc3339
 from ainf.store.standing import Standing, standing_of, standing_of_running
 from ainf.store.transaction import Transaction
 
@@ -141,7 +141,7 @@ def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
             "left": format_usd(left),
             "needs": format_usd(least_nusd),
             "resets_at": None if resets_at is None else rfc3339(resets_at),
-            "resets_in_s": None if resets_at is None else max(0, -((at - resets_at) // 1_000_000)),
+            "resets_in_s": None if resets_at is None else max(0, -((at - resets_at) // SECOND_US)),
         }
     }
     return SpendError(cap.code, message.rstrip(), details=details)

@@ -2,16 +2,12 @@
 
 import contextlib
 import re
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 import attrs
 
-DAY_US: Final = 24 * 60 * 60 * 1_000_000
+from ainf.inference.moments import DAY_US, HOUR_US, datetime_of, moment_of
 
-_HOUR_US: Final = DAY_US // 24
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
 _AGE = re.compile(r"(\d{1,5})([dh])", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
@@ -37,13 +33,13 @@ def parse_moment(text: str, now: int) -> int:
         ValueError: it names none; the text says what would.
     """
     if age := _AGE.fullmatch(text):
-        unit = DAY_US if age[2] == "d" else _HOUR_US
+        unit = DAY_US if age[2] == "d" else HOUR_US
         return max(0, now // unit - int(age[1])) * unit
     midnight = "T00:00Z" if _DATE.fullmatch(text) else ""
     if midnight or _TIME.fullmatch(text):
         # There may be no such day or hour, and in UTC no such year.
         with contextlib.suppress(ValueError, OverflowError):
-            return (datetime.fromisoformat(text.upper() + midnight).astimezone(UTC) - _EPOCH) // _MICROSECOND
+            return moment_of(datetime.fromisoformat(text.upper() + midnight).astimezone(UTC))
     raise ValueError(
         f"{text[:40]!r} is not a date such as 2026-11-01, a time such as 2026-11-01T12:00:00Z, or an age such as 30d or"
         " 12h"
@@ -52,4 +48,4 @@ def parse_moment(text: str, now: int) -> int:
 
 def date_of(day: int) -> str:
     """Return the date of a day, given as the number of days since 1970."""
-    return (_EPOCH + timedelta(days=day)).date().isoformat()
+    return datetime_of(day * DAY_US).date().isoformat()

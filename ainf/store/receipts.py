@@ -4,19 +4,17 @@ A settled one is told from its closing event, so that what the receipt says is w
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import attrs
 import msgspec
 
+from ainf.inference.moments import rfc3339
 from ainf.inference.usage import Usage
 from ainf.ledger import LIFETIME_START
 from ainf.store import counters
 from ainf.store.counters import CounterKey
 from ainf.store.transaction import Row, Transaction
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _CLOSED = "SELECT body, hash, prev_hash FROM audit_events WHERE inference_id = ? AND kind = 'inference.closed'"
 
@@ -135,9 +133,3 @@ def _caps(tx: Transaction, counted: Sequence[CounterKey]) -> list[dict[str, Any]
 def _usage(told: Mapping[str, int]) -> dict[str, int]:
     """Return usage with every kind of token: those that an older version did not write down were none."""
     return {**_NO_USAGE, **told}
-
-
-def rfc3339(at: int) -> str:
-    """Return a time in microseconds since 1970 as RFC 3339 text in UTC, exact to the microsecond."""
-    moment = _EPOCH + timedelta(microseconds=at)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

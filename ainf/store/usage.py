@@ -10,7 +10,8 @@ from typing import Any, Final
 import attrs
 
 from ainf.inference.errors import DownstreamError
-from ainf.store.period import DAY_US, Period, date_of
+from ainf.inference.moments import DAY_US
+from ainf.store.period import Period, date_of
 from ainf.store.transaction import Row, Transaction
 
 _GROUPS: Final[Mapping[str, str]] = {

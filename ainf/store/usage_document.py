@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import attrs
 
+from ainf.inference.moments import rfc3339
 from ainf.inference.money import format_usd
 from ainf.ledger import CapState
-from ainf.store.receipts import rfc3339
 from ainf.store.usage import Sums, UsageReport
 
 _NANO: Final = "_nusd"

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import attrs
 
+from ainf.inference.moments import HOUR_US
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.ledger import HOUR_US, Window
+from ainf.ledger import Window
 from ainf.store.balances import CreditKind, NewCredit, credit, open_balance
 from ainf.store.base import Progress
 from ainf.store.caps import remove_cap

@@ -2,10 +2,10 @@
 
 import pytest
 
-from ainf.store.period import DAY_US, date_of, parse_moment
+from ainf.inference.moments import DAY_US, HOUR_US
+from ainf.store.period import date_of, parse_moment
 
 NOW = 1_793_534_400_000_000 + 1_800_000_001  # 2026-11-01T12:30:00.000001Z
-HOUR_US = DAY_US // 24
 
 
 @pytest.mark.parametrize(

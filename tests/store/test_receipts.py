@@ -2,6 +2,7 @@
 
 import pytest
 
+from ainf.inference.moments import rfc3339
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.ledger import Window
@@ -9,7 +10,7 @@ from ainf.store.base import Progress
 from ainf.store.caps import remove_cap, set_cap
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import record_progress
-from ainf.store.receipts import receipt, rfc3339
+from ainf.store.receipts import receipt
 from ainf.store.recovery import abandon
 from ainf.store.sqlite import SQLiteEngine
 from tests.store.books import COST, PRICE, Books
@@ -177,9 +178,3 @@ def test_an_adjusted_receipt(books):
 def test_no_receipt(books):
     """What was never opened has none."""
     assert receipt(books.tx, "none") is None
-
-
-def test_times_are_exact():
-    """A time keeps its microseconds, where a float of seconds would not."""
-    assert rfc3339(1_700_000_000_123_457) == "2023-11-14T22:13:20.123457Z"
-    assert rfc3339(0) == "1970-01-01T00:00:00.000000Z"

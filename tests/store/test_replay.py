@@ -2,7 +2,8 @@
 
 import pytest
 
-from ainf.ledger import HOUR_US, Window
+from ainf.inference.moments import HOUR_US
+from ainf.ledger import Window
 from ainf.store import replay
 from ainf.store.caps import remove_cap
 from ainf.store.invariants import Reading

@@ -7,12 +7,13 @@ import attrs
 import pytest
 
 from ainf.inference.errors import DownstreamError
+from ainf.inference.moments import DAY_US
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store import usage as module
 from ainf.store.admin import KeyRights, create_account, create_key
 from ainf.store.base import AttemptPlan
-from ainf.store.period import DAY_US, Period
+from ainf.store.period import Period
 from ainf.store.settling import close_inference
 from ainf.store.usage import DIMENSIONS, Sums, UsageAsk, Whose, usage
 from tests.store.records import COST, PRICE, START, USAGE, closing, opening, seeded, strand

@@ -6,8 +6,9 @@ from io import StringIO
 import msgspec
 import pytest
 
+from ainf.inference.moments import DAY_US
 from ainf.ledger import CapState, Window
-from ainf.store.period import DAY_US, Period
+from ainf.store.period import Period
 from ainf.store.usage import Sums, UsageAsk, UsageReport, UsageRow, Whose
 from ainf.store.usage_document import cap_documents, usage_csv, usage_document
 
