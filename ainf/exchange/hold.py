@@ -126,7 +126,7 @@ class RunningHold:
         extended = await self._extend(want, least)
         if extended.key_revoked:
             raise KeyRevokedError
-        self.held_nusd = extended.held_nusd
+        self.held_nusd += extended.granted_nusd
         self.refused_by = extended.refused_by or self.refused_by
         return extended.granted_nusd
 

@@ -70,6 +70,12 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "operation_not_supported": ErrorCode(
         422, _REQUEST, "The model's provider cannot do what this endpoint is for; use another model."
     ),
+    "no_candidate": ErrorCode(
+        422,
+        _REQUEST,
+        "No model of the routing target can do what is asked, clears the quality floor and costs little enough; `routing` "
+        "says how many fell at what.",
+    ),
     "streaming_not_supported": ErrorCode(501, _REQUEST, "The model does not stream; send `stream: false`."),
     # --- money ---
     "spend_cap_exceeded": ErrorCode(
@@ -126,6 +132,12 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
         502, _UPSTREAM, "The provider's answer is not of its format, or over a limit.", transient=True
     ),
     "upstream_truncated": ErrorCode(502, _UPSTREAM, "The provider's answer broke off before its end.", transient=True),
+    "all_candidates_failed": ErrorCode(
+        503,
+        _UPSTREAM,
+        "Every model of the routing target that may be tried failed, or has failed so often of late that it is let rest.",
+        transient=True,
+    ),
     "upstream_timeout": ErrorCode(504, _UPSTREAM, "The provider was silent for too long.", transient=True),
 })
 
@@ -187,6 +199,10 @@ class DownstreamError(AinfError):
 
 class SpendError(AinfError):
     """The money's word: a cap or balance refuses."""
+
+
+class RoutingError(AinfError):
+    """The routing's word: none of a target's models can be chosen, or all that were tried failed."""
 
 
 class UpstreamError(AinfError):

@@ -97,6 +97,22 @@ class AttemptPlan:
 
 
 @attrs.frozen
+class RoutingRecord:
+    """What was decided for a request that named a routing target."""
+
+    target: str
+    """The canonical name."""
+    ruleset: str
+    """The hash of ``ruleset_body``."""
+    ruleset_body: str
+    """What was decided by, as canonical JSON; stored once."""
+    decision: str
+    """What was asked, the candidates with their scores, and why which was chosen, as canonical JSON."""
+    prices: tuple[Price, ...] = ()
+    """Of the candidates, so that what they would have cost can be told for ever."""
+
+
+@attrs.frozen
 class Opening:
     """Everything that an admitted exchange writes before its first dial."""
 
@@ -117,6 +133,8 @@ class Opening:
     sdk_retry_count: int | None
     labels: Mapping[str, str] = attrs.field(factory=dict)
     claim: Claim | None = None
+    routing: RoutingRecord | None = None
+    """None: its model is pinned."""
 
 
 @attrs.frozen
@@ -130,6 +148,46 @@ class Opened:
     """The output limit to send upstream, where the worst case did not fit."""
     clamped_by: CapState | None = None
     """The cap or balance that it did not fit under."""
+    is_captured: bool = False
+    """Whether a routing decision was written with it."""
+
+
+@attrs.frozen
+class EndedAttempt:
+    """An attempt that ended while its exchange goes on: what is held for it shrinks, or grows, to its cost."""
+
+    number: int
+    """From 1."""
+    cost_nusd: int
+
+
+@attrs.frozen
+class AttemptOpening:
+    """Another call to a provider inside an open exchange, before its dial."""
+
+    inference_id: str
+    at: int
+    number: int
+    """From 2 on, without a gap."""
+    attempt: AttemptPlan
+    ask: HoldAsk
+    input_tokens_estimate: int
+    ended: tuple[EndedAttempt, ...] = ()
+    """The attempts that ended since the last one was opened; those that are not named go on beside it."""
+
+
+@attrs.frozen
+class AttemptOpened:
+    """The answer to it: what is held for the new attempt, or why nothing is. A refusal has changed nothing."""
+
+    held_nusd: int | None
+    """For this attempt alone; None: refused."""
+    clamp_tokens: int | None = None
+    clamped_by: CapState | None = None
+    key_revoked: bool = False
+    """The key was revoked or its account closed meanwhile: the exchange must end."""
+    refused_by: CapState | None = None
+    """The cap or balance under which not even the least fitted."""
 
 
 @attrs.frozen
@@ -139,8 +197,11 @@ class Progress:
     inference_id: str
     usage: Usage
     cost_nusd: int
+    """Of the attempt that answers; those that ended before are known."""
     output_bytes: int
     """Visible output bytes that were handed to the client."""
+    attempt: int = 1
+    """The number of the attempt that answers."""
 
 
 @attrs.frozen
@@ -154,14 +215,15 @@ class Extension:
     """Less than this is of no use: then grant nothing."""
     progress: Progress | None = None
     """How far it has come; made durable with what is granted."""
+    attempt: int = 1
+    """For which attempt."""
 
 
 @attrs.frozen
 class Extended:
-    """The answer to an extension: what was added (0: refused) and what is held now."""
+    """The answer to an extension: what was added (0: refused)."""
 
     granted_nusd: int
-    held_nusd: int
     key_revoked: bool = False
     """The key was revoked or its account closed meanwhile: nothing was granted and the exchange must end."""
     refused_by: CapState | None = None
@@ -223,6 +285,12 @@ class Closing:
     """Whether its idempotency key, if it has one, may be used again at once; else it names this answer."""
     claim_expires_at: int | None = None
     """When its idempotency key is forgotten; None for a day after the end."""
+    charges: tuple[int, ...] = ()
+    """What each attempt costs, by number: their sum is ``cost_nusd``. Empty where there was but one, or it is None."""
+    served: int | None = None
+    """The number of the attempt whose answer the client got; None: the last one's, if any."""
+    first_byte_us: int | None = None
+    """From the opening to the first content; None where there was none."""
 
 
 @attrs.frozen
@@ -243,6 +311,8 @@ class Settlement:
     """It is charged, and nothing came."""
     burnt_nusd: Mapping[str, int] = attrs.field(factory=dict)
     """What became known as burnt with this closing, by its kind (see ``burn``): each exchange is told once."""
+    is_captured: bool = False
+    """Whether a routing outcome was written with it."""
 
 
 @attrs.frozen
@@ -266,6 +336,23 @@ class Rejection:
     code: str
     path: str
     at: int
+
+
+@attrs.frozen
+class Unrouted:
+    """A request for a routing target that was not admitted, though something was decided."""
+
+    at: int
+    key_id: str
+    account_id: str
+    path: str
+    stream: bool
+    requested_model: str
+    routing: RoutingRecord
+    status: str
+    """"rejected_floor", ...: see ``ainf.routing``."""
+    code: str
+    """Of the error that the client is told."""
 
 
 @attrs.frozen
@@ -299,6 +386,22 @@ class InferenceStore(Protocol):
             DownstreamError: ``invalid_api_key``: revoked or expired since it was looked up;
                 ``idempotency_in_progress``: its idempotency key is in use; nothing was written.
             GatewayError: ``store_unavailable``: nothing is open, or what was queued will be closed at zero.
+        """
+        ...
+
+    async def open_attempt(self, opening: AttemptOpening) -> AttemptOpened:
+        """Set aside what another attempt of an open exchange needs, and record it, durably; it may be dialled then.
+
+        Raises:
+            GatewayError: ``store_unavailable``: it must not be dialled; what was queued will be released by the closing.
+        """
+        ...
+
+    async def note_unrouted(self, unrouted: Unrouted) -> None:
+        """Record the outcome of a request for a routing target that is not admitted, durably.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
         """
         ...
 

@@ -89,23 +89,23 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     """Add to a hold as far as its caps allow; an exchange that is not open (any more) gets nothing."""
     row = tx.one(_RUNNING, (extension.inference_id,))
     if row is None:
-        return Extended(0, 0)
+        return Extended(0)
     held, key_id, account_id, provider, caps, opened_at = row
     fixed = counters.from_json(caps)
     standing = standing_of_running(tx, key_id, extension.at, opened_at=opened_at, fixed=fixed)
     if not standing.valid:
-        return Extended(0, held, key_revoked=True)
+        return Extended(0, key_revoked=True)
     tightest = ledger.binding(standing.caps)
     granted = ledger.extension(extension.want_nusd, extension.least_nusd, tightest.headroom if tightest else None)
     refused_by = tightest if granted < extension.want_nusd else None
     if granted <= 0:
-        return Extended(0, held, refused_by=refused_by)
+        return Extended(0, refused_by=refused_by)
     tx.execute("UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?", (granted, extension.inference_id))
     if extension.progress is not None:
         tx.execute(_PROGRESS, _progress_row(extension.progress, extension.at))
     tx.execute(_ENTRY, (extension.inference_id, EntryKind.EXTEND, account_id, provider, granted, extension.at))
     counters.move(tx, fixed, held=granted)
-    return Extended(granted, held + granted, refused_by=refused_by)
+    return Extended(granted, refused_by=refused_by)
 
 
 def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> ProgressSeen:

@@ -47,11 +47,11 @@ class Ledger:
         if self.away:
             raise GatewayError("store_unavailable", "away")
         if self.revoked:
-            return Extended(0, self.held, key_revoked=True)
+            return Extended(0, key_revoked=True)
         granted = want if want <= self.headroom else (self.headroom if self.headroom >= least else 0)
         self.held += granted
         self.headroom -= granted
-        return Extended(granted, self.held)
+        return Extended(granted)
 
 
 def running(
@@ -189,7 +189,7 @@ async def test_who_refused_is_remembered():
     """The cap that gave less than was asked for is named at the end, also when a later one gave nothing to say."""
     cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
     hold, books = running(admission())
-    answers = [Extended(0, books.held, refused_by=cap), Extended(RATE, books.held + RATE)]
+    answers = [Extended(0, refused_by=cap), Extended(RATE)]
 
     async def extend(want: int, least: int) -> Extended:
         return answers.pop(0)

@@ -171,7 +171,7 @@ async def test_a_refused_extension_ends_nothing_by_itself(tmp_path, autojump_clo
             nonlocal refused
             if refused < 1:
                 refused += 1
-                return Extended(0, 0)
+                return Extended(0)
             return await extend(extension)
 
         here.store.extend_hold = extend_hold

@@ -200,7 +200,7 @@ class Player:
         by = extended.refused_by and extended.refused_by.cap_id
         agree = (found, extended.granted_nusd) == (verdict.word, verdict.amount)
         running.held += verdict.amount
-        agree = agree and extended.held_nusd == running.held and _is_named(by, verdict)
+        agree = agree and _is_named(by, verdict)
         self._agree(agree, verdict, extended)
         kind = "refused" if not verdict.amount else "granted" if verdict.amount == want else "granted in part"
         self.seen[f"extension {kind}"] += running.state == "open"
