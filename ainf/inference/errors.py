@@ -73,8 +73,8 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "no_candidate": ErrorCode(
         422,
         _REQUEST,
-        "No model of the routing target can do what is asked, clears the quality floor and costs little enough; `routing` "
-        "says how many fell at what.",
+        "No model of the routing target can do what is asked, clears the quality floor and costs little enough; "
+        "`routing` says how many fell at what.",
     ),
     "streaming_not_supported": ErrorCode(501, _REQUEST, "The model does not stream; send `stream: false`."),
     # --- money ---
@@ -135,7 +135,7 @@ CODES: Final[Mapping[str, ErrorCode]] = MappingProxyType({
     "all_candidates_failed": ErrorCode(
         503,
         _UPSTREAM,
-        "Every model of the routing target that may be tried failed, or has failed so often of late that it is let rest.",
+        "Every model of the routing target that may be tried failed, or is let rest since it failed so often of late.",
         transient=True,
     ),
     "upstream_timeout": ErrorCode(504, _UPSTREAM, "The provider was silent for too long.", transient=True),

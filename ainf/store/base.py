@@ -393,7 +393,7 @@ class InferenceStore(Protocol):
         """Set aside what another attempt of an open exchange needs, and record it, durably; it may be dialled then.
 
         Raises:
-            GatewayError: ``store_unavailable``: it must not be dialled; what was queued will be released by the closing.
+            GatewayError: ``store_unavailable``: it must not be dialled; what was queued is released by the closing.
         """
         ...
 

@@ -90,7 +90,7 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     row = tx.one(_RUNNING, (extension.inference_id,))
     if row is None:
         return Extended(0)
-    held, key_id, account_id, provider, caps, opened_at = row
+    _, key_id, account_id, provider, caps, opened_at = row
     fixed = counters.from_json(caps)
     standing = standing_of_running(tx, key_id, extension.at, opened_at=opened_at, fixed=fixed)
     if not standing.valid:

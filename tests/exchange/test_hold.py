@@ -188,7 +188,7 @@ def test_every_byte_is_paid_for_before_it_passes(limit, slice_tokens, headroom, 
 async def test_who_refused_is_remembered():
     """The cap that gave less than was asked for is named at the end, also when a later one gave nothing to say."""
     cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
-    hold, books = running(admission())
+    hold, _ = running(admission())
     answers = [Extended(0, refused_by=cap), Extended(RATE)]
 
     async def extend(want: int, least: int) -> Extended:

@@ -1,0 +1,1 @@
+"""Which model a request for a routing target goes to, and why: pure."""
