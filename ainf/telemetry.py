@@ -46,6 +46,10 @@ class ExchangeRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The earlier exchange that it asked again."""
     burnt_nusd: Mapping[str, int] = msgspec.field(default_factory=dict)
     """What became known as burnt with it, by kind: its own charge, or that of the one that it asked again."""
+    router: str = "direct"
+    """The routing target that it was chosen from, by its canonical name; "direct" where its model was pinned."""
+    attempts: int = 1
+    """Calls to providers that were opened, the first with the exchange."""
 
 
 class Telemetry:
@@ -64,8 +68,8 @@ class Telemetry:
         self._usage_rejected = self._counter(
             "usage_rejected", "Usage that a provider reported and that cannot be true: alarm.", ("model", "provider")
         )
-        self._burns = self._counter("burn", "Exchanges that were charged for nothing: alarm.", ("kind",))
-        self._burnt = self._counter("burnt_nusd", "Nano-dollars charged for nothing: alarm.", ("kind",))
+        self._burns = _Kept(self._counter("burn", "Exchanges that were charged for nothing: alarm.", ("kind",)))
+        self._burnt = _Kept(self._counter("burnt_nusd", "Nano-dollars charged for nothing: alarm.", ("kind",)))
         self._rejections = self._counter("rejections", "Requests that were not admitted.", ("code",))
         self._replays = self._counter(
             "idempotent_replays", "Requests answered by another one's exchange, running or kept.", ("kind",)
@@ -78,7 +82,28 @@ class Telemetry:
         self._lost_lines = self._counter("lost_log_lines", "Log lines that could not be written: alarm.", ())
         self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
         self._children: dict[tuple[str | bool, ...], _Children] = {}
-        self._burn: dict[str, tuple[Counter, Counter]] = {}
+        self._count_routing()
+
+    def _count_routing(self) -> None:
+        self._uncaptured = self._counter(
+            "dispatch_without_capture", "Routed exchanges whose decision or outcome was not recorded: alarm.", ()
+        )
+        self._overcaptured = self._counter(
+            "passthrough_captured", "Exchanges of pinned models that were recorded as routed: alarm.", ()
+        )
+        self._alias_hits = _Kept(
+            self._counter("alias_hits", "Requests that named a routing target, by the name they used.", ("alias",))
+        )
+        self._outcomes = _Kept(self._counter("routing_outcomes", "How routed requests ended.", ("target", "status")))
+        self._fallbacks = _Kept(
+            self._counter("fallbacks", "Attempts that failed and were followed by another.", ("from_model", "code"))
+        )
+        self._hedges = _Kept(
+            self._counter("hedges", "Second attempts beside a slow one: won, lost, or no room for them.", ("result",))
+        )
+        self._breakers = _Kept(
+            self._counter("breaker_opened", "Models let rest after they failed too often.", ("provider", "model"))
+        )
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"ainf_{name}", meaning, labels, registry=self.registry)
@@ -111,9 +136,8 @@ class Telemetry:
             if record.evidence == "none":
                 self._unevidenced.inc()
         for kind, amount in record.burnt_nusd.items():
-            burns, burnt = self._burn_of(kind)
-            burns.inc()
-            burnt.inc(amount)
+            self._burns.of(kind).inc()
+            self._burnt.of(kind).inc(amount)
         if record.notes.get("usage_rejected"):
             self._usage_rejected.labels(record.model, record.provider).inc()
         if record.ending == "upstream_error":
@@ -138,12 +162,6 @@ class Telemetry:
             )
         return children
 
-    def _burn_of(self, kind: str) -> tuple[Counter, Counter]:
-        """Return the metrics of one kind of burn: how often, and how much; kept as those of an exchange are."""
-        if (children := self._burn.get(kind)) is None:
-            children = self._burn[kind] = (self._burns.labels(kind), self._burnt.labels(kind))
-        return children
-
     def rejected(self, code: str) -> None:
         """Count a request that was not admitted."""
         self._rejections.labels(code).inc()
@@ -151,6 +169,35 @@ class Telemetry:
     def replayed(self, kind: str) -> None:
         """Count a request that was answered without an exchange of its own: "attached" to one, or "replayed"."""
         self._replays.labels(kind).inc()
+
+    def alias_hit(self, alias: str) -> None:
+        """Count a request that named a routing target; ``alias`` is the configured name, canonical or not, it used."""
+        self._alias_hits.of(alias).inc()
+
+    def routed(self, target: str, status: str) -> None:
+        """Count the outcome of a routed request, admitted or not; ``target`` is the canonical name."""
+        self._outcomes.of(target, status).inc()
+
+    def fell_back(self, model: str, code: str) -> None:
+        """Count an attempt at a model that failed, with the code of its error, and was followed by another."""
+        self._fallbacks.of(model, code).inc()
+
+    def hedged(self, result: str) -> None:
+        """Count a second attempt beside a slow one: it "won", it "lost", or there was "no_room" to hold for it."""
+        self._hedges.of(result).inc()
+
+    def breaker_opened(self, provider: str, model: str) -> None:
+        """Count, and log, that a model failed so often that it is let rest."""
+        self._breakers.of(provider, model).inc()
+        self.log.warning("breaker_opened", provider=provider, model=model)
+
+    def dispatched_without_capture(self) -> None:
+        """Count a routed exchange whose decision or outcome was not recorded: a bug."""
+        self._uncaptured.inc()
+
+    def passthrough_captured(self) -> None:
+        """Count an exchange of a pinned model that was recorded as routed: a bug."""
+        self._overcaptured.inc()
 
     def recovered(self, count: int) -> None:
         """Count exchanges that recovery closed."""
@@ -170,6 +217,22 @@ class Telemetry:
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
         return generate_latest(self.registry)
+
+
+class _Kept:
+    """A counter with labels that keeps its children, because finding them costs more than counting."""
+
+    __slots__ = ("_children", "_counter")
+
+    def __init__(self, counter: Counter) -> None:
+        self._counter = counter
+        self._children: dict[tuple[str, ...], Counter] = {}
+
+    def of(self, *labels: str) -> Counter:
+        """Return the child with these values of its labels."""
+        if (child := self._children.get(labels)) is None:
+            child = self._children[labels] = self._counter.labels(*labels)
+        return child
 
 
 @attrs.frozen

@@ -163,6 +163,58 @@ def test_small_events_have_counters():
     assert "sk-secret" not in log.getvalue()
 
 
+ROUTING_EVENTS = {
+    "alias_hit": (("ainf-auto",), "alias_hits", {"alias": "ainf-auto"}),
+    "routed": (("fleet", "fell_back"), "routing_outcomes", {"target": "fleet", "status": "fell_back"}),
+    "fell_back": (("m", "upstream_timeout"), "fallbacks", {"from_model": "m", "code": "upstream_timeout"}),
+    "hedged": (("no_room",), "hedges", {"result": "no_room"}),
+    "breaker_opened": (("p", "m"), "breaker_opened", {"provider": "p", "model": "m"}),
+    "dispatched_without_capture": ((), "dispatch_without_capture", {}),
+    "passthrough_captured": ((), "passthrough_captured", {}),
+}
+
+
+@pytest.mark.parametrize("event", ROUTING_EVENTS)
+def test_what_routing_does_is_counted(event):
+    """Each event counts in its own metric, under its own labels, each time, and in no other."""
+    values, metric, labels = ROUTING_EVENTS[event]
+    telemetry = Telemetry(StringIO())
+    before = samples(telemetry)
+    for _ in range(2):
+        getattr(telemetry, event)(*values)
+    changed = {key: value for key, value in samples(telemetry).items() if value != before.get(key, 0)}
+    key = f"ainf_{metric}_total", tuple(sorted(labels.items()))
+    assert {name: value for name, value in changed.items() if name[0].endswith("_total")} == {key: 2}
+
+
+def test_captures_that_went_wrong_are_seen_at_none():
+    """The alarms of the capture stand in the metrics before anything went wrong, so that their absence is no calm."""
+    seen = samples(Telemetry(StringIO()))
+    assert seen["ainf_dispatch_without_capture_total", ()] == 0
+    assert seen["ainf_passthrough_captured_total", ()] == 0
+
+
+def test_a_model_let_rest_is_logged():
+    """The operator reads which model of which provider it is."""
+    log = StringIO()
+    Telemetry(log).breaker_opened("p", "m")
+    said = json.loads(log.getvalue())
+    assert (said["event"], said["level"], said["provider"], said["model"]) == ("breaker_opened", "warning", "p", "m")
+
+
+def test_labels_of_one_metric_do_not_mix():
+    """What is kept of one set of labels does not count for another."""
+    telemetry = Telemetry(StringIO())
+    for target, status in (("a", "failed"), ("a", "succeeded"), ("b", "failed"), ("a", "failed")):
+        telemetry.routed(target, status)
+    seen = {key: value for key, value in samples(telemetry).items() if key[0] == "ainf_routing_outcomes_total"}
+    assert {tuple(value for _, value in labels): count for (_, labels), count in seen.items()} == {
+        ("failed", "a"): 2,
+        ("succeeded", "a"): 1,
+        ("failed", "b"): 1,
+    }
+
+
 @pytest.mark.parametrize(
     "failure", [OSError("no space"), BrokenPipeError(), ValueError("I/O operation on closed file")]
 )
