@@ -53,3 +53,21 @@ CREATE TABLE routing_outcomes (     -- one for each routed request: of an exchan
 ) STRICT;
 CREATE UNIQUE INDEX one_outcome ON routing_outcomes (inference_id) WHERE inference_id IS NOT NULL;
 CREATE INDEX routing_outcomes_by_time ON routing_outcomes (at);
+
+CREATE VIEW opened_attempts AS      -- every attempt as it was opened; ask it for given exchanges: a join scans them all
+    SELECT inference_id, 1 AS number, opened_at, caps, model, upstream_model, provider, price_version, input_estimate,
+        clamp_tokens
+    FROM inferences
+    UNION ALL
+    SELECT inference_id, number, opened_at, caps, model, upstream_model, provider, price_version, input_estimate,
+        clamp_tokens
+    FROM later_attempts;
+
+CREATE VIEW attempt_entries AS      -- every entry, with the exchange and the attempt that it is for
+    SELECT e.seq, e.inference_id, e.attempt, e.kind, e.account_id, e.provider, e.amount_nusd, e.at,
+        i.opened_at AS admitted_at, i.key_id, i.account_path, coalesce(l.model, i.model) AS model,
+        coalesce(l.caps, i.caps) AS caps, coalesce(l.provider, i.provider) AS attempt_provider,
+        coalesce(l.price_version, i.price_version) AS price_version
+    FROM entries AS e
+    JOIN inferences AS i ON i.inference_id = e.inference_id
+    LEFT JOIN later_attempts AS l ON l.inference_id = e.inference_id AND l.number = e.attempt;
