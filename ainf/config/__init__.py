@@ -5,17 +5,9 @@ fault at once, each with its line and dotted key.
 """
 
 from ainf.config.load import ConfigError, Fault, load_config
-from ainf.config.schema import (
-    SETTINGS,
-    Config,
-    Limits,
-    ModelConfig,
-    ProviderConfig,
-    ServerConfig,
-    Setting,
-    StoreConfig,
-    document,
-)
+from ainf.config.process import Limits, ServerConfig, StoreConfig
+from ainf.config.routing import RoutingConfig, TargetConfig
+from ainf.config.schema import SETTINGS, Config, ModelConfig, ProviderConfig, Setting, document
 from ainf.config.values import Address, Secret
 
 __all__ = [
@@ -27,10 +19,12 @@ __all__ = [
     "Limits",
     "ModelConfig",
     "ProviderConfig",
+    "RoutingConfig",
     "Secret",
     "ServerConfig",
     "Setting",
     "StoreConfig",
+    "TargetConfig",
     "document",
     "load_config",
 ]

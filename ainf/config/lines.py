@@ -6,11 +6,15 @@ A statement of TOML ends at a line's end, so the shortest run of lines that pars
 keys that it yields stand where it begins. No second grammar of TOML is needed for that.
 """
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 KeyPath: TypeAlias = tuple[str, ...]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+_PLACE = re.compile(r"\[[0-9]+\]")
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
@@ -78,6 +82,16 @@ def _numbered(header: KeyPath, arrays: dict[KeyPath, int], *, is_new: bool) -> K
 def place_in(number: int) -> str:
     """Return the key that stands for an array's value of this number, from 0."""
     return f"[{number}]"
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key as it would stand in a document, from the top."""
+    keys = "".join(part if _PLACE.fullmatch(part) else f".{_quoted(part)}" for part in path)
+    return keys.removeprefix(".")
+
+
+def _quoted(part: str) -> str:
+    return part if _BARE.fullmatch(part) else f'"{part}"'
 
 
 def _paths(found: Mapping[str, Any], prefix: KeyPath) -> Iterator[KeyPath]:

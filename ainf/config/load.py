@@ -10,28 +10,20 @@ from typing import Any, TypeVar
 import attrs
 
 from ainf.config.bundled import bundled_price
-from ainf.config.lines import KeyPath, key_lines
+from ainf.config.declared import settings_of
+from ainf.config.lines import KeyPath, dotted, key_lines
 from ainf.config.prices import BUNDLED
-from ainf.config.schema import (
-    TABLES,
-    Config,
-    Limits,
-    ModelConfig,
-    ProviderConfig,
-    ServerConfig,
-    StoreConfig,
-    settings_of,
-)
-from ainf.config.values import Address, Secret, UnfitError, UnfitPartsError, unknown
+from ainf.config.process import Limits, ServerConfig, StoreConfig
+from ainf.config.routing import DEFAULT_ALIASES, RoutingConfig, TargetConfig
+from ainf.config.schema import TABLES, Config, ModelConfig, ProviderConfig
+from ainf.config.targets import resolve_targets
+from ainf.config.values import NAME, Address, Secret, UnfitError, UnfitPartsError, unknown
 from ainf.pricing import PriceSchedule
 from ainf.providers.base import Facts
 from ainf.providers.registry import PROVIDERS
 
 T = TypeVar("T")
 
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-_PLACE = re.compile(r"\[[0-9]+\]")
-_NAME = re.compile(r"[!-~]{1,128}")
 _KEY = re.compile(r"[!-~]+")
 _TOML_PLACE = re.compile(r" ?\((?:at line (?P<line>\d+), column (?P<column>\d+)|at end of document)\)$")
 
@@ -79,10 +71,10 @@ def load_config(path: Path, environ: Mapping[str, str] | None, *, now: int | Non
     """
     text = _text_of(path)
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        document, lines = tomllib.loads(text), key_lines(text)
+    except (ValueError, RecursionError) as error:  # as the parser says it; a number too long, tables too deep
         raise ConfigError([_not_toml(path, text, str(error))]) from None
-    reader = _Reader(path, key_lines(text), environ, time.time_ns() // 1000 if now is None else now)
+    reader = _Reader(path, lines, environ, time.time_ns() // 1000 if now is None else now)
     config = reader.config(document)
     if reader.faults or config is None:
         raise ConfigError(reader.faults)
@@ -124,7 +116,7 @@ class _Reader:
     def fault(self, at: KeyPath, text: str) -> None:
         """Note a fault at a key, or at the nearest table above it that stands in the file."""
         line = next((self._lines[at[:n]] for n in range(len(at), 0, -1) if at[:n] in self._lines), None)
-        self.faults.append(Fault(str(self._path), line, _dotted(at), text))
+        self.faults.append(Fault(str(self._path), line, dotted(at), text))
 
     def config(self, document: Mapping[str, Any]) -> Config | None:
         """Read the whole document."""
@@ -135,6 +127,7 @@ class _Reader:
         server = self._server(tables["server"])
         store = self._store(tables["store"])
         limits = self._limits(tables["limits"])
+        routing = self._read(RoutingConfig, ("routing",), tables["routing"], {})
         providers = {name: self._provider(name, table) for name, table in self._named("providers", tables)}
         models = {
             name: self._model(name, table, limits or Limits(), providers)
@@ -142,14 +135,17 @@ class _Reader:
         }
         if not tables["models"]:
             self.fault(("models",), "there is none; add a [models.NAME] table")
-        if server is None or store is None or limits is None:
+        targets = self._targets(tables, models)
+        if server is None or store is None or limits is None or routing is None:
             return None
         return Config(
             server=server,
             store=store,
             limits=limits,
+            routing=routing,
             providers={name: provider for name, provider in providers.items() if provider is not None},
             models={name: model for name, model in models.items() if model is not None},
+            targets=targets,
         )
 
     def _table(self, at: KeyPath, value: object) -> Mapping[str, Any]:
@@ -160,8 +156,10 @@ class _Reader:
 
     def _named(self, kind: str, tables: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:
         for name in tables[kind]:
-            if not _NAME.fullmatch(name):
-                self.fault((kind, name), "must have a name of 1 to 128 visible ASCII characters")
+            try:
+                NAME.parse(name)
+            except UnfitError as error:
+                self.fault((kind, name), str(error))
         return [(name, self._table((kind, name), value)) for name, value in tables[kind].items()]
 
     def _read(self, cls: type[T], at: KeyPath, table: Mapping[str, Any], given: Mapping[str, Any]) -> T | None:
@@ -179,11 +177,14 @@ class _Reader:
                 except UnfitError as error:
                     self.fault((*at, key), str(error))
                 except UnfitPartsError as error:
-                    for part, text in error.parts:
-                        self.fault((*at, key, *part), text)
+                    self._fault_parts((*at, key), error)
             elif field.default is attrs.NOTHING and field.name not in fields:
                 self.fault((*at, key), f"is required: {setting.meaning}")
         return cls(**fields) if len(self.faults) == before else None
+
+    def _fault_parts(self, at: KeyPath, error: UnfitPartsError) -> None:
+        for part, text in error.parts:
+            self.fault((*at, *part), text)
 
     def _located(self, value: object) -> object:
         return self._path.parent.absolute() / value if isinstance(value, Path) else value
@@ -293,6 +294,21 @@ class _Reader:
             self.fault((*at, "price"), "has none that is in force yet; give one without `from`, or from an earlier day")
         return prices
 
+    def _targets(
+        self, tables: Mapping[str, Mapping[str, Any]], models: Mapping[str, ModelConfig | None]
+    ) -> Mapping[str, TargetConfig]:
+        written = {
+            name: self._read(
+                TargetConfig, ("targets", name), table, {"name": name, "aliases": DEFAULT_ALIASES.get(name, ())}
+            )
+            for name, table in self._named("targets", tables)
+        }
+        try:
+            return resolve_targets(written, models)
+        except UnfitPartsError as error:
+            self._fault_parts((), error)
+            return {}
+
     def _find_files(self, at: KeyPath, holder: object, *names: str) -> None:
         for name in names:
             path: Path | None = getattr(holder, name)
@@ -318,12 +334,3 @@ def _known(names: Mapping[str, object]) -> str:
 
 def _url_of(address: Address, *, tls: bool) -> str:
     return f"{'https' if tls else 'http'}://{address}"
-
-
-def _dotted(path: KeyPath) -> str:
-    dotted = "".join(part if _PLACE.fullmatch(part) else f".{_quoted(part)}" for part in path)
-    return dotted.removeprefix(".")
-
-
-def _quoted(part: str) -> str:
-    return part if _BARE.fullmatch(part) else f'"{part}"'

@@ -25,6 +25,8 @@ KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
+_NAME = re.compile(r"[!-~]{1,128}")
+
 
 class UnfitError(Exception):
     """A value is not what its setting must be; the text completes the sentence that the setting begins."""
@@ -109,14 +111,26 @@ def _whole(unit: str, least: int = 1, most: int = 1_000_000_000) -> Callable[[ob
     return parse
 
 
-def _thousandths(value: object) -> int:
-    fault = "must be a number over 0 with at most three decimals"
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise UnfitError(fault)
+def _thousandths(value: object) -> int | None:
+    """Return a number in thousandths; None for what is none, or finer."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -math.inf < value < math.inf:
+        return None
     thousandths = Decimal(repr(value)) * THOUSAND
-    if thousandths != thousandths.to_integral_value():
-        raise UnfitError(fault)
-    return int(thousandths)
+    return int(thousandths) if thousandths == thousandths.to_integral_value() else None
+
+
+def _positive(value: object) -> int:
+    thousandths = _thousandths(value)
+    if thousandths is None or thousandths <= 0:
+        raise UnfitError("must be a number over 0 with at most three decimals")
+    return thousandths
+
+
+def _share(value: object) -> int:
+    thousandths = _thousandths(value)
+    if thousandths is None or not 0 <= thousandths <= THOUSAND:
+        raise UnfitError("must be a number from 0 to 1 with at most three decimals")
+    return thousandths
 
 
 def _flag(value: object) -> bool:
@@ -128,6 +142,12 @@ def _flag(value: object) -> bool:
 def _text(value: object) -> str:
     if not isinstance(value, str) or not value or not value.isprintable():
         raise UnfitError("must be a text of printable characters, not empty")
+    return value
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise UnfitError("must be a name of 1 to 128 visible ASCII characters")
     return value
 
 
@@ -255,9 +275,14 @@ BUFFER_BYTES = Kind("bytes", _whole("bytes", least=KIB, most=16 * MIB))
 BYTES_PER_SECOND = Kind("bytes per s", _whole("bytes per second", most=GIB))
 TOKENS = Kind("tokens", _whole("tokens"))
 COUNT = Kind("count", _whole("items"))
-BYTES_PER_TOKEN = Kind("bytes per token", _thousandths, lambda value: f"{Decimal(value) / THOUSAND:.1f}")
+BYTES_PER_TOKEN = Kind("bytes per token", _positive, lambda value: f"{Decimal(value) / THOUSAND:.1f}")
+SHARE = Kind("0 to 1", _share, lambda value: str(Decimal(value) / THOUSAND))
+"""In thousandths."""
+MILLISECONDS = Kind("ms", _whole("milliseconds"))
 FLAG = Kind("flag", _flag, lambda value: str(value).lower())
 TEXT = Kind("text", _text, quoted)
+NAME = Kind("name", _name, quoted)
+"""What a client may call something: a model, a target."""
 PATH = Kind("path", _path, quoted)
 URL = Kind("URL", _url, quoted)
 PROXY_URL = Kind("URL", _proxy, quoted)
@@ -266,5 +291,7 @@ USD = Kind("USD", _usd, lambda value: quoted(format_usd(value)))
 """Nano-dollars, written as a decimal string of dollars."""
 VARIABLE = Kind("variable", _variable, quoted)
 FIELD_NAMES = each(Kind("field name", _text, quoted), "field names")
+NAMES = each(NAME, "names")
+PATTERNS = each(NAME, "patterns of names")
 ADDRESSES = each(Kind("address", _address, quoted), "addresses")
 NETWORKS = each(Kind("network", _network, quoted), "networks")

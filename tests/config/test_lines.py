@@ -1,6 +1,6 @@
 """The lines of keys, in every shape that TOML allows."""
 
-from ainf.config.lines import key_lines
+from ainf.config.lines import dotted, key_lines
 
 DOCUMENT = '''\
 # a comment
@@ -56,6 +56,12 @@ def test_lines():
         ("list", "[1]", "inner", "[0]", "g"): 23,
         ("list", "[1]", "inner", "[0]", "g", "[1]", "h"): 23,
     }
+
+
+def test_a_key_as_it_stands():
+    """A dotted key has quotes where TOML wants them, and a place in an array its number."""
+    assert dotted(("models", "gpt-4o-mini", "price", "[1]", "from")) == "models.gpt-4o-mini.price[1].from"
+    assert dotted(("targets", "ainf/auto")) == 'targets."ainf/auto"'
 
 
 def test_an_empty_document():

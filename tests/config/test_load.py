@@ -7,9 +7,10 @@ from pathlib import Path
 import attrs
 import pytest
 
-from ainf.config import Address, Config, ConfigError, Secret, load_config
+from ainf.config import Address, Config, ConfigError, RoutingConfig, Secret, load_config
 from ainf.pricing import FREE, Price
 from ainf.providers.registry import PROVIDERS
+from ainf.routing.ruleset import Quality
 
 KEY = "sk-canary-4711"
 ENVIRON = {"OPENAI_API_KEY": KEY}
@@ -65,6 +66,9 @@ def test_the_issues_example(tmp_path):
         input=150_000_000, cached_input=75_000_000, output=600_000_000, reasoning=600_000_000
     )
     assert model.bytes_per_token_milli == 4000
+    assert (model.quality, model.attachments) == (Quality(default=500), ("image", "audio", "video", "file"))
+    assert (model.context_tokens, model.latency_ms) == (None, None)
+    assert config.routing == RoutingConfig()
     assert (model.first_byte_s, model.silence_s, model.exchange_s) == (300.0, 120.0, 900.0)
 
 
@@ -110,6 +114,10 @@ def test_every_kind_of_value(tmp_path):
         tools = false
         finish_reasons = "loud"
         money_refusal = "429"
+        quality = 0.725
+        context_tokens = 128_000
+        attachments = ["image", "file"]
+        latency_ms = 350
         [models.priced]
         provider = "local"
         upstream_model = "llama"
@@ -136,6 +144,8 @@ def test_every_kind_of_value(tmp_path):
     assert (free.bytes_per_token_milli, free.input_bytes_per_token_low_milli) == (3250, 1000)
     assert (free.streaming, free.tools, free.hidden_reasoning) == ("reject", False, "always")
     assert (free.finish_reasons, free.money_refusal) == ("loud", "429")
+    assert (free.quality, free.context_tokens) == (Quality(default=725), 128_000)
+    assert (free.attachments, free.latency_ms) == (("image", "file"), 350)
     price = priced.prices.at(0)
     assert (price.request, price.cached_input, price.reasoning) == (1, 10**9, 3 * 10**9)
     assert priced.upstream_model == "llama"
@@ -198,7 +208,7 @@ FAULTS = [
     ),
     ("drain_s = 20", "drain_s = -1", "4: server.drain_s: must be a number of seconds from 0 to 1,000,000"),
     ("[limits]", "[limit]", "7: limit: is unknown; did you mean 'limits'?"),
-    ("[server]", "zzz = 1\n[server]", "1: zzz: is unknown; known are server, store, limits, providers, models"),
+    ("[server]", "zzz = 1\n[server]", "1: zzz: is unknown; known are server, store, limits, routing, providers,"),
     ("[limits]", "[[limits]]", "7: limits: must be a table"),
     ("[server]", "store = 3\n[server]", "6: is not TOML: "),
     ('["127.0.0.1:8080"]', '"127.0.0.1:8080"', "2: server.bind: must be a list of addresses"),
@@ -264,7 +274,10 @@ FAULTS = [
     ("price = {", "prize = {", "19: models.gpt-4o-mini.prize: is unknown; did you mean 'price'?"),
     ("max_output_tokens = 16384", "max_output_tokens = 16384\nbytes_per_token = 3.1415", "19: models.gpt-4o-mini.byt"),
     ("max_output_tokens = 16384", "max_output_tokens = 16384\nbytes_per_token = 1", "low: must be at most bytes_per_"),
-    ("[models.gpt-4o-mini]", '[models."gpt 4"]', '16: models."gpt 4": must have a name of 1 to 128 visible ASCII'),
+    ("[models.gpt-4o-mini]", '[models."gpt 4"]', '16: models."gpt 4": must be a name of 1 to 128 visible ASCII'),
+    ("[limits]", "[routing]\nattempts = 0\n[limits]", "8: routing.attempts: must be a whole number of items from 1"),
+    ("[limits]", "[routing]\nhedging = 1\n[limits]", "8: routing.hedging: must be true or false"),
+    ("[limits]", "[routing]\nhedge = true\n[limits]", "8: routing.hedge: is unknown; did you mean 'hedging'?"),
     ("[models.gpt-4o-mini]", '[models."gpt/4"]\ntools = 1', '17: models."gpt/4".tools: must be true or false'),
 ]
 
@@ -413,6 +426,9 @@ def test_no_model_is_a_fault(tmp_path):
         ("a = 1\nb = = 2\n", "ainf.toml:2: is not TOML: "),
         ('a = 1\nb = """\n\n', "ainf.toml:4: is not TOML: "),
         ("\ufeff[server]\n", "ainf.toml:1: is not TOML: "),
+        (f"a = {'[' * 10_000}", "ainf.toml: is not TOML: "),
+        (f"{'a.' * 2_000}a = 1", "ainf.toml: is not TOML: "),
+        (f"a = {'9' * 5_000}", "ainf.toml: is not TOML: "),
     ],
 )
 def test_not_toml(tmp_path, text, expected):
