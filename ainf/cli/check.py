@@ -11,7 +11,8 @@ import trio
 
 from ainf.cli.output import RATE_COLUMNS, brief, print_json, print_table, printable, shown_rates, without_empty
 from ainf.cli.settings import CommandError, config_option, json_option, told, wall_clock
-from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, load_config
+from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, TargetConfig, load_config
+from ainf.config.values import SHARE
 from ainf.inference.moments import rfc3339
 from ainf.pricing import FREE
 from ainf.store.beside import StoreState, state_of
@@ -94,6 +95,7 @@ def _as_json(config: Config, state: StoreState, now: int) -> dict[str, Any]:
                 "provider": m.provider,
                 "upstream_model": m.upstream_model,
                 "max_output_tokens": m.max_output_tokens,
+                "quality_milli": {"default": m.quality.default, **dict(m.quality.tasks)},
                 "price": attrs.asdict(m.prices.at(now)),
                 "price_source": m.prices.source,
                 "coming_prices": [
@@ -103,6 +105,15 @@ def _as_json(config: Config, state: StoreState, now: int) -> dict[str, Any]:
                 ],
             }
             for m in config.models.values()
+        ],
+        "targets": [
+            {
+                "name": t.name,
+                "aliases": t.aliases,
+                "min_quality_milli": t.min_quality_milli,
+                "models": t.models,
+            }
+            for t in config.targets.values()
         ],
     }
 
@@ -122,6 +133,10 @@ def _print(path: Path, config: Config, state: StoreState, now: int) -> None:
         ["model", "price", "rises above tokens", "changes at", "from"],
         [_price_row(m, now) for m in config.models.values()],
     )
+    if config.targets:
+        click.echo()
+        head = ["target", "also called", "floor", "models that clear it", "models below it"]
+        print_table(*without_empty(head, [_target_row(config, target) for target in config.targets.values()]))
 
 
 def _store_words(state: StoreState) -> str:
@@ -148,3 +163,11 @@ def _price_row(model: ModelConfig, now: int) -> list[str]:
     next_at = min((begins for begins, _ in model.prices.entries if begins > now), default=None)
     tiers = ", ".join(str(tier.above) for tier in price.tiers) or "-"
     return [model.name, price.version, tiers, brief(next_at), model.prices.source or "configuration"]
+
+
+def _target_row(config: Config, target: TargetConfig) -> list[str]:
+    floor = target.min_quality_milli
+    rated = [(name, config.models[name].quality.default) for name in target.models]
+    clearing = [f"{name} {SHARE.show(quality)}" for name, quality in rated if quality >= floor]
+    below = [f"{name} {SHARE.show(quality)}" for name, quality in rated if quality < floor]
+    return [target.name, *(", ".join(each) or "-" for each in (target.aliases, [SHARE.show(floor)], clearing, below))]

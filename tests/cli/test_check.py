@@ -34,6 +34,9 @@ def test_a_sound_configuration(commands):
         "model   price             rises above tokens  changes at  from\n"
         "small   0c546e658a3a6da9  -                   -           configuration\n"
         "gratis  3d93d6e57478757c  -                   -           configuration\n"
+        "\n"
+        "target          also called                         floor  models that clear it\n"
+        "ainf-inference  ainf-mithril, ainf-auto, ainf/auto    0.5  small 0.5, gratis 0.5\n"
     )
     assert [path.name for path in commands.folder.iterdir()] == ["ainf.toml"]
 
@@ -124,6 +127,50 @@ def test_where_a_price_is_from(commands):
     assert [(each["from"], each["price"]["input"]) for each in models["dated"]["coming_prices"]] == [
         ("9000-01-01T00:00:00.000000Z", 2 * 10**9)
     ]
+
+
+TARGETS = """\
+quality = { default = 0.65, code = 0.4 }
+[targets.good]
+min_quality = 0.6
+models = ["gratis"]
+[targets.best]
+aliases = ["top"]
+min_quality = 0.7
+"""
+
+
+def test_targets(commands):
+    """Each target is told with its floor, and which of its models clear that as they are rated."""
+    commands.config.write_text(commands.config.read_text() + TARGETS)
+    told = commands.invoke("check", env=ENV).stdout
+    assert told.partition("\ntarget ")[2].splitlines() == [
+        "         also called                         floor  models that clear it    models below it",
+        "ainf-inference  ainf-mithril, ainf-auto, ainf/auto    0.5  small 0.5, gratis 0.65  -",
+        "good            -                                     0.6  gratis 0.65             -",
+        "best            top                                   0.7  -                       small 0.5, gratis 0.65",
+    ]
+    checked = json.loads(commands.invoke("check", "--json", env=ENV).stdout)
+    assert checked["targets"][1:] == [
+        {"name": "good", "aliases": [], "min_quality_milli": 600, "models": ["gratis"]},
+        {"name": "best", "aliases": ["top"], "min_quality_milli": 700, "models": ["small", "gratis"]},
+    ]
+    assert [model["quality_milli"] for model in checked["models"]] == [{"default": 500}, {"default": 650, "code": 400}]
+
+
+EMBEDDINGS = """\
+[models.vectors]
+provider = "openai"
+kind = "embeddings"
+price = "free"
+"""
+
+
+def test_nothing_to_choose_from(commands):
+    """Where no model answers in text there is no target, and none is told."""
+    text = commands.config.read_text()
+    commands.config.write_text(text[: text.index("[models.small]")] + EMBEDDINGS)
+    assert "target" not in commands.invoke("check", env=ENV).stdout
 
 
 def test_a_folder_that_is_none(commands):
