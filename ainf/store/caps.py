@@ -8,11 +8,11 @@ from typing import Any
 
 import attrs
 
-from ainf import audit
 from ainf.inference.errors import DownstreamError
-from ainf.ledger import Window, window_end, window_start
-from ainf.store import counters
+from ainf.ledger import Window, window_end, window_start, window_starts
+from ainf.store import attempts, counters
 from ainf.store.admin import find_account, require_key
+from ainf.store.counters import IN_WINDOW
 from ainf.store.counting import Counted, Scope, Subject, count, newest_entry
 from ainf.store.transaction import Transaction
 
@@ -20,15 +20,18 @@ _IN_FORCE = """
     SELECT cap_id FROM caps
     WHERE kind = 'cap' AND subject = ? AND subject_id = ? AND "window" = ? AND model = ? AND removed_at IS NULL
 """
-_LIST = """
+_LIST = f"""
     SELECT c.cap_id, c.subject, c.subject_id, coalesce(a.name, c.subject_id), c."window", c.model, c.limit_nusd,
         c.created_at, coalesce(n.settled_nusd, 0), coalesce(n.held_nusd, 0)
     FROM caps AS c
-    LEFT JOIN counters AS n ON n.cap_id = c.cap_id
-        AND n.window_start = CASE c."window" WHEN 'hour' THEN ? WHEN 'day' THEN ? WHEN 'week' THEN ? WHEN 'month' THEN ?
-            ELSE 0 END
+    {IN_WINDOW}
     LEFT JOIN accounts AS a ON c.subject = 'account' AND a.account_id = c.subject_id
     WHERE c.kind = 'cap' AND c.removed_at IS NULL ORDER BY c.subject, 4, c.created_at, c.cap_id
+"""  # noqa: S608 - a constant is put in
+_RUNNING = """
+    SELECT o.inference_id, o.number, o.model, o.caps, i.key_id, i.account_path, i.opened_at
+    FROM opened_attempts AS o JOIN inferences AS i ON i.inference_id = o.inference_id
+    WHERE o.inference_id IN (SELECT inference_id FROM holds)
 """
 _MOST_PATTERN = 128
 
@@ -141,15 +144,11 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _count_running(tx: Transaction, cap_id: str, scope: Scope, start: int) -> None:
-    """Let the scope's running exchanges move the counter from now on, since it holds what they hold."""
-    running = tx.execute(
-        "SELECT i.inference_id, i.caps, i.key_id, i.account_path, i.model, i.opened_at"
-        " FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id"
-    )
-    for inference_id, caps, key_id, account_path, model, opened_at in running:
+    """Let the scope's attempts of running exchanges move the counter from now on, since it holds what they hold."""
+    for inference_id, number, model, caps, key_id, account_path, opened_at in tx.execute(_RUNNING):
         if scope.holds(key_id=key_id, account_path=account_path, model=model, opened_at=opened_at, start=start):
-            longer = audit.canonical([*counters.from_json(caps), (cap_id, start)])
-            tx.execute("UPDATE inferences SET caps = ? WHERE inference_id = ?", (longer, inference_id))
+            longer = counters.to_json([*counters.from_json(caps), (cap_id, start)])
+            attempts.count_on(tx, inference_id, number, longer)
 
 
 def note_limit(tx: Transaction, cap_id: str, limit_nusd: int | None, at: int) -> None:
@@ -180,8 +179,7 @@ def remove_cap(tx: Transaction, *, scope: Scope, at: int) -> None:
 
 def list_caps(tx: Transaction, at: int) -> list[Cap]:
     """Return the caps in force, with what they have seen in the windows that hold ``at``."""
-    starts = [window_start(window, at) for window in (Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH)]
-    return [Cap(*(*row, _resets_at(Window(row[4]), at))) for row in tx.execute(_LIST, starts)]
+    return [Cap(*(*row, _resets_at(Window(row[4]), at))) for row in tx.execute(_LIST, window_starts(at))]
 
 
 def _resets_at(window: Window, at: int) -> int | None:

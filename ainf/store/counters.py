@@ -1,7 +1,7 @@
 """What the caps have seen: one row for each cap and window, moved together with the entries it sums up."""
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -11,7 +11,14 @@ from ainf.store.transaction import Transaction
 CounterKey: TypeAlias = tuple[str, int]
 """A cap's id and the start of its window."""
 
-_MOVE = """
+IN_WINDOW: Final = """
+    LEFT JOIN counters AS n ON n.cap_id = c.cap_id
+        AND n.window_start = CASE c."window" WHEN 'hour' THEN ? WHEN 'day' THEN ? WHEN 'week' THEN ? WHEN 'month' THEN ?
+            ELSE 0 END
+"""
+"""Joins to a cap ``c`` its counter ``n`` in a window, in SQL; its parameters: ``ledger.window_starts`` of a moment."""
+
+_MOVE: Final = """
     UPDATE counters SET held_nusd = held_nusd + ?, settled_nusd = settled_nusd + ? WHERE cap_id = ? AND window_start = ?
 """
 
@@ -19,25 +26,30 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(list[CounterKey])
 
 
-def to_json(caps: Sequence[CapState]) -> str:
-    """Return the caps as an exchange keeps them from its admission on: ``[[cap_id, window_start], ...]``."""
-    return _encoder.encode([(cap.cap_id, cap.window_start) for cap in caps]).decode()
+def keys_of(caps: Iterable[CapState]) -> list[CounterKey]:
+    """Return what names the counters of caps."""
+    return [(cap.cap_id, cap.window_start) for cap in caps]
+
+
+def to_json(keys: Sequence[CounterKey]) -> str:
+    """Return counters as an attempt keeps them from its opening on: ``[[cap_id, window_start], ...]``."""
+    return _encoder.encode(keys).decode()
 
 
 def from_json(text: str) -> list[CounterKey]:
-    """Return the counters that an exchange was admitted under."""
+    """Return the counters that an attempt counts on."""
     return _decoder.decode(text)
 
 
-def hold(tx: Transaction, caps: Sequence[CapState], amount: int) -> None:
-    """Add a new hold to the counters of its caps; a counter that is not there yet begins with it."""
-    if not caps:
+def hold(tx: Transaction, keys: Sequence[CounterKey], amount: int) -> None:
+    """Add a new hold to counters; one that is not there yet begins with it."""
+    if not keys:
         return
-    rows = ", ".join(["(?, ?, ?)"] * len(caps))
+    rows = ", ".join(["(?, ?, ?)"] * len(keys))
     tx.execute(
         f"INSERT INTO counters (cap_id, window_start, held_nusd) VALUES {rows}"  # noqa: S608 - only marks are put in
         " ON CONFLICT (cap_id, window_start) DO UPDATE SET held_nusd = counters.held_nusd + excluded.held_nusd",
-        [part for cap in caps for part in (cap.cap_id, cap.window_start, amount)],
+        [part for key in keys for part in (*key, amount)],
     )
 
 

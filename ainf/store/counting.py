@@ -5,24 +5,24 @@ from typing import Final
 import attrs
 
 from ainf.ledger import LIFETIME_START, Window, covers, window_end, window_start
+from ainf.store.entries import HELD
 from ainf.store.transaction import Transaction
 
 _OF_SUBJECT: Final = {
-    "account": "instr(i.account_path, '\"' || ? || '\"') > 0",
-    "key": "i.key_id = ?",
+    "account": "instr(e.account_path, '\"' || ? || '\"') > 0",
+    "key": "e.key_id = ?",
 }
 
 _NEVER: Final = 2**63 - 1
 """Later than every moment."""
 
-_SUMS: Final = """
-    SELECT i.model, coalesce(sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd END), 0),
-        coalesce(sum(CASE WHEN e.kind IN ('hold', 'extend') THEN e.amount_nusd
-                          WHEN e.kind IN ('settle', 'release') THEN -e.amount_nusd END), 0)
-    FROM entries AS e JOIN inferences AS i ON i.inference_id = e.inference_id
-    WHERE e.seq > ? AND e.seq <= ? AND i.opened_at >= ? AND i.opened_at < ? AND {subject}
-    GROUP BY i.model
-"""
+_SUMS: Final = f"""
+    SELECT e.model, coalesce(sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN e.amount_nusd END), 0),
+        coalesce(sum({HELD}), 0)
+    FROM attempt_entries AS e
+    WHERE e.seq > ? AND e.seq <= ? AND e.admitted_at >= ? AND e.admitted_at < ? AND {{subject}}
+    GROUP BY e.model
+"""  # noqa: S608 - a constant is put in
 
 
 @attrs.frozen
@@ -36,7 +36,7 @@ class Subject:
 
 @attrs.frozen
 class Scope:
-    """What a cap counts: exchanges of its subject on some models that were admitted in its window."""
+    """What a cap counts: attempts on some models, in exchanges of its subject that were admitted in its window."""
 
     subject: Subject
     window: Window = Window.LIFETIME
@@ -44,7 +44,7 @@ class Scope:
     """A pattern of configured names; ``*`` stands for any characters."""
 
     def holds(self, *, key_id: str, account_path: str, model: str, opened_at: int, start: int) -> bool:
-        """Whether it counts an exchange in the window that begins at ``start``."""
+        """Whether it counts an attempt in the window that begins at ``start``; the exchange says all but the model."""
         subject = self.subject
         under = subject.subject_id == key_id if subject.kind == "key" else f'"{subject.subject_id}"' in account_path
         return under and covers(self.model, model) and window_start(self.window, opened_at) == start

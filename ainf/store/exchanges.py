@@ -1,7 +1,10 @@
-"""The operations of a running exchange: its opening, the extension of its hold, the progress of all that run."""
+"""The operations of a running exchange: its opening, later attempts and more money, the progress of all that run."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+import attrs
 
 from ainf import audit, ledger
 from ainf.admission import invalid_key
@@ -9,13 +12,25 @@ from ainf.inference.errors import SpendError
 from ainf.inference.moments import SECOND_US, rfc3339
 from ainf.inference.money import format_usd
 from ainf.ledger import CapState, EntryKind
-from ainf.pricing import Price
-from ainf.store import claims, counters
-from ainf.store.base import Extended, Extension, Opened, Opening, Progress, ProgressSeen
-from ainf.store.standing import Standing, standing_of, standing_of_running
+from ainf.store import attempts, claims, counters, entries, routing
+from ainf.store.attempts import OpenedAttempt
+from ainf.store.base import (
+    AttemptOpened,
+    AttemptOpening,
+    EndedAttempt,
+    Extended,
+    Extension,
+    Opened,
+    Opening,
+    Progress,
+    ProgressSeen,
+)
+from ainf.store.counters import CounterKey
+from ainf.store.standing import Owner, standing_of, standing_of_attempt, standing_of_running
 from ainf.store.transaction import Transaction
 
-_ENTRY = "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES (?, ?, ?, ?, ?, ?)"
+_Change: TypeAlias = tuple[OpenedAttempt, int]
+"""By how much what is held for an attempt grows; negative where it shrinks."""
 
 _INFERENCE = """
     INSERT INTO inferences (inference_id, opened_at, epoch, key_id, account_id, account_path, caps, protocol, path,
@@ -24,14 +39,25 @@ _INFERENCE = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
-_RUNNING = """
-    SELECT h.held_nusd, h.key_id, i.account_id, i.provider, i.caps, i.opened_at
-    FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id
-    WHERE h.inference_id = ?
+_LATER_ATTEMPT = """
+    INSERT INTO later_attempts (inference_id, number, opened_at, caps, model, upstream_model, provider, price_version,
+        input_estimate, clamp_tokens, ended)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+_RUNNING = """
+    SELECT h.key_id, i.account_id, i.opened_at, o.provider, o.caps
+    FROM holds AS h
+    JOIN inferences AS i ON i.inference_id = h.inference_id
+    JOIN opened_attempts AS o ON o.inference_id = h.inference_id
+    WHERE h.inference_id = ? AND o.number = ?
+"""
+
+_HOLD_MORE = "UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?"
+
 _PROGRESS = """
-    UPDATE holds SET progress_at = ?, progress_usage = ?, progress_nusd = ?, output_bytes = ? WHERE inference_id = ?
+    UPDATE holds SET progress_at = ?, attempt = ?, progress_usage = ?, progress_nusd = ?, output_bytes = ?
+    WHERE inference_id = ?
 """
 
 # Every key with a running exchange, with each account above it; then those of them that have ended.
@@ -68,29 +94,101 @@ def open_inference(tx: Transaction, opening: Opening) -> Opened:
     if grant is None:
         assert tightest is not None, "only a cap refuses"
         raise refusal(tightest, opening.ask.least_nusd, opening.at)
-    _store_price(tx, opening.attempt.price)
-    _insert_inference(tx, opening, standing, grant.clamp_tokens)
+    attempts.store_price(tx, opening.attempt.price)
+    owner, keys = standing.owner, counters.keys_of(standing.caps)
+    _insert_inference(tx, opening, owner, keys, grant.clamp_tokens)
     claims.take(tx, opening)
     tx.execute(
         "INSERT INTO holds (inference_id, epoch, key_id, held_nusd) VALUES (?, ?, ?, ?)",
         (opening.inference_id, tx.epoch, opening.key_id, grant.held_nusd),
     )
-    owner = standing.owner
-    tx.execute(
-        _ENTRY,
-        (opening.inference_id, EntryKind.HOLD, owner.account_id, opening.attempt.provider, grant.held_nusd, opening.at),
-    )
-    counters.hold(tx, standing.caps, grant.held_nusd)
+    posting = (EntryKind.HOLD, 1, opening.attempt.provider, grant.held_nusd)
+    entries.post(tx, opening.inference_id, owner.account_id, opening.at, (posting,))
+    counters.hold(tx, keys, grant.held_nusd)
+    if opening.routing is not None:
+        routing.note_decision(tx, opening.inference_id, opening.routing)
     clamped_by = tightest if grant.clamp_tokens is not None else None
-    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens, clamped_by)
+    is_captured = opening.routing is not None
+    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens, clamped_by, is_captured)
+
+
+def open_attempt(tx: Transaction, opening: AttemptOpening) -> AttemptOpened:
+    """Set aside what another attempt of an open exchange needs, and record it.
+
+    What is held for the attempts that ended becomes their cost with it, so that the new one may have what they leave.
+    An exchange that is not open (any more) gets nothing.
+    """
+    row = tx.one(_RUNNING, (opening.inference_id, 1))
+    if row is None:
+        return AttemptOpened(None)
+    key_id, account_id, admitted_at, _, _ = row
+    before = attempts.opened(tx, opening.inference_id)
+    assert opening.number == len(before) + 1, f"{opening.inference_id} has {len(before)} attempts"
+    fixed, model = before[0].counted_on, opening.attempt.model
+    standing = standing_of_attempt(tx, key_id, opening.at, model=model, opened_at=admitted_at, fixed=fixed)
+    if not standing.valid:
+        return AttemptOpened(None, key_revoked=True)
+    changes = _changes(before, opening.ended)
+    then = _with_changes(standing.in_force, changes)
+    tightest = ledger.binding(then[key] for key in standing.counted_on if key in then)
+    grant = ledger.fit(opening.ask, tightest.headroom if tightest else None)
+    if grant is None:
+        return AttemptOpened(None, refused_by=tightest)
+    if (passed := _passed(then, changes)) is not None:
+        return AttemptOpened(None, refused_by=passed)
+    attempts.store_price(tx, opening.attempt.price)
+    _insert_attempt(tx, opening, standing.counted_on, grant.clamp_tokens)
+    _hold_attempt(tx, opening, account_id, changes, grant.held_nusd)
+    counters.hold(tx, standing.counted_on, grant.held_nusd)
+    return AttemptOpened(
+        grant.held_nusd, grant.clamp_tokens, clamped_by=tightest if grant.clamp_tokens is not None else None
+    )
+
+
+def _changes(before: Sequence[OpenedAttempt], ended: Iterable[EndedAttempt]) -> list[_Change]:
+    """Return by how much what is held for the attempts that ended changes; what is given back comes first."""
+    changes = [(before[one.number - 1], one.cost_nusd - before[one.number - 1].held_nusd) for one in ended]
+    return sorted((change for change in changes if change[1]), key=itemgetter(1))
+
+
+def _with_changes(in_force: Mapping[CounterKey, CapState], changes: Iterable[_Change]) -> dict[CounterKey, CapState]:
+    """Return the caps as they will have been moved by the changes."""
+    then = dict(in_force)
+    for attempt, more in changes:
+        for key in attempt.counted_on:
+            if key in then:
+                then[key] = attrs.evolve(then[key], held_nusd=then[key].held_nusd + more)
+    return then
+
+
+def _passed(then: Mapping[CounterKey, CapState], changes: Iterable[_Change]) -> CapState | None:
+    """Return the cap under which it does not fit that attempts cost more than was held for them, if there is one."""
+    grown = dict.fromkeys(key for attempt, more in changes if more > 0 for key in attempt.counted_on)
+    tightest = ledger.binding(then[key] for key in grown if key in then)
+    return tightest if tightest is not None and tightest.headroom < 0 else None
+
+
+def _hold_attempt(
+    tx: Transaction, opening: AttemptOpening, account_id: str, changes: Sequence[_Change], held_nusd: int
+) -> None:
+    """Post what is held for a new attempt, behind what changes for those that ended."""
+    postings = [
+        (EntryKind.EXTEND if more > 0 else EntryKind.RELEASE, attempt.number, attempt.provider, abs(more))
+        for attempt, more in changes
+    ]
+    postings.append((EntryKind.EXTEND, opening.number, opening.attempt.provider, held_nusd))
+    entries.post(tx, opening.inference_id, account_id, opening.at, postings)
+    for attempt, more in changes:
+        counters.move(tx, attempt.counted_on, held=more)
+    tx.execute(_HOLD_MORE, (held_nusd + sum(more for _, more in changes), opening.inference_id))
 
 
 def extend_hold(tx: Transaction, extension: Extension) -> Extended:
-    """Add to a hold as far as its caps allow; an exchange that is not open (any more) gets nothing."""
-    row = tx.one(_RUNNING, (extension.inference_id,))
+    """Add to what is held for an attempt as far as its caps allow; where the exchange is not open, it gets nothing."""
+    row = tx.one(_RUNNING, (extension.inference_id, extension.attempt))
     if row is None:
         return Extended(0)
-    _, key_id, account_id, provider, caps, opened_at = row
+    key_id, account_id, opened_at, provider, caps = row
     fixed = counters.from_json(caps)
     standing = standing_of_running(tx, key_id, extension.at, opened_at=opened_at, fixed=fixed)
     if not standing.valid:
@@ -100,10 +198,11 @@ def extend_hold(tx: Transaction, extension: Extension) -> Extended:
     refused_by = tightest if granted < extension.want_nusd else None
     if granted <= 0:
         return Extended(0, refused_by=refused_by)
-    tx.execute("UPDATE holds SET held_nusd = held_nusd + ? WHERE inference_id = ?", (granted, extension.inference_id))
+    tx.execute(_HOLD_MORE, (granted, extension.inference_id))
     if extension.progress is not None:
         tx.execute(_PROGRESS, _progress_row(extension.progress, extension.at))
-    tx.execute(_ENTRY, (extension.inference_id, EntryKind.EXTEND, account_id, provider, granted, extension.at))
+    posting = (EntryKind.EXTEND, extension.attempt, provider, granted)
+    entries.post(tx, extension.inference_id, account_id, extension.at, (posting,))
     counters.move(tx, fixed, held=granted)
     return Extended(granted, refused_by=refused_by)
 
@@ -118,8 +217,9 @@ def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> P
     return ProgressSeen(frozenset(row[0] for row in rows))
 
 
-def _progress_row(progress: Progress, at: int) -> tuple[int, str, int, int, str]:
-    return at, audit.canonical(progress.usage), progress.cost_nusd, progress.output_bytes, progress.inference_id
+def _progress_row(progress: Progress, at: int) -> tuple[int, int, str, int, int, str]:
+    usage = audit.canonical(progress.usage)
+    return at, progress.attempt, usage, progress.cost_nusd, progress.output_bytes, progress.inference_id
 
 
 def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
@@ -147,16 +247,9 @@ def refusal(cap: CapState, least_nusd: int, at: int) -> SpendError:
     return SpendError(cap.code, message.rstrip(), details=details)
 
 
-def _store_price(tx: Transaction, price: Price) -> None:
-    if (Price, price.version) not in tx.memo:
-        tx.execute(
-            "INSERT INTO prices (price_version, body) VALUES (?, ?) ON CONFLICT (price_version) DO NOTHING",
-            (price.version, price.canonical().decode()),
-        )
-        tx.memo[Price, price.version] = True
-
-
-def _insert_inference(tx: Transaction, opening: Opening, standing: Standing, clamp_tokens: int | None) -> None:
+def _insert_inference(
+    tx: Transaction, opening: Opening, owner: Owner, keys: Sequence[CounterKey], clamp_tokens: int | None
+) -> None:
     attempt = opening.attempt
     tx.execute(
         _INFERENCE,
@@ -165,9 +258,9 @@ def _insert_inference(tx: Transaction, opening: Opening, standing: Standing, cla
             opening.at,
             tx.epoch,
             opening.key_id,
-            standing.owner.account_id,
-            standing.owner.path_json,
-            counters.to_json(standing.caps),
+            owner.account_id,
+            owner.path_json,
+            counters.to_json(keys),
             opening.protocol,
             opening.path,
             opening.stream,
@@ -182,5 +275,27 @@ def _insert_inference(tx: Transaction, opening: Opening, standing: Standing, cla
             opening.fingerprint,
             opening.sdk_retry_count,
             audit.canonical(opening.labels),
+        ),
+    )
+
+
+def _insert_attempt(
+    tx: Transaction, opening: AttemptOpening, keys: Sequence[CounterKey], clamp_tokens: int | None
+) -> None:
+    attempt = opening.attempt
+    tx.execute(
+        _LATER_ATTEMPT,
+        (
+            opening.inference_id,
+            opening.number,
+            opening.at,
+            counters.to_json(keys),
+            attempt.model,
+            attempt.upstream_model,
+            attempt.provider,
+            attempt.price.version,
+            opening.input_tokens_estimate,
+            clamp_tokens,
+            audit.canonical([(one.number, one.cost_nusd) for one in opening.ended]),
         ),
     )

@@ -5,22 +5,29 @@ settlement returns it. Only when recovery was first (``abandoned``) and the exch
 is anything added: the difference, as one ``adjustment``, with an event ``inference.adjusted``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from ainf import audit
+from ainf.inference.money import NanoUSD
 from ainf.inference.outcome import Ending
 from ainf.inference.usage import Usage
 from ainf.ledger import Division, EntryKind, divide
-from ainf.store import burn, claims, counters
+from ainf.routing.outcome import status_of
+from ainf.store import attempts, burn, claims, counters, entries
 from ainf.store.base import AttemptResult, Closing, Settlement
+from ainf.store.counters import CounterKey
+from ainf.store.routing import RoutingOutcome, decision_digest, note_outcome
 from ainf.store.transaction import Transaction
 
 _FACTS = """
     SELECT h.held_nusd, i.opened_at, i.epoch, i.key_id, i.account_id, a.name, i.account_path, i.caps, i.protocol,
         i.path, i.stream, i.requested_model, i.model, i.provider, i.price_version, i.input_bytes, i.input_estimate,
         i.clamp_tokens, i.fingerprint, i.sdk_retry_count, i.labels,
+        r.target, r.ruleset, r.body, (SELECT count(*) FROM later_attempts AS l WHERE l.inference_id = i.inference_id),
         EXISTS (SELECT 1 FROM claims AS c WHERE c.inference_id = i.inference_id AND c.state = 'running'),
         EXISTS (
             SELECT 1 FROM inferences AS e WHERE e.account_id = i.account_id AND e.fingerprint = i.fingerprint
@@ -29,6 +36,7 @@ _FACTS = """
     FROM inferences AS i
     JOIN accounts AS a ON a.account_id = i.account_id
     LEFT JOIN holds AS h ON h.inference_id = i.inference_id
+    LEFT JOIN routing_decisions AS r ON r.inference_id = i.inference_id
     WHERE i.inference_id = ?
 """
 
@@ -79,10 +87,27 @@ class _Facts(msgspec.Struct, frozen=True, gc=False):
     fingerprint: bytes
     sdk_retry_count: int | None
     labels: str
+    target: str | None
+    """None: its model was pinned; then there is neither ruleset nor decision."""
+    ruleset: str | None
+    decision: str | None
+    later_attempts: int
+    """How many were opened after the first."""
     is_claimed: int
     """An idempotency key names it."""
     is_repeated: int
     """The same account asked the same not long before: whether that was burnt is worth a closer look."""
+
+
+@attrs.frozen
+class _Share:
+    """What one attempt has in a closing."""
+
+    number: int
+    provider: str
+    counted_on: list[CounterKey]
+    held_nusd: int
+    division: Division
 
 
 def close_inference(tx: Transaction, closing: Closing) -> Settlement:
@@ -92,15 +117,11 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     facts = _Facts(*row)
     if facts.held_nusd is None:
         return _already_settled(tx, closing, facts)
-    division = divide(facts.held_nusd, closing.cost_nusd)
+    shares = _shares(tx, closing, facts)
+    division = _total(shares)
+    charged = division.settled_nusd + division.overrun_nusd
     tx.execute("DELETE FROM holds WHERE inference_id = ?", (closing.inference_id,))
-    counters.move(
-        tx,
-        counters.from_json(facts.caps),
-        held=-facts.held_nusd,
-        settled=division.settled_nusd + division.overrun_nusd,
-    )
-    _insert_entries(tx, closing, facts, division)
+    _post(tx, closing, facts, shares)
     for number, attempt in enumerate(closing.attempts, 1):
         tx.execute(_ATTEMPT, _attempt_row(closing.inference_id, number, attempt))
     before = _asked_before(tx, closing, facts)
@@ -109,6 +130,8 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     _insert_settlement(tx, closing, facts.held_nusd, division, retry_of, is_empty=is_empty)
     body = _closed_body(closing, facts, division)
     body |= {"retry_of": retry_of, "is_empty": is_empty}
+    if facts.target is not None:
+        body["routing"] = _capture(tx, closing, facts, charged)
     link = tx.append_audit("inference.closed", closing.at, closing.inference_id, body)
     return Settlement(
         closing.inference_id,
@@ -121,8 +144,93 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
         link.prev_hash,
         retry_of,
         is_empty,
-        burn.burnt_with(before, division.settled_nusd + division.overrun_nusd, is_empty=is_empty),
+        burn.burnt_with(before, charged, is_empty=is_empty),
+        is_captured=facts.target is not None,
     )
+
+
+def _shares(tx: Transaction, closing: Closing, facts: _Facts) -> list[_Share]:
+    """Divide what is held for each attempt by what it costs; where that is not known, all of it is taken."""
+    cost, held = closing.cost_nusd, facts.held_nusd
+    assert held is not None
+    assert cost is None or not closing.charges or sum(closing.charges) == cost, "the charges are not the cost"
+    if not facts.later_attempts:
+        assert not any(closing.charges[1:]), "an attempt is charged that was never opened"
+        return [_Share(1, facts.provider, counters.from_json(facts.caps), held, divide(held, cost))]
+    opened = attempts.opened(tx, closing.inference_id)
+    charges: Sequence[int | None] = [None] * len(opened)
+    if cost is not None:
+        known = closing.charges or (cost,)
+        assert not any(known[len(opened) :]), "an attempt is charged that was never opened"
+        charges = [*known[: len(opened)], *[0] * (len(opened) - len(known))]
+    return [
+        _Share(one.number, one.provider, one.counted_on, one.held_nusd, divide(one.held_nusd, charge))
+        for one, charge in zip(opened, charges, strict=True)
+    ]
+
+
+def _total(shares: Sequence[_Share]) -> Division:
+    if len(shares) == 1:
+        return shares[0].division
+    divisions = [share.division for share in shares]
+    return Division(
+        NanoUSD(sum(one.settled_nusd for one in divisions)),
+        NanoUSD(sum(one.released_nusd for one in divisions)),
+        NanoUSD(sum(one.overrun_nusd for one in divisions)),
+    )
+
+
+def _post(tx: Transaction, closing: Closing, facts: _Facts, shares: Sequence[_Share]) -> None:
+    """Post the end of each attempt on its own counters."""
+    postings: list[entries.Posting] = []
+    for share in shares:
+        number, provider, division = share.number, share.provider, share.division
+        postings.append((EntryKind.SETTLE, number, provider, division.settled_nusd))
+        if division.released_nusd:
+            postings.append((EntryKind.RELEASE, number, provider, division.released_nusd))
+        if division.overrun_nusd:
+            postings.append((EntryKind.OVERRUN, number, provider, division.overrun_nusd))
+        settled = division.settled_nusd + division.overrun_nusd
+        counters.move(tx, share.counted_on, held=-share.held_nusd, settled=settled)
+    entries.post(tx, closing.inference_id, facts.account_id, closing.at, postings)
+
+
+def _served(closing: Closing, facts: _Facts) -> tuple[int, AttemptResult | _Facts]:
+    """Return the attempt that answered, or was tried last: its number, and who tells of it."""
+    if not closing.attempts:
+        return 1, facts
+    number = closing.served or len(closing.attempts)
+    return number, closing.attempts[number - 1]
+
+
+def _capture(tx: Transaction, closing: Closing, facts: _Facts, charged: int) -> dict[str, Any]:
+    """Record what became of a routed exchange; return what its event says of it."""
+    assert facts.target is not None
+    assert facts.ruleset is not None
+    assert facts.decision is not None
+    number, served = _served(closing, facts)
+    status = status_of(closing.ending, number)
+    outcome = RoutingOutcome(
+        inference_id=closing.inference_id,
+        at=closing.at,
+        key_id=facts.key_id,
+        account_id=facts.account_id,
+        path=facts.path,
+        stream=bool(facts.stream),
+        requested_model=facts.requested_model,
+        target=facts.target,
+        ruleset=facts.ruleset,
+        status=status,
+        code=closing.error_code,
+        model=served.model,
+        provider=served.provider,
+        attempts=1 + facts.later_attempts,
+        first_byte_us=closing.first_byte_us,
+        cost_nusd=charged,
+    )
+    note_outcome(tx, outcome)
+    digest = decision_digest(facts.decision)
+    return {"status": status, "served": number, "ruleset": facts.ruleset, "decision_sha256": digest}
 
 
 def _asked_before(tx: Transaction, closing: Closing, facts: _Facts) -> burn.Earlier | None:
@@ -136,24 +244,6 @@ def _asked_before(tx: Transaction, closing: Closing, facts: _Facts) -> burn.Earl
         closing.inference_id, facts.account_id, facts.fingerprint, facts.opened_at, facts.sdk_retry_count
     )
     return burn.earlier(tx, asked)
-
-
-def _insert_entries(tx: Transaction, closing: Closing, facts: _Facts, division: Division) -> None:
-    amounts = [(EntryKind.SETTLE, division.settled_nusd)]
-    if division.released_nusd:
-        amounts.append((EntryKind.RELEASE, division.released_nusd))
-    if division.overrun_nusd:
-        amounts.append((EntryKind.OVERRUN, division.overrun_nusd))
-    rows = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(amounts))
-    values = [
-        part
-        for kind, amount in amounts
-        for part in (closing.inference_id, kind, facts.account_id, facts.provider, amount, closing.at)
-    ]
-    tx.execute(
-        f"INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES {rows}",  # noqa: S608 - only marks are put in
-        values,
-    )
 
 
 def _attempt_row(inference_id: str, number: int, attempt: AttemptResult) -> tuple[Any, ...]:
@@ -216,7 +306,7 @@ def _insert_settlement(
 
 def _closed_body(closing: Closing, facts: _Facts, division: Division) -> dict[str, Any]:
     """Return the event that tells an auditor everything: the receipt is made of it."""
-    served = closing.attempts[-1] if closing.attempts else facts
+    _, served = _served(closing, facts)
     return {
         "opened_at": facts.opened_at,
         "opened_in_epoch": facts.epoch,
@@ -230,6 +320,7 @@ def _closed_body(closing: Closing, facts: _Facts, division: Division) -> dict[st
         "path": facts.path,
         "stream": bool(facts.stream),
         "requested_model": facts.requested_model,
+        "router": facts.target or "direct",
         "model": served.model,
         "provider": served.provider,
         "price_version": served.price_version,
@@ -281,6 +372,7 @@ def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settle
         retry_of,
         bool(is_empty),
         burn.burnt_with(before, settled + overrun, is_empty=bool(is_empty)),
+        is_captured=facts.target is not None,
     )
 
 
@@ -291,10 +383,10 @@ def _adjust(tx: Transaction, closing: Closing, facts: _Facts, difference: int) -
     )
     if known or not difference:
         return
-    tx.execute(
-        "INSERT INTO entries (inference_id, kind, account_id, provider, amount_nusd, at) VALUES (?, ?, ?, ?, ?, ?)",
-        (closing.inference_id, EntryKind.ADJUSTMENT, facts.account_id, facts.provider, difference, closing.at),
-    )
-    counters.move(tx, counters.from_json(facts.caps), settled=difference)
+    number, _ = _served(closing, facts)
+    served = attempts.opened(tx, closing.inference_id)[number - 1]
+    posting = (EntryKind.ADJUSTMENT, number, served.provider, difference)
+    entries.post(tx, closing.inference_id, facts.account_id, closing.at, (posting,))
+    counters.move(tx, served.counted_on, settled=difference)
     body = {"account_id": facts.account_id, "adjustment_nusd": difference, **_closing_body(closing)}
     tx.append_audit("inference.adjusted", closing.at, closing.inference_id, body)

@@ -9,7 +9,7 @@ import msgspec
 
 from ainf.admission import invalid_key
 from ainf.ledger import CapState, Window, covers, window_start, window_starts
-from ainf.store.counters import CounterKey
+from ainf.store.counters import IN_WINDOW, CounterKey
 from ainf.store.transaction import Row, Transaction
 
 _OWNER = """
@@ -20,25 +20,21 @@ _CAP = (
     'c.cap_id, c.kind, c.subject_id, c."window", c.model, c.limit_nusd, c.created_at,'
     " n.window_start, n.settled_nusd, n.held_nusd"
 )
-_COUNTER = """
-    LEFT JOIN counters AS n ON n.cap_id = c.cap_id
-        AND n.window_start = CASE c."window" WHEN 'hour' THEN ? WHEN 'day' THEN ? WHEN 'week' THEN ? WHEN 'month' THEN ?
-            ELSE 0 END
-"""
 _KEY = f"""
     SELECT s.revoked_at, s.expires_at, 'key ' || s.key_id, {_CAP}
     FROM keys AS s
     LEFT JOIN caps AS c ON c.subject = 'key' AND c.subject_id = s.key_id AND c.removed_at IS NULL
-    {_COUNTER}
+    {IN_WINDOW}
     WHERE s.key_id = ?
 """  # noqa: S608 - constants of this file
 _ACCOUNTS = f"""
     SELECT s.closed_at, NULL, 'account ' || s.name, {_CAP}
     FROM accounts AS s
     LEFT JOIN caps AS c ON c.subject = 'account' AND c.subject_id = s.account_id AND c.removed_at IS NULL
-    {_COUNTER}
+    {IN_WINDOW}
     WHERE s.account_id IN ({{marks}})
 """  # noqa: S608 - as above
+_PATTERNS = "SELECT cap_id, model FROM caps WHERE cap_id IN ({marks})"
 _WINDOWS: Final = tuple(Window)
 _WINDOW_NAMED: Final = {window.value: window for window in Window}
 _TEXTS = msgspec.json.Decoder(list[str])
@@ -66,6 +62,18 @@ class Standing:
     """Neither revoked nor expired, and no account on the path is closed."""
     caps: list[CapState]
     """Every cap and the balance in force that the exchange falls under, each in its window."""
+
+
+@attrs.frozen
+class AttemptStanding:
+    """Whether a running exchange may open another attempt, and under which caps."""
+
+    valid: bool
+    """As in ``Standing``."""
+    counted_on: list[CounterKey]
+    """The counters that the attempt counts on."""
+    in_force: dict[CounterKey, CapState]
+    """Every cap and balance in force on the path, whatever model it is for, in its window of the admission."""
 
 
 def owner_of(tx: Transaction, key_id: str) -> Owner:
@@ -139,6 +147,40 @@ def standing_of_running(
     return Standing(owner, _is_valid(rows, at), caps)
 
 
+def standing_of_attempt(
+    tx: Transaction, key_id: str, at: int, *, model: str, opened_at: int, fixed: Collection[CounterKey]
+) -> AttemptStanding:
+    """Read whether a running exchange may open an attempt on a model at ``at``, and under which caps.
+
+    These are all that are for the model and in force now, in the windows of the admission, and those of the admission
+    that are for it, though they were removed meanwhile. The balance is that of the admission.
+
+    Args:
+        tx: the transaction.
+        key_id: whose.
+        at: now.
+        model: the configured name.
+        opened_at: the moment of the admission.
+        fixed: the counters that the first attempt counts on.
+
+    Raises:
+        DownstreamError: ``invalid_api_key``: there is no such key.
+    """
+    owner = owner_of(tx, key_id)
+    rows = _read(tx, owner, key_id, opened_at)
+    in_force: dict[CounterKey, CapState] = {}
+    counted_on: list[CounterKey] = []
+    for row in rows:
+        if (cap := _cap(row, opened_at)) is None:
+            continue
+        key = cap.cap_id, cap.window_start
+        in_force[key] = cap
+        if key in fixed if cap.kind == "balance" else covers(cap.model, model) and _begins_by(row, cap, opened_at):
+            counted_on.append(key)
+    counted_on += _for_model(tx, [key for key in fixed if key not in in_force], model)
+    return AttemptStanding(_is_valid(rows, at), counted_on, in_force)
+
+
 def caps_on_path(tx: Transaction, key_id: str, at: int) -> list[CapState]:
     """Return every cap and balance in force on a key and its path, whatever model it is for (an operation).
 
@@ -156,6 +198,15 @@ def caps_on_path(tx: Transaction, key_id: str, at: int) -> list[CapState]:
         if (cap := _cap(row, at)) is not None
     ]
     return [cap for _, cap in sorted(found, key=itemgetter(0))]
+
+
+def _for_model(tx: Transaction, removed: list[CounterKey], model: str) -> list[CounterKey]:
+    """Return those of removed caps and balances that are for a model."""
+    if not removed:
+        return []
+    rows = tx.execute(_PATTERNS.format(marks=", ".join("?" * len(removed))), [cap_id for cap_id, _ in removed])
+    covering = {cap_id for cap_id, pattern in rows if covers(pattern, model)}
+    return [key for key in removed if key[0] in covering]
 
 
 def _read(tx: Transaction, owner: Owner, key_id: str, counted_at: int) -> list[Row]:

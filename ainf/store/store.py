@@ -17,8 +17,10 @@ from ainf.calibration import Calibration
 from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
-from ainf.store import calibrations, claims, exchanges, recovery
+from ainf.store import calibrations, claims, exchanges, recovery, routing
 from ainf.store.base import (
+    AttemptOpened,
+    AttemptOpening,
     Closing,
     Extended,
     Extension,
@@ -31,6 +33,7 @@ from ainf.store.base import (
     Rejection,
     Settlement,
     StoredResponse,
+    Unrouted,
 )
 from ainf.store.epochs import begin_epoch, end_epoch
 from ainf.store.keys import KeyCache, find_key
@@ -173,6 +176,14 @@ class Store:
                 # The key was ended by another process: what is kept of it is old.
                 self._keys.clear()
             raise
+
+    async def open_attempt(self, opening: AttemptOpening) -> AttemptOpened:
+        """See ``InferenceStore``; what is committed too late is never dialled, and released by the closing."""
+        return await self._submit(partial(exchanges.open_attempt, opening=opening))
+
+    async def note_unrouted(self, unrouted: Unrouted) -> None:
+        """See ``InferenceStore``."""
+        await self._submit(partial(routing.note_unrouted, unrouted=unrouted))
 
     async def extend_hold(self, extension: Extension) -> Extended:
         """See ``InferenceStore``."""

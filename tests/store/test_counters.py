@@ -17,16 +17,16 @@ def both(tx):
 
 def test_caps_are_kept_as_text():
     """What an exchange keeps of its caps gives back the counters they count on."""
-    assert counters.to_json(CAPS) == '[["cap-org",0],["cap-key",0]]'
-    assert counters.from_json(counters.to_json(CAPS)) == KEYS
+    assert counters.to_json(counters.keys_of(CAPS)) == '[["cap-org",0],["cap-key",0]]'
+    assert counters.from_json(counters.to_json(KEYS)) == KEYS
 
 
 async def test_all_counters_move_together(store):
     """A hold and a move touch every cap of the path, each by the same amounts."""
     await store.write(seeded(account_cap=100, key_cap=100))
     await store.write(lambda tx: tx.execute("DELETE FROM counters"))
-    await store.write(lambda tx: counters.hold(tx, CAPS, 7))
-    await store.write(lambda tx: counters.hold(tx, CAPS[:1], 5))
+    await store.write(lambda tx: counters.hold(tx, KEYS, 7))
+    await store.write(lambda tx: counters.hold(tx, KEYS[:1], 5))
     assert await store.read(both) == ((0, 12), (0, 7))
     await store.write(lambda tx: counters.move(tx, KEYS, held=-7, settled=3))
     assert await store.read(both) == ((3, 5), (3, 0))
