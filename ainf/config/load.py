@@ -1,6 +1,7 @@
 """``load_config``: a file and the environment become a ``Config``, or every fault of theirs at once."""
 
 import re
+import ssl
 import time
 import tomllib
 from collections.abc import Mapping
@@ -239,6 +240,8 @@ class _Reader:
         if vendor is not None and vendor.facts.needs_key and provider.api_key_env is None:
             self.fault((*at, "api_key_env"), f"is required: {provider.format!r} takes no request without a key")
         self._find_files(at, provider, "ca_file")
+        if self._environ is not None and provider.ca_file is not None and not _may_be_trusted(provider.ca_file):
+            self.fault((*at, "ca_file"), f"{provider.ca_file} is no readable file of certificates (PEM)")
         return attrs.evolve(provider, api_key=self._secret(at, provider.api_key_env))
 
     def _secret(self, at: KeyPath, variable: str | None) -> Secret | None:
@@ -326,6 +329,17 @@ def _declared(provider: ProviderConfig | None) -> dict[str, Any]:
         "reports_usage": facts.reports_usage,
         "aborted_billing": facts.aborted_billing,
     }
+
+
+def _may_be_trusted(path: Path) -> bool:
+    """Whether a file holds certificates; one that is not there is another fault."""
+    try:
+        ssl.create_default_context(cafile=path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def _known(names: Mapping[str, object]) -> str:

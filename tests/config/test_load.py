@@ -6,6 +6,7 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trustme
 
 from ainf.config import Address, Config, ConfigError, RoutingConfig, Secret, load_config
 from ainf.pricing import FREE, Price
@@ -81,8 +82,9 @@ def test_models_inherit_the_limits_and_may_override_them(tmp_path):
 
 def test_every_kind_of_value(tmp_path):
     """Lists, networks, addresses, flags, words, thousandths, files and prices in a table of their own are read."""
-    for name in ("cert.pem", "key.pem", "ca.pem"):
+    for name in ("cert.pem", "key.pem"):
         (tmp_path / name).touch()
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     config = load(
         tmp_path,
         """\
@@ -452,6 +454,14 @@ def test_without_an_environment_no_secret_and_no_file_is_looked_for(tmp_path):
     """A command that only keeps the books runs where the provider's key and certificates are not."""
     config = load(tmp_path, WHOLE + '[providers.other]\nformat="vllm"\nbase_url="http://x"\nca_file="no.pem"\n', None)
     assert config.providers["openai"].api_key is None
+
+
+@pytest.mark.parametrize("text", ["", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "\x00"])
+def test_a_file_of_certificates_that_holds_none(tmp_path, text):
+    """It is found before a connection needs it."""
+    (tmp_path / "ca.pem").write_text(text)
+    (told,) = faults(tmp_path, WHOLE.replace('api_key_env = "OPENAI_API_KEY"', 'ca_file = "ca.pem"'))
+    assert told == f"ainf.toml:15: providers.openai.ca_file: {tmp_path}/ca.pem is no readable file of certificates (PEM)"
 
 
 @pytest.mark.parametrize("value", ["", "sk with space", "sk-line\n", "sk-\u00e9"])
