@@ -4,24 +4,38 @@ Each exchange is an operation of its own and settles like any other, so running 
 of it, changes nothing: what is settled has no hold any more.
 """
 
+from typing import Final
+
+import attrs
 import msgspec
 
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.pricing import cost, price_from_canonical
+from ainf.store import attempts
+from ainf.store.attempts import OpenedAttempt
 from ainf.store.base import AttemptResult, Closing, Settlement
 from ainf.store.settling import close_inference
 from ainf.store.transaction import Transaction
 
-_LEFT = """
-    SELECT h.progress_at, h.progress_usage, h.progress_nusd, h.output_bytes, i.opened_at, i.model, i.upstream_model,
-        i.provider, i.price_version, i.input_estimate, p.body
-    FROM holds AS h
-    JOIN inferences AS i ON i.inference_id = h.inference_id
-    JOIN prices AS p ON p.price_version = i.price_version
-    WHERE h.inference_id = ? AND h.epoch <> ?
+_LEFT: Final = """
+    SELECT attempt, progress_at, progress_usage, progress_nusd, output_bytes FROM holds
+    WHERE inference_id = ? AND epoch <> ?
 """
-_USAGE = msgspec.json.Decoder(Usage)
+_ENDED: Final = "SELECT opened_at, ended FROM later_attempts WHERE inference_id = ? ORDER BY number"
+_PRICE: Final = "SELECT body FROM prices WHERE price_version = ?"
+_USAGE: Final = msgspec.json.Decoder(Usage)
+_COSTS: Final = msgspec.json.Decoder(list[tuple[int, int]])
+
+
+@attrs.frozen
+class _Known:
+    """How far an attempt came, as far as is known."""
+
+    until: int
+    """When that was."""
+    usage: Usage
+    cost_nusd: int
 
 
 def left_open(tx: Transaction) -> list[str]:
@@ -33,51 +47,72 @@ def left_open(tx: Transaction) -> list[str]:
 def abandon(tx: Transaction, inference_id: str, at: int) -> Settlement | None:
     """Close one exchange of a dead process (an operation); None where there is nothing left to close.
 
-    Without durable progress it cannot be known whether the provider was called: it is settled at the estimated input.
+    An attempt that had ended is settled at its cost, the one that was answering at its last durable progress. Of any
+    other it cannot be known whether its provider was called: it is settled at the estimated input.
     """
     row = tx.one(_LEFT, (inference_id, tx.epoch))
     if row is None:
         return None
-    progress_at, usage_json, progress_nusd, output_bytes, opened_at, *attempt, input_estimate, price = row
-    if usage_json is None:
-        usage = Usage(input_tokens=input_estimate)
-        amount: int = cost(price_from_canonical(price.encode()), usage)
-    else:
-        usage = _USAGE.decode(usage_json)
-        amount = progress_nusd
+    answering, progress_at, usage_json, progress_nusd, output_bytes = row
+    known = _ended(tx, inference_id)
+    served = None
+    if usage_json is not None and answering not in known:
+        served = answering
+        known[served] = _Known(progress_at, _USAGE.decode(usage_json), progress_nusd)
+    opened = attempts.opened(tx, inference_id)
+    lines = tuple(_line(one, known.get(one.number) or _estimate(tx, one)) for one in opened)
+    charges = tuple(line.cost_nusd for line in lines)
     closing = Closing(
         inference_id=inference_id,
         at=at,
         ending=Ending.ABANDONED,
         error_code=None,
         finish_reason=None,
-        usage=usage,
+        usage=sum((line.usage for line in lines), Usage()),
         evidence=Evidence.METERED,
-        cost_nusd=amount,
+        cost_nusd=sum(charges),
         output_bytes=output_bytes,
         received_bytes=output_bytes,  # at least: what was read and not handed over went with the process
-        attempts=(_attempt(attempt, opened_at, progress_at or opened_at, usage, amount),),
+        attempts=lines,
         notes={"progress_at": progress_at},
+        charges=charges,
+        served=served,
     )
     return close_inference(tx, closing)
 
 
-def _attempt(names: list[str], started_at: int, ended_at: int, usage: Usage, amount: int) -> AttemptResult:
-    model, upstream_model, provider, price_version = names
+def _ended(tx: Transaction, inference_id: str) -> dict[int, _Known]:
+    """Return the attempts that had ended: their cost is known, and that they had when the next one was opened."""
+    return {
+        number: _Known(opened_at, Usage(), cost_nusd)
+        for opened_at, ended in tx.execute(_ENDED, (inference_id,))
+        for number, cost_nusd in _COSTS.decode(ended)
+    }
+
+
+def _estimate(tx: Transaction, attempt: OpenedAttempt) -> _Known:
+    """Return what an attempt is settled at of which nothing is known."""
+    row = tx.one(_PRICE, (attempt.price_version,))
+    assert row is not None, attempt.price_version
+    usage = Usage(input_tokens=attempt.input_estimate)
+    return _Known(attempt.opened_at, usage, cost(price_from_canonical(row[0].encode()), usage))
+
+
+def _line(attempt: OpenedAttempt, known: _Known) -> AttemptResult:
     return AttemptResult(
-        model=model,
-        upstream_model=upstream_model,
-        provider=provider,
-        price_version=price_version,
-        started_at=started_at,
-        ended_at=ended_at,
+        model=attempt.model,
+        upstream_model=attempt.upstream_model,
+        provider=attempt.provider,
+        price_version=attempt.price_version,
+        started_at=attempt.opened_at,
+        ended_at=known.until,
         status=None,
         error_code=None,
         provider_request_id=None,
         response_id=None,
         raw_usage=None,
         raw_finish_reason=None,
-        usage=usage,
+        usage=known.usage,
         evidence=Evidence.METERED,
-        cost_nusd=amount,
+        cost_nusd=known.cost_nusd,
     )

@@ -8,7 +8,6 @@ is anything added: the difference, as one ``adjustment``, with an event ``infere
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
 import msgspec
 
 from ainf import audit
@@ -99,8 +98,7 @@ class _Facts(msgspec.Struct, frozen=True, gc=False):
     """The same account asked the same not long before: whether that was burnt is worth a closer look."""
 
 
-@attrs.frozen
-class _Share:
+class _Share(msgspec.Struct, frozen=True, gc=False):
     """What one attempt has in a closing."""
 
     number: int
