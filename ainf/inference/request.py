@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
+
+ATTACHMENT_KINDS: Final = ("image", "audio", "video", "file")
+"""What a request may carry beside text; a document is a file."""
 
 
 class Operation(StrEnum):
@@ -51,6 +54,8 @@ class InferenceRequest:
     """The stored response that this one goes on from (responses format)."""
     dropped: tuple[str, ...] = ()
     """The client's names of fields that the provider is not told, as the configuration allows."""
+    attachments: frozenset[str] = frozenset()
+    """The kinds of what is attached, of ``ATTACHMENT_KINDS``."""
 
     def forget(self) -> None:
         """Let go of the content: after the commit point nobody asks for it, and a stream may last for long."""

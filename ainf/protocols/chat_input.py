@@ -12,9 +12,11 @@ from ainf.protocols.input_size import InputSize, PartKinds, measure_all
 
 _KINDS: Final = PartKinds(
     texts=(None, "text", "refusal", "thinking"),
-    attachments=("image_url", "input_audio", "file", "video_url", "audio_url"),
+    attachments={
+        "image_url": "image", "input_audio": "audio", "file": "file", "video_url": "video", "audio_url": "audio",
+    },
     holders=("content",),
-)
+)  # fmt: skip
 
 
 def measure_messages(messages: Sequence[Mapping[str, Any]]) -> InputSize:

@@ -12,13 +12,14 @@ from ainf.protocols.input_size import InputSize, PartKinds, measure_all
 
 _KINDS: Final = PartKinds(
     texts=(
-        None, "text", "content", "image", "document", "thinking", "redacted_thinking", "search_result",
+        None, "text", "content", "document", "thinking", "redacted_thinking", "search_result",
         "tool_reference", "tool_use", "tool_result", "server_tool_use", "mcp_tool_use", "mcp_tool_result",
         "web_search_result", "web_search_tool_result", "web_fetch_result", "web_fetch_tool_result",
         "code_execution_result", "code_execution_tool_result",
     ),
-    attachments=("base64", "url", "file", "container_upload"),
+    attachments={"base64": "file", "url": "file", "file": "file", "container_upload": "file"},
     holders=("content", "source"),
+    attached_to={"image": "image"},
 )  # fmt: skip
 
 

@@ -61,6 +61,7 @@ class Responses(GenerationDefaults):
             input_bytes=input_bytes,
             bound_bytes=measured.bound_bytes(input_bytes, body_bytes),
             attachment_count=measured.attachments,
+            attachments=measured.attachment_kinds,
             has_tools=bool(tools),
             fields=fields,
             previous_response_id=previous,

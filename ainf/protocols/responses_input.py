@@ -16,7 +16,10 @@ _KINDS: Final = PartKinds(
         "code_interpreter_call", "logs", "mcp_list_tools", "mcp_approval_request", "mcp_approval_response", "mcp_call",
         "compaction",
     ),
-    attachments=("input_image", "input_file", "input_audio", "image", "image_generation_call", "computer_screenshot"),
+    attachments={
+        "input_image": "image", "input_file": "file", "input_audio": "audio", "image": "image",
+        "image_generation_call": "image", "computer_screenshot": "image",
+    },
     holders=("content", "output", "outputs"),
 )  # fmt: skip
 

@@ -148,7 +148,8 @@ def test_input_bytes():
     assert parse(user="u" * 500, x="y" * 500).input_bytes == plain
     parts = [{"type": "text", "text": "Hi"}, {"type": "image_url", "image_url": {"url": PNG}}, "bare"]
     request = parse(messages=[{"role": "user", "content": parts * 2}])
-    assert request.attachment_count == 2
+    assert (request.attachment_count, request.attachments) == (2, {"image"})
+    assert parse().attachments == set()
     assert plain < request.input_bytes < 200
     call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"arguments": "x" * 300}}]}
     assert parse(messages=[call]).input_bytes > 300

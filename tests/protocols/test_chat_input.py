@@ -18,22 +18,22 @@ def measure(*parts):
 
 
 @pytest.mark.parametrize(
-    ("part", "payload"),
+    ("part", "payload", "kind"),
     [
-        ({"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "high"}}, 0),
-        ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PAYLOAD}"}}, len(PAYLOAD)),
-        ({"type": "image_url", "image_url": f"data:image/png;base64,{PAYLOAD}"}, len(PAYLOAD)),
-        ({"type": "input_audio", "input_audio": {"data": PAYLOAD, "format": "wav"}}, len(PAYLOAD)),
-        ({"type": "file", "file": {"filename": "a.pdf", "file_data": PAYLOAD}}, len(PAYLOAD)),
-        ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PAYLOAD}"}}, len(PAYLOAD)),
-        ({"type": "file", "file": {"file_id": "file-1"}}, 0),
-        ({"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}, 0),
-        ({"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{PAYLOAD}"}}, len(PAYLOAD)),
+        ({"type": "image_url", "image_url": {"url": "https://x/y.png", "detail": "high"}}, 0, "image"),
+        ({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PAYLOAD}"}}, len(PAYLOAD), "image"),
+        ({"type": "image_url", "image_url": f"data:image/png;base64,{PAYLOAD}"}, len(PAYLOAD), "image"),
+        ({"type": "input_audio", "input_audio": {"data": PAYLOAD, "format": "wav"}}, len(PAYLOAD), "audio"),
+        ({"type": "file", "file": {"filename": "a.pdf", "file_data": PAYLOAD}}, len(PAYLOAD), "file"),
+        ({"type": "file", "file": {"file_data": f"data:application/pdf;base64,{PAYLOAD}"}}, len(PAYLOAD), "file"),
+        ({"type": "file", "file": {"file_id": "file-1"}}, 0, "file"),
+        ({"type": "video_url", "video_url": {"url": "https://x/y.mp4"}}, 0, "video"),
+        ({"type": "audio_url", "audio_url": {"url": f"data:audio/wav;base64,{PAYLOAD}"}}, len(PAYLOAD), "audio"),
     ],
 )
-def test_an_attachment_is_counted_and_its_bytes_are_no_text(part, payload):
+def test_an_attachment_is_counted_and_its_bytes_are_no_text(part, payload, kind):
     """By URL or in the body, whatever its kind; what it costs does not follow from its bytes."""
-    assert measure(part, part) == InputSize(SHELL, 2, 2 * payload)
+    assert measure(part, part) == InputSize(SHELL, 2, 2 * payload, frozenset({kind}))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,13 @@ import pytest
 from ainf.protocols.input_size import InputSize, PartKinds, fields_bytes, measure_all, measure_parts
 
 PAYLOAD = base64.b64encode(bytes(30_000)).decode()
-KINDS = PartKinds(texts=(None, "text"), attachments=("image",), holders=("content", "output"))
+KINDS = PartKinds(
+    texts=(None, "text"),
+    attachments={"image": "image", "pdf": "file", "link": "file"},
+    holders=("content", "output"),
+    attached_to={"picture": "image"},
+)
+IMAGE, FILE = frozenset({"image"}), frozenset({"file"})
 
 
 @pytest.mark.parametrize(
@@ -19,10 +25,10 @@ KINDS = PartKinds(texts=(None, "text"), attachments=("image",), holders=("conten
         (None, InputSize(4)),
         ({"a": "b"}, InputSize(len('{"a":"b"}'))),
         ({"type": "text", "text": PAYLOAD}, InputSize(len('{"type":"text","text":""}') + len(PAYLOAD))),
-        ({"type": "image", "data": PAYLOAD}, InputSize(0, 1, len(PAYLOAD))),
-        ({"type": "image", "url": f"data:x/y;base64,{PAYLOAD}"}, InputSize(0, 1, len(PAYLOAD))),
-        ({"type": "image", "content": [{"text": "a"}]}, InputSize(0, 1, 0)),
-        ({"type": "odd", "data": PAYLOAD}, InputSize(len('{"type":"odd","data":""}'), 1, len(PAYLOAD))),
+        ({"type": "image", "data": PAYLOAD}, InputSize(0, 1, len(PAYLOAD), IMAGE)),
+        ({"type": "image", "url": f"data:x/y;base64,{PAYLOAD}"}, InputSize(0, 1, len(PAYLOAD), IMAGE)),
+        ({"type": "image", "content": [{"text": "a"}]}, InputSize(0, 1, 0, IMAGE)),
+        ({"type": "odd", "data": PAYLOAD}, InputSize(len('{"type":"odd","data":""}'), 1, len(PAYLOAD), FILE)),
     ],
 )
 def test_a_part(value, size):
@@ -35,7 +41,7 @@ def test_what_is_held_is_measured_by_itself():
     image = {"type": "image", "data": PAYLOAD}
     shell = len('{"type":"odd","content":null}')
     assert measure_parts({"type": "odd", "content": [image, "ab", {"content": image}]}, KINDS) == InputSize(
-        shell + 2 + len('{"content":null}'), 2, 2 * len(PAYLOAD)
+        shell + 2 + len('{"content":null}'), 2, 2 * len(PAYLOAD), IMAGE
     )
 
 
@@ -51,11 +57,45 @@ def test_what_is_no_payload(text):
     assert measure_parts({"type": "odd", "text": text}, KINDS).payload_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("parts", "kinds"),
+    [
+        ([], set()),
+        (["text", {"type": "text", "text": "image"}], set()),
+        ([{"type": "image"}, {"type": "image"}], {"image"}),
+        ([{"type": "image"}, {"type": "pdf"}], {"image", "file"}),
+        ([{"type": "link"}], {"file"}),
+        ([{"type": "picture", "content": {"type": "link"}}], {"image"}),
+        ([{"type": "picture", "content": {"type": "link"}}, {"type": "link"}], {"image", "file"}),
+        ([{"type": "picture", "content": [{"content": [{"type": "link"}]}, {"type": "pdf"}]}], {"image"}),
+        ([{"type": "picture", "content": "https://x"}], set()),
+        ([{"type": "odd", "content": [{"type": "picture", "content": {"type": "smell"}}]}], set()),
+    ],
+)
+def test_kinds_of_attachments(parts, kinds):
+    """An attachment says what it is, or what it is attached to does; each kind is told once."""
+    assert measure_parts(parts, KINDS).attachment_kinds == kinds
+
+
+@pytest.mark.parametrize(
+    ("kind", "kinds"),
+    [
+        ("input_video", {"video"}), ("image_v2", {"image"}), ("audio", {"audio"}), ("file_ref", {"file"}),
+        ("smell", set()), (7, set()), (["image"], set()),
+    ],
+)  # fmt: skip
+def test_kinds_that_are_not_known(kind, kinds):
+    """They are what their name says; one that says nothing is a file where it has a payload, else nothing is known."""
+    part = {"type": kind, "url": "https://x"}
+    assert measure_parts(part, KINDS).attachment_kinds == kinds
+    assert measure_parts(part | {"data": PAYLOAD}, KINDS).attachment_kinds == (kinds or {"file"})
+
+
 def test_messages():
     """Each counts as text, whatever its type; all are added up."""
     messages = [{"type": "unknown", "content": "ab"}, {"role": "user", "content": [{"type": "image", "data": PAYLOAD}]}]
     shells = len('{"type":"unknown","content":"ab"}') + len('{"role":"user","content":null}')
-    assert measure_all(messages * 2, KINDS) == InputSize(2 * shells, 2, 2 * len(PAYLOAD))
+    assert measure_all(messages * 2, KINDS) == InputSize(2 * shells, 2, 2 * len(PAYLOAD), IMAGE)
     assert measure_all([], KINDS) == InputSize()
 
 

@@ -22,27 +22,35 @@ def measure(*blocks):
 
 
 @pytest.mark.parametrize(
-    ("block", "payload"),
+    ("block", "payload", "kind"),
     [
-        (IMAGE, len(PAYLOAD)),
-        ({"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}, 0),
-        ({"type": "image", "source": {"type": "file", "file_id": "file_1"}}, 0),
+        (IMAGE, len(PAYLOAD), "image"),
+        ({"type": "image", "source": {"type": "url", "url": "https://x/y.png"}}, 0, "image"),
+        ({"type": "image", "source": {"type": "file", "file_id": "file_1"}}, 0, "image"),
         ({"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": PAYLOAD},
-          "title": "t"}, len(PAYLOAD)),
-        ({"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}}, 0),
+          "title": "t"}, len(PAYLOAD), "file"),
+        ({"type": "document", "source": {"type": "url", "url": "https://x/y.pdf"}}, 0, "file"),
+        ({"type": "document", "source": {"type": "file", "file_id": "file_1"}}, 0, "file"),
     ],
 )  # fmt: skip
-def test_an_attachment_by_its_source(block, payload):
-    """Whatever its kind and its way, it is counted, and what stands around it is text."""
+def test_an_attachment_by_its_source(block, payload, kind):
+    """Whatever its kind and its way, it is counted, and what stands around it is text and says what it is."""
     around = json_bytes({**block, "source": None})
-    assert measure(block, block) == InputSize(SHELL + 2 * around, 2, 2 * payload)
+    assert measure(block, block) == InputSize(SHELL + 2 * around, 2, 2 * payload, frozenset({kind}))
 
 
 def test_attachments_in_results_of_tools():
     """A result's images are attachments, its text is text."""
     result = {"type": "tool_result", "tool_use_id": "t", "content": [{"type": "text", "text": "é"}, IMAGE]}
     size = SHELL + json_bytes({**result, "content": None}) + json_bytes(result["content"][0])
-    assert measure(result) == InputSize(size + json_bytes({**IMAGE, "source": None}), 1, len(PAYLOAD))
+    size += json_bytes({**IMAGE, "source": None})
+    assert measure(result) == InputSize(size, 1, len(PAYLOAD), frozenset({"image"}))
+
+
+def test_a_file_for_a_container():
+    """It stands by itself, in a message."""
+    measured = measure({"type": "container_upload", "file_id": "file_1"}, IMAGE)
+    assert (measured.attachments, measured.attachment_kinds) == (2, {"file", "image"})
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,7 @@ def test_documents_of_text(source, attachments):
     """A plain text document is text; one of blocks is what its blocks are."""
     measured = measure({"type": "document", "source": source})
     assert measured.attachments == attachments
+    assert measured.attachment_kinds == ({"image"} if attachments else set())
     assert len(PAYLOAD) < measured.text_bytes < len(PAYLOAD) + 400
 
 

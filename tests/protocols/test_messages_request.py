@@ -117,7 +117,8 @@ def test_sizes():
     """Attachments are counted apart; the bound counts all that came, less their payloads."""
     messages = [{"role": "user", "content": [IMAGE, IMAGE]}]
     request = ASK.parse(messages=messages, x_unknown="y" * 500)
-    assert request.attachment_count == 2
+    assert (request.attachment_count, request.attachments) == (2, {"image"})
+    assert ASK.parse().attachments == set()
     assert request.input_bytes < 300
     assert request.bound_bytes == len(ASK.body(messages=messages, x_unknown="y" * 500)) - 60_000
 

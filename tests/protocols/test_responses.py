@@ -81,7 +81,8 @@ def test_sizes():
     image = {"type": "input_image", "image_url": "data:image/png;base64," + "A" * 30_000}
     asked = [{"role": "user", "content": [image]}]
     request = ASK.parse(input=asked, x_unknown="y" * 500)
-    assert (request.attachment_count, request.input_bytes < 100) == (1, True)
+    assert (request.attachment_count, request.attachments, request.input_bytes < 100) == (1, {"image"}, True)
+    assert ASK.parse().attachments == set()
     assert request.bound_bytes == len(ASK.body(input=asked, x_unknown="y" * 500)) - 30_000
 
 

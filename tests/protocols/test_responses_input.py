@@ -29,21 +29,22 @@ def test_a_string():
 
 
 @pytest.mark.parametrize(
-    ("part", "payload"),
+    ("part", "payload", "kind"),
     [
-        ({"type": "input_image", "image_url": "https://x/y.png"}, 0),
-        ({"type": "input_image", "image_url": DATA_URL}, len(PAYLOAD)),
-        ({"type": "input_image", "file_id": "file-1"}, 0),
-        ({"type": "input_file", "filename": "a.pdf", "file_data": PAYLOAD}, len(PAYLOAD)),
-        ({"type": "input_file", "file_url": "https://x/y.pdf"}, 0),
-        ({"type": "input_audio", "input_audio": {"data": PAYLOAD, "format": "wav"}}, len(PAYLOAD)),
+        ({"type": "input_image", "image_url": "https://x/y.png"}, 0, "image"),
+        ({"type": "input_image", "image_url": DATA_URL}, len(PAYLOAD), "image"),
+        ({"type": "input_image", "file_id": "file-1"}, 0, "image"),
+        ({"type": "input_file", "filename": "a.pdf", "file_data": PAYLOAD}, len(PAYLOAD), "file"),
+        ({"type": "input_file", "file_url": "https://x/y.pdf"}, 0, "file"),
+        ({"type": "input_audio", "input_audio": {"data": PAYLOAD, "format": "wav"}}, len(PAYLOAD), "audio"),
     ],
 )
-def test_attachments(part, payload):
+def test_attachments(part, payload, kind):
     """Counted in messages and in what tools gave, whatever their kind and way."""
-    assert measure(part, part) == InputSize(SHELL, 2, 2 * payload)
+    assert measure(part, part) == InputSize(SHELL, 2, 2 * payload, frozenset({kind}))
     output = {"type": "function_call_output", "call_id": "c", "output": [part]}
-    assert measure_input([output]) == InputSize(json_bytes({**output, "output": None}), 1, payload)
+    size = json_bytes({**output, "output": None})
+    assert measure_input([output]) == InputSize(size, 1, payload, frozenset({kind}))
 
 
 @pytest.mark.parametrize(
@@ -64,21 +65,24 @@ def test_text(item):
 
 
 @pytest.mark.parametrize(
-    "item",
+    ("item", "kind"),
     [
-        {"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": DATA_URL}},
-        {
-            "type": "code_interpreter_call",
-            "outputs": [{"type": "image", "url": DATA_URL}, {"type": "logs", "logs": "x"}],
-        },
-        {"type": "image_generation_call", "result": PAYLOAD},
-        {"type": "hologram", "data": PAYLOAD},
+        ({"type": "computer_call_output", "output": {"type": "computer_screenshot", "image_url": DATA_URL}}, "image"),
+        (
+            {
+                "type": "code_interpreter_call",
+                "outputs": [{"type": "image", "url": DATA_URL}, {"type": "logs", "logs": "x"}],
+            },
+            "image",
+        ),
+        ({"type": "image_generation_call", "result": PAYLOAD}, "image"),
+        ({"type": "hologram", "data": PAYLOAD}, "file"),
     ],
 )
-def test_items_with_pictures(item):
+def test_items_with_pictures(item, kind):
     """Whatever the field that holds it, a picture is one attachment."""
     measured = measure_input([item])
-    assert (measured.attachments, measured.payload_bytes) == (1, len(PAYLOAD))
+    assert (measured.attachments, measured.payload_bytes, measured.attachment_kinds) == (1, len(PAYLOAD), {kind})
     assert measured.text_bytes < 150
 
 
