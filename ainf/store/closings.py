@@ -1,4 +1,4 @@
-"""I7, A1 and the amounts of I16: what was settled, held beside the prices, the attempts and the audit trail.
+"""I7, A1, the amounts of I16 and R1's events: what was settled, beside prices, attempts, routing and the audit trail.
 
 Strategy: settlements and attempts are walked side by side in the order of their exchanges, so that everything that is
 known of one end is looked at together.
@@ -13,17 +13,27 @@ from typing import Any, Final
 import attrs
 import msgspec
 
-from ainf.inference.outcome import Evidence
+from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.pricing import Price, cost, price_from_canonical
+from ainf.routing.outcome import status_of
 from ainf.store.invariants import Breach, Check, Invariant, Reading
+from ainf.store.routing import decision_digest
 from ainf.store.transaction import Row
 
 COSTS_AS_PRICED: Final = Invariant("I7", "reported usage costs what its price says, and attempts' usage adds up")
 EVENTS_AGREE: Final = Invariant("A1", "a closing event says what the exchange, its settlement and its attempts say")
+ROUTED_AS_TOLD: Final = Invariant(
+    "R1",
+    "a closing event says by what its model was chosen: `direct` where it was pinned, else the target, with the status"
+    " of the outcome, the attempt that it is of, the ruleset, and the digest of the decision",
+)
 ADJUSTED_AS_TOLD: Final = Invariant("I16", "an adjusting event names the amount that was posted")
 PRICES_BY_CONTENT: Final = Invariant("P1", "a price is stored under the digest of its content")
 
+DIRECT: Final = "direct"
+"""What stands for a router where a model was pinned."""
+_ENDINGS: Final = frozenset(Ending)
 _TOKENS: Final = tuple(field.name for field in attrs.fields(Usage))
 # Columns of the settlement (s) and of the exchange (i), as the closing event names them too.
 _SAID: Final = {
@@ -40,15 +50,26 @@ _SAID_LATER: Final = {"retry_of": "s.retry_of", "is_empty": "s.is_empty"}
 _SAID_AS_JSON: Final = {
     "account_path": "i.account_path", "caps": "i.caps", "labels": "i.labels", "notes": "s.notes",
 }  # fmt: skip
+_SAID_OF_SERVED: Final = ("model", "provider", "price_version")
+"""Said by an event of the attempt that answered or was tried last."""
+_ROUTED: Final = {
+    "target": "d.target", "ruleset": "d.ruleset", "decision": "d.body", "outcome_status": "o.status",
+    "outcome_model": "o.model", "outcome_provider": "o.provider",
+}  # fmt: skip
+"""How it was routed, and what became of it; all null where its model was pinned."""
 _COLUMNS: Final = (
     *(f"s.{name}" for name in _TOKENS), *_SAID.values(), *_SAID_LATER.values(), *_SAID_AS_JSON.values(),
-    "i.fingerprint", "e.body",
+    *(f"i.{name}" for name in _SAID_OF_SERVED), *_ROUTED.values(), "i.fingerprint", "e.body",
 )  # fmt: skip
-_NAMES: Final = ("inference_id", *_TOKENS, *_SAID, *_SAID_LATER, *_SAID_AS_JSON, "fingerprint", "event")
+_NAMES: Final = (
+    "inference_id", *_TOKENS, *_SAID, *_SAID_LATER, *_SAID_AS_JSON, *_SAID_OF_SERVED, *_ROUTED, "fingerprint", "event",
+)  # fmt: skip
 _CLOSINGS: Final = f"""
     SELECT s.inference_id, {", ".join(_COLUMNS)}
     FROM settlements AS s
     JOIN inferences AS i ON i.inference_id = s.inference_id
+    LEFT JOIN routing_decisions AS d ON d.inference_id = s.inference_id
+    LEFT JOIN routing_outcomes AS o ON o.inference_id = s.inference_id
     LEFT JOIN audit_events AS e ON e.inference_id = s.inference_id AND e.kind = 'inference.closed'
     WHERE s.inference_id > ? ORDER BY s.inference_id LIMIT ?
 """  # noqa: S608 - only names of columns are put in
@@ -122,16 +143,16 @@ def _end_breaches(closing: Mapping[str, Any], attempts: list[_Attempt]) -> Itera
     if attempts and closing["evidence"] != Evidence.NONE and total != settled:
         yield COSTS_AS_PRICED, {"inference_id": inference_id, "usage": settled, "attempts": total}
     if closing["event"] is not None:  # I1 tells of one that is not there
-        differing = _differences(closing, attempts)
+        told = _object(closing["event"])
+        differing = ["the event cannot be read"] if told is None else _differences(told, closing, attempts)
         if differing:
             yield EVENTS_AGREE, {"inference_id": inference_id, "differs": ", ".join(differing)}
+        if not _tells_routing(told or {}, closing):
+            yield ROUTED_AS_TOLD, {"inference_id": inference_id, "target": closing["target"] or "direct"}
 
 
-def _differences(closing: Mapping[str, Any], attempts: list[_Attempt]) -> list[str]:
+def _differences(told: Mapping[str, Any], closing: Mapping[str, Any], attempts: list[_Attempt]) -> list[str]:
     """Return the names of what the closing event says otherwise than the tables."""
-    told = _object(closing["event"])
-    if told is None:
-        return ["the event cannot be read"]
     differing = [name for name in _SAID if name not in told or told[name] != closing[name]]
     differing += [name for name in _SAID_LATER if (told.get(name) or None) != (closing[name] or None)]
     differing += [name for name in _SAID_AS_JSON if name not in told or told[name] != _value(closing[name])]
@@ -146,7 +167,29 @@ def _differences(closing: Mapping[str, Any], attempts: list[_Attempt]) -> list[s
         and all(attempt.is_told_by(one) for one, attempt in zip(said, attempts, strict=True))
     ):
         differing.append("attempts")
+    served = [attempt.columns for attempt in attempts] or [closing]
+    if not any(all(told.get(name) == one[name] for name in _SAID_OF_SERVED) for one in served):
+        differing.append("who answered")
     return differing
+
+
+def _tells_routing(told: Mapping[str, Any], closing: Mapping[str, Any]) -> bool:
+    """Whether an event says how its exchange was routed; of a pinned one those of older versions say nothing."""
+    if closing["target"] is None:
+        return told.get("router", DIRECT) == DIRECT and "routing" not in told
+    said = told.get("routing")
+    if told.get("router") != closing["target"] or not isinstance(said, dict):
+        return False
+    served, ending = said.get("served"), closing["ending"]
+    return (
+        said.get("ruleset") == closing["ruleset"]
+        and said.get("decision_sha256") == decision_digest(closing["decision"])
+        and said.get("status") == closing["outcome_status"]
+        and (told.get("model"), told.get("provider")) == (closing["outcome_model"], closing["outcome_provider"])
+        and isinstance(served, int)
+        and ending in _ENDINGS
+        and said.get("status") == status_of(Ending(ending), served)
+    )
 
 
 def _tells_usage(told: object, tokens: tuple[int, ...] | list[int]) -> bool:
@@ -210,6 +253,6 @@ def _wrong_prices(reading: Reading) -> Iterator[Breach]:
             yield PRICES_BY_CONTENT, {"price_version": version, "body": body}
 
 
-CLOSINGS: Final = Check((COSTS_AS_PRICED, EVENTS_AGREE), _breaches)
+CLOSINGS: Final = Check((COSTS_AS_PRICED, EVENTS_AGREE, ROUTED_AS_TOLD), _breaches)
 ADJUSTMENTS: Final = Check((ADJUSTED_AS_TOLD,), _wrong_adjustments)
 PRICES: Final = Check((PRICES_BY_CONTENT,), _wrong_prices)

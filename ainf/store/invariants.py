@@ -3,7 +3,7 @@
 A check is one walk over the database; it may look after several invariants at once. Nothing here changes a row.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 
 import attrs
@@ -76,3 +76,8 @@ class Query:
                 yield invariant, dict(zip(self.columns, row, strict=True))
 
         return Check((invariant,), breaches)
+
+
+def words(these: Iterable[str]) -> str:
+    """Return words of ours as a list in SQL."""
+    return "(" + ", ".join(f"'{word}'" for word in sorted(these)) + ")"

@@ -1,12 +1,14 @@
 """The invariants of the ledger's money that one query each can check; a row that comes back breaks it.
 
-The names are those of the list of invariants: I1 ... I16; B, E, L and S are further ones of this schema.
+The names are those of the list of invariants: I1 ... I16; B, E, L and S are further ones of this schema. What holds for
+each attempt of an exchange that has several is in ``attempt_queries``.
 """
 
 # ruff: noqa: S608 - the statements are made of this file's constants, nothing from outside gets into them
 
 from typing import Final
 
+from ainf.store.attempt_queries import ENDED, SEVERAL
 from ainf.store.invariants import Query
 
 _CLOSED = "(SELECT count(*) FROM audit_events AS e WHERE e.inference_id = i.inference_id AND e.kind = '{kind}')"
@@ -51,14 +53,16 @@ MONEY: Final = (
     ),
     Query(
         "I2",
-        "an open exchange holds what its entries set aside, from one hold on, and nothing else was posted for it",
-        ("inference_id", "held_nusd", "reserved_nusd"),
+        "an open exchange holds what its entries set aside, from one hold on, less what its ended attempts gave back;"
+        " nothing else was posted for it",
+        ("inference_id", "held_nusd", "pending_nusd"),
         f"""
-        SELECT h.inference_id, h.held_nusd, {_RESERVED}
+        SELECT h.inference_id, h.held_nusd, {_PENDING}
         FROM holds AS h LEFT JOIN entries AS e ON e.inference_id = h.inference_id
         GROUP BY h.inference_id, h.held_nusd
-        HAVING h.held_nusd <> {_RESERVED} OR sum(CASE WHEN e.kind = 'hold' THEN 1 ELSE 0 END) <> 1
-            OR sum(CASE WHEN e.kind IN ('settle', 'release', 'overrun', 'adjustment') THEN 1 ELSE 0 END) > 0
+        HAVING h.held_nusd <> {_PENDING} OR sum(CASE WHEN e.kind = 'hold' THEN 1 ELSE 0 END) <> 1
+            OR sum(CASE WHEN e.kind IN ('settle', 'overrun', 'adjustment') THEN 1 ELSE 0 END) > 0
+            OR (sum(CASE WHEN e.kind = 'release' THEN 1 ELSE 0 END) > 0 AND h.inference_id NOT IN {SEVERAL})
         """,
     ),
     Query(
@@ -77,11 +81,12 @@ MONEY: Final = (
     ),
     Query(
         "I5",
-        "a settled exchange's hold is its settlement and its release; only what is over the hold is overrun",
+        "the hold of an exchange of one attempt is its settlement and its release; only what is over it is overrun",
         ("inference_id", "held_nusd", "settled_nusd", "overrun_nusd"),
         f"""
         SELECT s.inference_id, s.held_nusd, s.settled_nusd, s.overrun_nusd
         FROM settlements AS s LEFT JOIN entries AS e ON e.inference_id = s.inference_id
+        WHERE s.inference_id NOT IN {SEVERAL}
         GROUP BY s.inference_id, s.held_nusd, s.settled_nusd, s.overrun_nusd
         HAVING s.held_nusd <> {_RESERVED} OR s.settled_nusd <> {_amount("settle")}
             OR s.held_nusd - s.settled_nusd <> {_amount("release")} OR s.overrun_nusd <> {_amount("overrun")}
@@ -177,14 +182,19 @@ MONEY: Final = (
     ),
     Query(
         "E1",
-        "an entry is of the moment of its exchange's opening or settlement, and comes after its hold",
+        "an entry is of the moment of its exchange's opening or settlement, or of that when its attempt was told as"
+        " ended, and comes after its hold",
         ("inference_id", "seq", "kind", "at"),
-        """
+        f"""
         SELECT e.inference_id, e.seq, e.kind, e.at FROM entries AS e
         JOIN inferences AS i ON i.inference_id = e.inference_id
         LEFT JOIN settlements AS s ON s.inference_id = e.inference_id
         WHERE (e.kind = 'hold' AND e.at <> i.opened_at)
-            OR (e.kind IN ('settle', 'release', 'overrun') AND e.at <> s.settled_at)
+            OR (e.kind IN ('settle', 'overrun') AND e.at <> s.settled_at)
+            OR (e.kind = 'release' AND e.at IS NOT s.settled_at AND NOT EXISTS (
+                SELECT 1 FROM {ENDED} AS n
+                WHERE n.inference_id = e.inference_id AND n.number = e.attempt AND n.told_at = e.at
+            ))
             OR (e.kind <> 'hold' AND EXISTS (
                 SELECT 1 FROM entries AS h
                 WHERE h.inference_id = e.inference_id AND h.kind = 'hold' AND h.seq > e.seq

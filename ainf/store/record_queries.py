@@ -5,22 +5,17 @@ The names are those of the list of invariants: I10, I12, I13; D and S are furthe
 
 # ruff: noqa: S608 - the statements are made of constants, nothing from outside gets into them
 
-from collections.abc import Iterable
 from typing import Final
 
 from ainf.inference.errors import CODES
 from ainf.inference.outcome import Ending, Evidence
 from ainf.ledger import EntryKind, Window
-from ainf.store.invariants import Query
+from ainf.store.invariants import Query, words
 
 FINGERPRINT_BYTES: Final = 16
 
 
-def _words(words: Iterable[str]) -> str:
-    return "(" + ", ".join(f"'{word}'" for word in words) + ")"
-
-
-_OURS: Final = _words((
+_OURS: Final = words((
     Ending.CLIENT_DISCONNECTED, Ending.DEADLINE_EXCEEDED, Ending.INTERNAL_ERROR, Ending.SHUTDOWN,
     Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
 ))  # fmt: skip
@@ -69,9 +64,13 @@ RECORDS: Final = (
         "no provider was called before the hold that pays for it",
         ("inference_id", "attempt", "started_at", "held_at"),
         """
-        SELECT a.inference_id, a.number, a.started_at, e.at
-        FROM attempts AS a LEFT JOIN entries AS e ON e.inference_id = a.inference_id AND e.kind = 'hold'
-        WHERE e.at IS NULL OR a.started_at < e.at OR a.ended_at < a.started_at
+        SELECT inference_id, number, started_at, held_at FROM (
+            SELECT a.*, CASE a.number WHEN 1 THEN e.at ELSE l.opened_at END AS held_at
+            FROM attempts AS a
+            LEFT JOIN entries AS e ON e.inference_id = a.inference_id AND e.kind = 'hold'
+            LEFT JOIN later_attempts AS l ON l.inference_id = a.inference_id AND l.number = a.number
+        ) AS called
+        WHERE held_at IS NULL OR started_at < held_at OR ended_at < started_at
         """,
     ),
     Query(
@@ -80,8 +79,8 @@ RECORDS: Final = (
         ("inference_id", "ending", "finish_reason", "error_code"),
         f"""
         SELECT inference_id, ending, finish_reason, error_code FROM settlements
-        WHERE ending NOT IN {_words(Ending)}
-            OR (error_code IS NOT NULL AND error_code NOT IN {_words(CODES)})
+        WHERE ending NOT IN {words(Ending)}
+            OR (error_code IS NOT NULL AND error_code NOT IN {words(CODES)})
             OR (ending = 'completed' AND (finish_reason IS NULL OR error_code IS NOT NULL))
             OR (ending = 'spend_cap_exceeded' AND (finish_reason IS NULL OR error_code IS NULL))
             OR (ending IN ('client_disconnected', 'abandoned')
@@ -92,13 +91,16 @@ RECORDS: Final = (
     ),
     Query(
         "I13",
-        "how a provider bills what is broken off matters only where we broke off",
+        "how a provider bills what is broken off matters only where we broke off, be it one attempt of several",
         ("inference_id", "attempt", "aborted_billing", "ending"),
         f"""
         SELECT a.inference_id, a.number, a.aborted_billing, s.ending
         FROM attempts AS a JOIN settlements AS s ON s.inference_id = a.inference_id
         WHERE a.aborted_billing IS NOT NULL
-            AND (a.aborted_billing NOT IN ('delivered', 'drain', 'held') OR s.ending NOT IN {_OURS})
+            AND (a.aborted_billing NOT IN ('delivered', 'drain', 'held')
+                OR (s.ending NOT IN {_OURS} AND NOT EXISTS (
+                    SELECT 1 FROM attempts AS o WHERE o.inference_id = a.inference_id AND o.aborted_billing IS NULL
+                )))
         """,
     ),
     Query(
@@ -155,11 +157,12 @@ RECORDS: Final = (
         LEFT JOIN settlements AS y ON y.inference_id = x.inference_id WHERE y.inference_id IS NULL
         UNION ALL SELECT 'attempts', x.inference_id, 'price ' || x.price_version FROM attempts AS x
         LEFT JOIN prices AS y ON y.price_version = x.price_version WHERE y.price_version IS NULL
-        UNION ALL SELECT 'entries', x.inference_id, 'inference of account ' || x.account_id || ' at ' || x.provider
+        UNION ALL SELECT 'entries', x.inference_id,
+            'attempt ' || x.attempt || ' of account ' || x.account_id || ' at ' || x.provider
         FROM entries AS x
-        LEFT JOIN inferences AS y
-            ON y.inference_id = x.inference_id AND y.account_id = x.account_id AND y.provider = x.provider
-        WHERE y.inference_id IS NULL
+        LEFT JOIN inferences AS y ON y.inference_id = x.inference_id AND y.account_id = x.account_id
+        LEFT JOIN later_attempts AS z ON z.inference_id = x.inference_id AND z.number = x.attempt
+        WHERE y.inference_id IS NULL OR x.provider IS NOT CASE x.attempt WHEN 1 THEN y.provider ELSE z.provider END
         UNION ALL SELECT 'settlements', x.inference_id, 'inference' FROM settlements AS x
         LEFT JOIN inferences AS y ON y.inference_id = x.inference_id WHERE y.inference_id IS NULL
         UNION ALL SELECT 'settlements', x.inference_id, 'epoch ' || x.epoch FROM settlements AS x
@@ -194,11 +197,11 @@ RECORDS: Final = (
         f"""
         SELECT 'caps', cap_id, kind || ' ' || subject || ' ' || "window" FROM caps
         WHERE kind NOT IN ('cap', 'balance') OR subject NOT IN ('account', 'key')
-            OR "window" NOT IN {_words(Window)}
+            OR "window" NOT IN {words(Window)}
             OR (kind = 'balance' AND (subject <> 'account' OR "window" <> 'lifetime' OR model <> '*'))
-        UNION ALL SELECT 'entries', inference_id, kind FROM entries WHERE kind NOT IN {_words(EntryKind)}
+        UNION ALL SELECT 'entries', inference_id, kind FROM entries WHERE kind NOT IN {words(EntryKind)}
         UNION ALL SELECT 'settlements', inference_id, evidence FROM settlements
-        WHERE evidence NOT IN {_words(Evidence)}
+        WHERE evidence NOT IN {words(Evidence)}
         UNION ALL SELECT 'instances', CAST(epoch AS TEXT), kind FROM instances WHERE kind NOT IN ('gateway', 'command')
         """,
     ),

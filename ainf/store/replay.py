@@ -1,5 +1,7 @@
 """I4 and C1: what the caps have counted, replayed entry by entry over the whole ledger.
 
+An entry counts on the caps that its attempt lists, or that cover its attempt's model: an exchange may call several.
+
 Strategy: one total for each counter (a cap in one window), moved as the entries come by. That would grow with the
 windows that ever were, so the caps are taken in batches of at most ``MOST_COUNTERS`` counters, and the ledger is walked
 once for each batch: once, unless it is very large.
@@ -30,9 +32,8 @@ _SIZES = """
     GROUP BY c.cap_id ORDER BY c.cap_id
 """
 _ENTRIES = """
-    SELECT e.seq, e.inference_id, e.kind, e.amount_nusd, i.caps, i.key_id, i.account_path, i.model, i.opened_at
-    FROM entries AS e JOIN inferences AS i ON i.inference_id = e.inference_id
-    WHERE e.seq > ? ORDER BY e.seq LIMIT ?
+    SELECT seq, inference_id, kind, amount_nusd, caps, key_id, account_path, model, admitted_at FROM attempt_entries
+    WHERE seq > ? ORDER BY seq LIMIT ?
 """
 _COUNTERS = """
     SELECT cap_id, window_start, settled_nusd, held_nusd FROM counters
@@ -67,7 +68,7 @@ class _Replay:
     def __init__(self, tx: Transaction, batch: Collection[str]) -> None:
         self._history = CapHistory(tx, batch)
         self._totals: dict[CounterKey, _Total] = {}
-        # Behind this entry all that counts on a cap lists it.
+        # Behind this entry all that counts on a cap is of an attempt that lists it.
         self._all_listed_from = max((cap.counts_from for cap in self._history.caps.values()), default=0)
 
     def take(self, entry: Row) -> Iterator[Breach]:

@@ -11,6 +11,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from ainf.store.attempt_queries import ATTEMPTS
+from ainf.store.capture import CAPTURE
 from ainf.store.chain import chain_faults
 from ainf.store.closings import ADJUSTMENTS, CLOSINGS, PRICES
 from ainf.store.invariants import MOST_ROWS, Breach, Check, Invariant, Reading, unheard
@@ -48,15 +50,18 @@ def _broken_chains(reading: Reading) -> Iterator[Breach]:
 
 
 CHECKS: Final = (
-    *(query.check() for query in (*MONEY, *RECORDS)),
+    *(query.check() for query in (*MONEY, *ATTEMPTS, *RECORDS)),
     REPLAY,
     SCOPES,
     CLOSINGS,
     ADJUSTMENTS,
     PRICES,
+    *CAPTURE,
     Check((CHAINS_HOLD,), _broken_chains),
     LEAKS,
 )
+CAPTURE_INVARIANTS: Final = frozenset({"R1", "R2", "R3"})
+"""The names of those that say that each routed exchange is captured once, as what it was, and no other."""
 INVARIANTS: Final = tuple(
     sorted((one for check in CHECKS for one in check.invariants), key=lambda invariant: _in_order(invariant.name))
 )
@@ -88,6 +93,16 @@ def verify(
         on_rows(0)
         findings += _findings(check, Reading(tx, most, tuple(secrets), on_rows))
     return [finding for finding in findings if not only or finding.invariant in only]
+
+
+def assert_capture_invariant(tx: Transaction) -> None:
+    """Check that each routed exchange is captured once, as what it was, and that no pinned one is.
+
+    Raises:
+        AssertionError: it is not so; the rows are told.
+    """
+    findings = verify(tx, only=CAPTURE_INVARIANTS)
+    assert not findings, f"The routing is not captured as it was: {findings}"
 
 
 def checks_of(only: Collection[str] = ()) -> tuple[Check, ...]:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk, Window
@@ -96,7 +98,10 @@ class Books:
     def scope(self, window: Window = Window.LIFETIME, model: str = "*", **whose: str) -> Scope:
         return Scope(subject_of(self.tx, **whose), window, model)
 
-    def open(self, key_id: str, *, base: int = 50_000, first_tokens: int = 100, worst_tokens: int = 1000) -> str:
+    def open(
+        self, key_id: str, *, base: int = 50_000, first_tokens: int = 100, worst_tokens: int = 1000, **changes: Any
+    ) -> str:
+        """Open an exchange; ``changes`` are fields of the opening."""
         inference_id = self.new_id("inf")
         ask = HoldAsk(base, PRICE.dearest_output(200), first_tokens, worst_tokens, min(16, worst_tokens))
         opening = Opening(
@@ -115,12 +120,12 @@ class Books:
             sdk_retry_count=0,
             labels={"run": "r1"},
         )
-        opened: Opened = self.run(open_inference, opening)
+        opened: Opened = self.run(open_inference, attrs.evolve(opening, **changes))
         assert opened.held_nusd
         return inference_id
 
-    def extend(self, inference_id: str, want: int) -> int:
-        extended: Extended = self.run(extend_hold, Extension(inference_id, self.tick(), want, 1))
+    def extend(self, inference_id: str, want: int, attempt: int = 1) -> int:
+        extended: Extended = self.run(extend_hold, Extension(inference_id, self.tick(), want, 1, attempt=attempt))
         return extended.granted_nusd
 
     def close(self, inference_id: str, **changes: Any) -> Settlement:

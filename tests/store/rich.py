@@ -14,6 +14,7 @@ from ainf.store.caps import remove_cap
 from ainf.store.exchanges import record_progress
 from ainf.store.recovery import abandon
 from tests.store.books import COST, PRICE, Books
+from tests.store.captured import leave_routed, recover_routed, run_routed, write_routed
 
 CLAIM = (
     "INSERT INTO claims (key_id, path, idempotency_key, fingerprint, inference_id, state, expires_at)"
@@ -33,7 +34,7 @@ class Rich:
 
 def write_rich_books(folder: Path) -> Rich:
     """Write the books: a tree of three accounts and two beside it, caps in every window, a balance, and exchanges
-    of every kind in two gateways' lives, of which three still run."""
+    of every kind, pinned and routed, in two gateways' lives, of which five still run."""
     books = Books(folder)
     named: dict[str, str] = {}
     for name, parent in [("root", None), ("team", "root"), ("agent", "team"), ("other", None), ("paid", None)]:
@@ -42,6 +43,8 @@ def write_rich_books(folder: Path) -> Rich:
     named |= {"key": key, "key_other": other, "key_paid": paid}
     _spend(books, named, key)
     _pay(books, named, paid)
+    routed = named["key_routed"] = books.key("agent")
+    write_routed(books, named, routed)
     _lose(books, named, key, other)
     _run(books, named, key, other, paid)
     books.engine.close()
@@ -98,7 +101,9 @@ def _lose(books: Books, named: dict[str, str], key: str, other: str) -> None:
     named["lost"], named["unseen"] = books.open(key), books.open(other)
     progress = Progress(named["lost"], Usage(input_tokens=10, output_tokens=5), 4_000, 20)
     books.run(record_progress, [progress], books.tick())
+    routed = leave_routed(books, named, named["key_routed"])
     books.new_epoch("gateway")
+    recover_routed(books, routed)
     for left in (named["lost"], named["unseen"]):
         books.run(abandon, left, books.tick())
     books.close(named["lost"], ending=Ending.CLIENT_DISCONNECTED)
@@ -117,6 +122,7 @@ def _run(books: Books, named: dict[str, str], key: str, other: str, paid: str) -
     )
     named["cap_late"] = books.cap(10**9, account="other", window=Window.MONTH)
     books.extend(named["running"], COST)
+    run_routed(books, named, named["key_routed"])
     books.sql(CLAIM, key, "running", b"\x01" * 16, named["running"], "running", None)
     named["last"] = books.open(other)
     books.close(named["last"])

@@ -11,6 +11,7 @@ from ainf.store.sqlite import SQLiteEngine
 from ainf.store.transaction import Transaction
 from ainf.store.verify import INVARIANTS, verify
 from tests.store.rich import write_rich_books
+from tests.store.routed_corruptions import ROUTED_CORRUPTIONS
 
 SECRET = 'sk-canary-4711-"quoted"'
 NEW_ENTRY = (
@@ -25,7 +26,7 @@ FALSE_BODY = "replace(body, '\"settled_nusd\":44260', '\"settled_nusd\":44261')"
 # Names such as :plain are exchanges, accounts, keys and caps of the books.
 CORRUPTIONS: dict[str, tuple[str, str, str]] = {
     # --- exchanges and their ends ---
-    "a settlement deleted": ("DELETE FROM settlements WHERE inference_id = :plain", "I1", "I3 D1"),
+    "a settlement deleted": ("DELETE FROM settlements WHERE inference_id = :plain", "I1", "I3 D1 E1"),
     "a hold resurrected": (
         "INSERT INTO holds (inference_id, epoch, key_id, held_nusd)"
         " SELECT inference_id, epoch, key_id, 5 FROM inferences WHERE inference_id = :plain",
@@ -78,7 +79,7 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
     ),
     "an account path garbled": ("UPDATE inferences SET account_path = '[' WHERE inference_id = :plain", "D1", "A1 C2"),
     "moved to another key": ("UPDATE inferences SET key_id = :key_other WHERE inference_id = :running", "D1", "I10 C2"),
-    "an exchange deleted": ("DELETE FROM inferences WHERE inference_id = :plain", "D1", "I3 C1"),
+    "an exchange deleted": ("DELETE FROM inferences WHERE inference_id = :plain", "D1", "I3 C1 S5"),
     # --- entries ---
     "a hold's entry doubled": (
         NEW_ENTRY.format(kind="'hold'", amount=110000, whose=":plain"), "I5", "I2 I14 C1 C2 E1",
@@ -140,13 +141,13 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
         "UPDATE settlements SET audio_output_tokens = 1 WHERE inference_id = :plain", "I7", "A1",
     ),
     "an attempt deleted": ("DELETE FROM attempts WHERE inference_id = :plain", "S1", "I6 A1"),
-    "an attempt renumbered": ("UPDATE attempts SET number = 2 WHERE inference_id = :plain", "S2", ""),
+    "an attempt renumbered": ("UPDATE attempts SET number = 2 WHERE inference_id = :plain", "S2", "I12 S5"),
     "an attempt before its hold": ("UPDATE attempts SET started_at = 5 WHERE inference_id = :plain", "I12", "A1"),
     "an attempt that we are said to have broken off": (
         "UPDATE attempts SET aborted_billing = 'drain' WHERE inference_id = :plain", "I13", "A1",
     ),
     "an attempt of nothing": (
-        "UPDATE attempts SET inference_id = 'ghost' WHERE inference_id = :plain", "D1", "I6 I12 A1 S1",
+        "UPDATE attempts SET inference_id = 'ghost' WHERE inference_id = :plain", "D1", "I6 I12 A1 S1 S5",
     ),
     "a provider's word for it changed": (
         "UPDATE attempts SET raw_usage = '{}' WHERE inference_id = :plain", "A1", "",
@@ -272,6 +273,7 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
     "a secret that names a row": (
         "UPDATE claims SET idempotency_key = :secret WHERE idempotency_key = 'freed'", "I17", "",
     ),
+    **ROUTED_CORRUPTIONS,
 }  # fmt: skip
 
 

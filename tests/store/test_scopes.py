@@ -72,7 +72,7 @@ def test_what_comes_while_it_runs_must_be_listed(books):
     books.cap(10**9, account="acme", window=Window.HOUR)
     assert faults(books) == []
     forget(books, running)
-    assert faults(books) == [(running, cap_id, "is not listed, though it was set while the exchange ran")]
+    assert faults(books) == [(running, cap_id, "is not listed, though it was set while the attempt ran")]
 
 
 @pytest.mark.parametrize("closes", [True, False])

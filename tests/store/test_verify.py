@@ -46,7 +46,7 @@ def test_only_what_is_asked_for(books):
     """The named invariants are checked, and what shares a walk with them is not told."""
     books.sql("UPDATE attempts SET cost_nusd = 7")
     assert {finding.invariant for finding in verify(books.tx, only={"I7", "C1"})} == {"I7"}
-    assert {invariant.name for check in checks_of({"I7"}) for invariant in check.invariants} == {"I7", "A1"}
+    assert {invariant.name for check in checks_of({"I7"}) for invariant in check.invariants} == {"I7", "A1", "R1"}
     assert checks_of() == CHECKS
 
 
