@@ -11,12 +11,12 @@ from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader
 from ainf.store.sqlite import MEMORY, SQLiteEngine
 from ainf.store.store import Store
-from ainf.store.transaction import Engine, Parameters, Row
+from ainf.store.transaction import Engine, Parameters, Row, Transaction
 from ainf.store.writer import InlineWriter
 
 
 class FaultyEngine:
-    """Counts commits and statements (from 1, statements of batches only) and raises what ``faults`` names for them.
+    """Counts commits and what begins them (from 1) and raises what is named for them, or for a part of a statement.
 
     ``gate`` holds up every commit while it is clear.
     """
@@ -52,13 +52,17 @@ class FaultyEngine:
         self.inner.commit()
 
     def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
-        for part, error in self.statement_faults.items():
-            if part in sql:
-                raise error
+        self._fail(sql)
         return self.inner.execute(sql, parameters)
 
     def executemany(self, sql: str, rows: Sequence[Parameters]) -> None:
+        self._fail(sql)
         self.inner.executemany(sql, rows)
+
+    def _fail(self, sql: str) -> None:
+        for part, error in self.statement_faults.items():
+            if part in sql:
+                raise error
 
 
 def full() -> apsw.Error:
@@ -77,9 +81,8 @@ async def faulty_store(turn=trio.lowlevel.cancel_shielded_checkpoint, wait_s=5.0
     """
     engine = FaultyEngine(SQLiteEngine.open(MEMORY))
     fatal = []
-    writer = InlineWriter(
-        engine, begin_epoch(engine.inner, "gateway", 1), wait_s=wait_s, on_fatal=fatal.append, turn=turn
-    )
+    tx = Transaction(engine, begin_epoch(engine.inner, "gateway", 1).head)
+    writer = InlineWriter(engine, tx, wait_s=wait_s, on_fatal=fatal.append, turn=turn)
     store = Store(writer, InlineReader(engine.inner), now=lambda: 1)
     try:
         yield store, engine

@@ -5,7 +5,7 @@ import sys
 import trio
 
 from ainf.store.store import Store
-from tests.store.records import START, closing, opening, seeded
+from tests.store.records import ROUTING, START, closing, closing_of, later, opening, seeded
 
 
 def say(word, number):
@@ -13,10 +13,16 @@ def say(word, number):
 
 
 async def work(store, numbers):
+    """Open and close exchanges, two of three routed, of which every other one falls back."""
     for number in numbers:
-        await store.open_inference(opening(number))
+        await store.open_inference(opening(number, routing=ROUTING if number % 3 else None))
         say("opened", number)
-        await store.close_inference(closing(number))
+        end = closing(number)
+        if number % 3 == 1:
+            await store.open_attempt(later(2, (1, 7), of=number))
+            say("fell-back", number)
+            end = closing_of(7, 28, inference_id=end.inference_id, at=end.at)
+        await store.close_inference(end)
         say("closed", number)
 
 

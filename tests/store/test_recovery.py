@@ -2,11 +2,25 @@
 
 import attrs
 import msgspec
+import pytest
 
 from ainf.inference.usage import Usage
 from ainf.store import recovery
 from ainf.store.base import Progress
-from tests.store.records import PRICE, START, closing, counter, entries, events, opening, seeded, strand
+from tests.store.records import (
+    DEARER,
+    PRICE,
+    START,
+    closing,
+    counter,
+    entries,
+    events,
+    later,
+    limited,
+    opening,
+    seeded,
+    strand,
+)
 
 
 async def test_without_progress_the_estimated_input_is_settled(store):
@@ -101,3 +115,72 @@ async def test_a_living_exchange_is_never_abandoned(store):
     assert await store.write(recovery.left_open) == []
     assert await store.write(lambda tx: recovery.abandon(tx, "inf-000001", START)) is None
     assert (await store.receipt("inf-000001"))["state"] == "open"
+
+
+async def running(store):
+    """Open exchange 1 under a cap for each model."""
+    await store.write(seeded())
+    await store.write(limited(gpt=1_000, claude=1_000))
+    await store.open_inference(opening())
+
+
+async def abandoned(store):
+    """Close what is open as another process does; return the costs of its attempts, and the sum of its input."""
+    await store.write(strand)
+    assert await store.recover(START + 99) == ["inf-000001"]
+    lines = await store.read(lambda tx: tx.execute("SELECT number, cost_nusd FROM attempts ORDER BY number"))
+    (tokens, amount) = await store.read(
+        lambda tx: tx.one("SELECT input_tokens, settled_nusd + overrun_nusd FROM settlements")
+    )
+    assert amount == sum(cost for _, cost in lines)
+    return [cost for _, cost in lines], tokens
+
+
+async def test_without_progress_each_one_that_may_run_is_estimated(store):
+    """Nobody knows which providers were called: the input of each is taken at its price."""
+    await running(store)
+    await store.open_attempt(later(2))
+    assert await abandoned(store) == ([11, 24], 23)
+    assert await store.read(lambda tx: (counter(tx, "gpt"), counter(tx, "claude"))) == ((11, 0), (24, 0))
+    rows = await store.read(lambda tx: tx.execute("SELECT provider, price_version, started_at, ended_at FROM attempts"))
+    assert rows == [
+        ("openai", PRICE.version, START + 1, START + 1),
+        ("anthropic", DEARER.version, START + 21, START + 21),
+    ]
+
+
+@pytest.mark.parametrize("cost", [0, 7, 61])
+async def test_one_that_had_ended_is_settled_at_its_cost(store, cost):
+    """Its cost was written down when the next one was opened."""
+    await running(store)
+    await store.open_attempt(later(2, (1, cost)))
+    assert await abandoned(store) == ([cost, 24], 12)
+
+
+@pytest.mark.parametrize(("answering", "costs", "tokens"), [(1, [30, 24], 9 + 12), (2, [11, 30], 11 + 9)])
+async def test_the_one_that_answered_is_settled_at_its_progress(store, answering, costs, tokens):
+    """The other of two that ran at once is estimated."""
+    await running(store)
+    await store.open_attempt(later(2))
+    usage = Usage(input_tokens=9, output_tokens=21)
+    await store.record_progress([Progress("inf-000001", usage, 30, 120, attempt=answering)])
+    assert await abandoned(store) == (costs, tokens)
+    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
+    assert (body["model"], body["output_bytes"]) == ({1: "gpt", 2: "claude"}[answering], 120)
+
+
+async def test_progress_of_one_that_ended_is_old(store):
+    """Its cost is known better, and what was opened after it answers."""
+    await running(store)
+    await store.record_progress([Progress("inf-000001", Usage(input_tokens=9), 30, 0)])
+    await store.open_attempt(later(2, (1, 4)))
+    assert await abandoned(store) == ([4, 24], 12)
+
+
+async def test_each_that_ended_is_known(store):
+    """Whichever of the later ones it was written down with."""
+    await running(store)
+    await store.open_attempt(later(2, (1, 4)))
+    await store.open_attempt(later(3))
+    await store.open_attempt(later(4, (3, 0), (2, 5)))
+    assert await abandoned(store) == ([4, 5, 0, 24], 12)

@@ -7,7 +7,19 @@ import pytest
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store.base import Settlement
-from tests.store.records import COST, PRICE, closing, counter, entries, events, opening, seeded, strand
+from tests.store.records import (
+    COST,
+    PRICE,
+    closing,
+    closing_of,
+    counter,
+    entries,
+    events,
+    later,
+    opening,
+    seeded,
+    strand,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +73,14 @@ async def test_every_attempt_has_its_line(store):
     """Attempts are numbered from 1 in the order in which they were made, each with its own cost and provider."""
     await store.write(seeded())
     await store.open_inference(opening())
-    first = attrs.evolve(closing().attempts[0], provider="a", status=503, error_code="upstream_error", cost_nusd=0)
-    second = attrs.evolve(closing().attempts[0], provider="b", redials=1)
-    await store.close_inference(closing(attempts=(first, second)))
+    await store.open_attempt(later(2, (1, 0)))
+    first, second = closing_of(0, 28).attempts
+    first = attrs.evolve(first, status=503, error_code="upstream_error")
+    await store.close_inference(closing_of(0, 28, attempts=(first, attrs.evolve(second, redials=1))))
     rows = await store.read(
         lambda tx: tx.execute("SELECT number, provider, status, error_code, redials FROM attempts ORDER BY number")
     )
-    assert rows == [(1, "a", 503, "upstream_error", 0), (2, "b", 200, None, 1)]
+    assert rows == [(1, "openai", 503, "upstream_error", 0), (2, "anthropic", 200, None, 1)]
 
 
 async def test_a_repeated_closing_returns_the_first(store):

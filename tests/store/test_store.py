@@ -241,9 +241,21 @@ async def test_a_failed_start_leaves_the_lock(tmp_path):
         pass
 
 
+_ROUTED = """
+    SELECT d.inference_id, o.status FROM routing_decisions AS d
+    LEFT JOIN routing_outcomes AS o ON o.inference_id = d.inference_id ORDER BY d.inference_id
+"""
+
+
+def _status(id_, ending):
+    if ending == "abandoned":
+        return ending
+    return "fell_back" if int(id_[4:]) % 3 == 1 else "succeeded"
+
+
 @pytest.mark.parametrize("after", [5, 60, 250])
 async def test_kill_9(tmp_path, after):
-    """Every opening and closing that was acknowledged is there; recovery closes the rest, once; the chains hold."""
+    """What was acknowledged is there; recovery closes the rest, once; each routed one has its outcome; chains hold."""
     path = tmp_path / "a.db"
     command = [sys.executable, "-m", "tests.store.killed", str(path)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - nothing else runs
@@ -258,10 +270,14 @@ async def test_kill_9(tmp_path, after):
         ids = {row[0] for row in await store.read(lambda tx: tx.execute("SELECT inference_id FROM inferences"))}
         endings = dict(await store.read(lambda tx: tx.execute("SELECT inference_id, ending FROM settlements")))
         assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
+        later = {row[0] for row in await store.read(lambda tx: tx.execute("SELECT inference_id FROM later_attempts"))}
+        routed = await store.read(lambda tx: tx.execute(_ROUTED))
         closed = await store.read(lambda tx: events(tx, "inference.closed"))
     assert {id_ for word, id_ in acknowledged if word == "opened"} <= ids
     assert all(endings[id_] == "completed" for word, id_ in acknowledged if word == "closed")
     assert set(endings) == ids
+    assert {id_ for word, id_ in acknowledged if word == "fell-back"} <= later
+    assert routed == sorted((id_, _status(id_, endings[id_])) for id_ in ids if int(id_[4:]) % 3)
     assert len(closed) == len(ids)
     assert all(endings[id_] == "abandoned" for id_ in left)
     chains_hold(path)
