@@ -21,14 +21,14 @@ from ainf.config.values import (
     choice,
     each,
 )
+from ainf.inference.request import ATTACHMENT_KINDS
+from ainf.routing.hint import LONGEST_WORD
 from ainf.routing.ruleset import Quality
 
 DEFAULT_TARGET: Final = "ainf-inference"
 """The target that is there without being written down."""
 DEFAULT_ALIASES: Final[Mapping[str, tuple[str, ...]]] = {DEFAULT_TARGET: ("ainf-mithril", "ainf-auto", "ainf/auto")}
 """The aliases of targets that name none of their own."""
-
-_LONGEST_TASK: Final = 128
 
 
 @attrs.frozen(kw_only=True)
@@ -115,12 +115,12 @@ def _quality(value: object) -> Quality:
 
 
 def _task(name: str) -> str:
-    if not (0 < len(name) <= _LONGEST_TASK and name.isprintable()):
-        raise UnfitError(f"must be a kind of task, of 1 to {_LONGEST_TASK} printable characters")
+    """Return a kind of task, if a hint can name it."""
+    if not (0 < len(name) <= LONGEST_WORD and name.isprintable()):
+        raise UnfitError(f"must be a kind of task, of 1 to {LONGEST_WORD} printable characters")
     return name
 
 
 QUALITY: Final = Kind("0 to 1, or a table", _quality, lambda quality: SHARE.show(quality.default))
 """Of a model's answers: one number, or one for each kind of task."""
-KINDS_OF_ATTACHMENTS: Final = ("image", "audio", "video", "file")
-ATTACHMENTS: Final = each(choice(*KINDS_OF_ATTACHMENTS), "kinds of attachments")
+ATTACHMENTS: Final = each(choice(*ATTACHMENT_KINDS), "kinds of attachments")

@@ -14,7 +14,7 @@ import attrs
 from ainf.config.declared import Declared, setting, settings_of
 from ainf.config.prices import PRICE, PRICE_ROWS
 from ainf.config.process import Limits, ServerConfig, StoreConfig
-from ainf.config.routing import ATTACHMENTS, KINDS_OF_ATTACHMENTS, QUALITY, RoutingConfig, TargetConfig
+from ainf.config.routing import ATTACHMENTS, QUALITY, RoutingConfig, TargetConfig
 from ainf.config.values import (
     BYTES_PER_TOKEN,
     FIELD_NAMES,
@@ -31,6 +31,7 @@ from ainf.config.values import (
     Secret,
     choice,
 )
+from ainf.inference.request import ATTACHMENT_KINDS
 from ainf.pricing import PriceSchedule
 from ainf.providers.registry import PROVIDERS
 from ainf.routing.ruleset import Quality
@@ -183,7 +184,7 @@ class ModelConfig:
         metadata=setting(FLAG, "Whether it takes tools; if not, such requests get 422.", default_text=_VENDORS)
     )
     attachments: tuple[str, ...] = attrs.field(
-        default=KINDS_OF_ATTACHMENTS,
+        default=ATTACHMENT_KINDS,
         metadata=setting(ATTACHMENTS, "What it takes beside text; a target does not choose it for other requests."),
     )
     context_tokens: int | None = attrs.field(

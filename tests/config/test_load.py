@@ -461,7 +461,9 @@ def test_a_file_of_certificates_that_holds_none(tmp_path, text):
     """It is found before a connection needs it."""
     (tmp_path / "ca.pem").write_text(text)
     (told,) = faults(tmp_path, WHOLE.replace('api_key_env = "OPENAI_API_KEY"', 'ca_file = "ca.pem"'))
-    assert told == f"ainf.toml:15: providers.openai.ca_file: {tmp_path}/ca.pem is no readable file of certificates (PEM)"
+    assert (
+        told == f"ainf.toml:15: providers.openai.ca_file: {tmp_path}/ca.pem is no readable file of certificates (PEM)"
+    )
 
 
 @pytest.mark.parametrize("value", ["", "sk with space", "sk-line\n", "sk-\u00e9"])

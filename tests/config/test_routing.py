@@ -47,11 +47,11 @@ def test_what_is_no_quality(value):
 def test_parts_of_a_quality_that_are_wrong():
     """Each is told by its own key."""
     with pytest.raises(UnfitPartsError) as caught:
-        QUALITY.parse({"default": 2, "code": 0.5, "math": "good", "": 0.5, "x" * 129: 0.5, "line\n": 0.5})
+        QUALITY.parse({"default": 2, "code": 0.5, "math": "good", "": 0.5, "x" * 65: 0.5, "line\n": 0.5})
     number = "must be a number from 0 to 1 with at most three decimals"
-    task = "must be a kind of task, of 1 to 128 printable characters"
+    task = "must be a kind of task, of 1 to 64 printable characters"
     assert caught.value.parts == [
-        (("default",), number), (("math",), number), (("",), task), (("x" * 129,), task), (("line\n",), task)
+        (("default",), number), (("math",), number), (("",), task), (("x" * 65,), task), (("line\n",), task)
     ]  # fmt: skip
 
 
