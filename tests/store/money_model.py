@@ -1,7 +1,8 @@
 """What caps, balances and holds must be after every step, reckoned anew each time from what happened.
 
-It knows nothing of how the store does it: no entries, no counters, no window arithmetic of ours. An exchange is what
-it holds and what it was charged; a cap sums up the exchanges under it.
+It knows nothing of how the store does it: no entries, no counters, no window arithmetic of ours. An exchange calls one
+model after, or beside, another; each attempt is what is held for it and what it was charged, and a cap sums up the
+attempts under it.
 """
 
 from datetime import UTC, datetime
@@ -74,9 +75,7 @@ class Cap:
 
 
 @attrs.define(eq=False)
-class Exchange:
-    inference_id: str
-    key: Key
+class Attempt:
     model: str
     opened_at: int
     estimate: int
@@ -84,9 +83,34 @@ class Exchange:
     under: list[Cap]
     held: int = 0
     charged: int = 0
+    ended: int | None = None
+    """What it cost, where it ended before another one was opened."""
+
+
+@attrs.define(eq=False)
+class Exchange:
+    inference_id: str
+    key: Key
+    opened_at: int
+    is_routed: bool
+    attempts: list[Attempt]
     state: str = "open"
-    progress: int | None = None
+    progress: tuple[Attempt, int] | None = None
     adjusted: bool = False
+    outcome: str | None = None
+
+    @property
+    def held(self) -> int:
+        return sum(attempt.held for attempt in self.attempts)
+
+    @property
+    def charged(self) -> int:
+        return sum(attempt.charged for attempt in self.attempts)
+
+    @property
+    def live(self) -> list[Attempt]:
+        """The attempts that have not ended; the newest is one of them."""
+        return [attempt for attempt in self.attempts if attempt.ended is None]
 
 
 @attrs.frozen
@@ -123,10 +147,11 @@ class Model:
         for cap in self.caps:
             found[cap.cap_id, period(cap.window, cap.set_at)] = (cap.past, 0)
         for exchange in self.exchanges:
-            for cap in exchange.under:
-                name = cap.cap_id, period(cap.window, exchange.opened_at)
-                charged, held = found.get(name, (0, 0))
-                found[name] = charged + exchange.charged, held + exchange.held
+            for attempt in exchange.attempts:
+                for cap in attempt.under:
+                    name = cap.cap_id, period(cap.window, exchange.opened_at)
+                    charged, held = found.get(name, (0, 0))
+                    found[name] = charged + attempt.charged, held + attempt.held
         return {name: amounts for name, amounts in found.items() if amounts != (0, 0)}
 
     def in_force(self, **named: Any) -> list[Cap]:
@@ -155,54 +180,116 @@ class Model:
         least = min(left.values())
         return least, frozenset(cap_id for cap_id, amount in left.items() if amount == least)
 
+    def applying_later(self, exchange: Exchange, model: str) -> list[Cap]:
+        """The caps that another attempt of an exchange falls under, and the balance that paid for the first.
+
+        What the first one fell under and is for this model too stays, though it was removed.
+        """
+        at = exchange.opened_at
+        caps = [
+            cap for cap in self.in_force(kind="cap") if cap.covers(exchange.key, model) and cap.counts_period_of(at)
+        ]
+        first = [cap for cap in exchange.attempts[0].under if cap.covers(exchange.key, model)]
+        return [*caps, *(cap for cap in first if cap not in caps)]
+
     def opening(self, key: Key, model: str, at: int, ask: Ask) -> Verdict:
         if not key.is_valid(at):
             return Verdict("invalid")
-        found = self.tightest(self.applying(key, model, at), at)
-        fits = ask.worst
-        if found is not None:
-            left, by = found
-            if left < ask.base + ask.cost(min(ask.least, ask.worst)):
-                return Verdict("refused", by=by)
-            while ask.base + ask.cost(fits) > left:
-                fits -= 1
-        held = ask.base + ask.cost(min(ask.first, fits))
-        if fits < ask.worst:
-            assert found is not None
-            return Verdict("granted", held, fits, found[1])
-        return Verdict("granted", held)
+        return _fitted(self.tightest(self.applying(key, model, at), at), ask)
 
-    def opened(self, exchange: Exchange, held: int) -> None:
-        exchange.held = held
-        self.exchanges.append(exchange)
+    def opening_later(
+        self, exchange: Exchange, model: str, at: int, ask: Ask, ended: dict[int, int]
+    ) -> tuple[Verdict, list[Cap]]:
+        """What must come of another attempt, where these (by number) ended at these costs; and what it falls under."""
+        under = self.applying_later(exchange, model)
+        if exchange.state != "open":
+            return Verdict("closed"), under
+        if not exchange.key.is_valid(at):
+            return Verdict("invalid"), under
+        before = [attempt.held for attempt in exchange.attempts]
+        self._end(exchange, ended)
+        left = self.tightest([cap for cap in under if not cap.removed], exchange.opened_at)
+        grown = [
+            cap
+            for attempt, held in zip(exchange.attempts, before, strict=True)
+            for cap in attempt.under
+            if attempt.held > held and not cap.removed
+        ]
+        passed = self.tightest(grown, exchange.opened_at)
+        for attempt, held in zip(exchange.attempts, before, strict=True):
+            attempt.held = held
+        verdict = _fitted(left, ask)
+        if verdict.word == "granted" and passed is not None and passed[0] < 0:
+            return Verdict("refused", by=passed[1]), under
+        return verdict, under
 
-    def extending(self, exchange: Exchange, at: int, want: int, least: int) -> Verdict:
+    def opened_later(self, exchange: Exchange, attempt: Attempt, ended: dict[int, int]) -> None:
+        self._end(exchange, ended)
+        for number, cost in ended.items():
+            exchange.attempts[number - 1].ended = cost
+        exchange.attempts.append(attempt)
+
+    def _end(self, exchange: Exchange, ended: dict[int, int]) -> None:
+        for number, cost in ended.items():
+            exchange.attempts[number - 1].held = cost
+
+    def extending(self, exchange: Exchange, attempt: Attempt, at: int, want: int, least: int) -> Verdict:
         if exchange.state != "open":
             return Verdict("granted", 0)
         if not exchange.key.is_valid(at):
             return Verdict("invalid")
-        found = self.tightest([cap for cap in exchange.under if not cap.removed], exchange.opened_at)
+        found = self.tightest([cap for cap in attempt.under if not cap.removed], exchange.opened_at)
         if found is None or found[0] >= want:
             return Verdict("granted", want)
         left, by = found
         return Verdict("granted", left if left >= max(least, 1) else 0, by=by)
 
-    def close(self, exchange: Exchange, cost: int | None, *, abandoned: bool = False) -> None:
+    def close(self, exchange: Exchange, costs: list[int | None], served: int, outcome: str) -> None:
+        """End an exchange: each attempt at its cost, or at what is held for it where nobody knows."""
         if exchange.state == "open":
-            exchange.charged = exchange.held if cost is None else cost
-            exchange.held = 0
-            exchange.state = "abandoned" if abandoned else "closed"
-        elif exchange.state == "abandoned" and cost is not None and not exchange.adjusted:
-            exchange.adjusted = cost != exchange.charged
-            exchange.charged = cost
+            for attempt, cost in zip(exchange.attempts, costs, strict=True):
+                attempt.charged = attempt.held if cost is None else cost
+                attempt.held = 0
+            exchange.state = "abandoned" if outcome == "abandoned" else "closed"
+            exchange.outcome = outcome if exchange.is_routed else None
+        elif exchange.state == "abandoned" and None not in costs and not exchange.adjusted:
+            difference = sum(cost or 0 for cost in costs) - exchange.charged
+            exchange.adjusted = difference != 0
+            exchange.attempts[served - 1].charged += difference
+
+    def abandon(self, exchange: Exchange) -> None:
+        """End an exchange as recovery must: by what is durable of each attempt."""
+        known = exchange.progress or (None, 0)
+        costs: list[int | None] = [
+            attempt.ended if attempt.ended is not None else known[1] if attempt is known[0] else attempt.estimate
+            for attempt in exchange.attempts
+        ]
+        self.close(exchange, costs, len(costs), "abandoned")
 
     def set_cap(self, cap: Cap) -> None:
         for exchange in self.exchanges:
-            if cap.covers(exchange.key, exchange.model) and (
-                period(cap.window, exchange.opened_at) == period(cap.window, cap.set_at)
-            ):
+            if period(cap.window, exchange.opened_at) != period(cap.window, cap.set_at):
+                continue
+            for attempt in exchange.attempts:
+                if not cap.covers(exchange.key, attempt.model):
+                    continue
                 if exchange.state == "open":
-                    exchange.under.append(cap)
+                    attempt.under.append(cap)
                 else:
-                    cap.past += exchange.charged
+                    cap.past += attempt.charged
         self.caps.append(cap)
+
+
+def _fitted(found: tuple[int, frozenset[str]] | None, ask: Ask) -> Verdict:
+    """What is granted under the tightest caps (None: there are none): as much as fits, or nothing."""
+    fits = ask.worst
+    if found is not None:
+        left, by = found
+        if left < ask.base + ask.cost(min(ask.least, ask.worst)):
+            return Verdict("refused", by=by)
+        while ask.base + ask.cost(fits) > left:
+            fits -= 1
+    held = ask.base + ask.cost(min(ask.first, fits))
+    if found is not None and fits < ask.worst:
+        return Verdict("granted", held, fits, found[1])
+    return Verdict("granted", held)

@@ -1,5 +1,6 @@
 """Plays sequences against the store's operations and beside the model: after every commit the two must agree."""
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -8,28 +9,33 @@ from typing import Any
 import apsw
 
 from ainf.inference.errors import AinfError
-from ainf.inference.outcome import Ending, Evidence
-from ainf.inference.usage import Usage
-from ainf.ledger import HoldAsk, Window
-from ainf.pricing import Price
+from ainf.ledger import Window
 from ainf.store.admin import close_account, create_account, create_key, revoke_key
 from ainf.store.balances import CreditKind, NewCredit, close_balance, credit, open_balance
-from ainf.store.base import AttemptPlan, AttemptResult, Closing, Extension, Opening, Progress
+from ainf.store.base import AttemptOpened, Extension
 from ainf.store.caps import remove_cap, set_cap
 from ainf.store.counting import Scope, Subject
 from ainf.store.epochs import begin_epoch
-from ainf.store.exchanges import extend_hold, open_inference, record_progress
+from ainf.store.exchanges import extend_hold, open_attempt, open_inference, record_progress
 from ainf.store.migrate import migrate
 from ainf.store.recovery import abandon, left_open
 from ainf.store.rights import KeyRights
+from ainf.store.routing import note_unrouted
 from ainf.store.settling import close_inference
 from ainf.store.sqlite import SQLiteEngine, connect
 from ainf.store.verify import verify
-from tests.store.money_model import EPOCH, Account, Ask, Cap, Exchange, Key, Model, Verdict, period
+from tests.store.money_model import EPOCH, Account, Ask, Attempt, Cap, Exchange, Key, Model, Verdict, period
+from tests.store.money_records import (
+    attempt_opening_of,
+    closing_of,
+    estimate_of,
+    opening_of,
+    outcome_of,
+    progress_of,
+    unrouted_of,
+)
 from tests.store.money_script import Step
 
-# One nano-dollar a token, so that usage says what it costs.
-PRICE = Price(input=1_000_000, cached_input=0, output=1_000_000, reasoning=1_000_000)
 DEEPEST = 4
 
 
@@ -107,23 +113,42 @@ class Player:
                 totals[cap_id, period(window, start)] = charged, held
         if totals != self.model.totals():
             raise DisagreementError(f"the counters are {totals}, not {self.model.totals()}")
-        holds = dict(self.engine.execute("SELECT inference_id, held_nusd FROM holds"))
-        right = {each.inference_id: each.held for each in self.model.exchanges if each.state == "open"}
-        if holds != right:
-            raise DisagreementError(f"the holds are {holds}, not {right}")
+        self._compare(
+            "holds",
+            "SELECT inference_id, held_nusd FROM holds",
+            {each.inference_id: each.held for each in self._open()},
+        )
+        self._compare(
+            "outcomes",
+            "SELECT inference_id, status FROM routing_outcomes WHERE inference_id IS NOT NULL",
+            {each.inference_id: each.outcome for each in self.model.exchanges if each.outcome is not None},
+        )
 
-    def check_caps(self, exchange: Exchange) -> None:
-        """What was granted took none of its caps above the limit in force (L6)."""
-        named = self.engine.execute("SELECT caps FROM inferences WHERE inference_id = ?", (exchange.inference_id,))
+    def _compare(self, what: str, sql: str, right: dict[str, Any]) -> None:
+        found = dict(self.engine.execute(sql))
+        if found != right:
+            raise DisagreementError(f"the {what} are {found}, not {right}")
+
+    def _open(self) -> list[Exchange]:
+        return [each for each in self.model.exchanges if each.state == "open"]
+
+    def check_caps(self, exchange: Exchange, attempt: Attempt) -> None:
+        """An attempt lists its caps, and what was granted took none of them above the limit in force (L6)."""
+        number = exchange.attempts.index(attempt) + 1
+        ((listed,),) = self.engine.execute(
+            "SELECT caps FROM opened_attempts WHERE inference_id = ? AND number = ?", (exchange.inference_id, number)
+        )
         over = self.engine.execute(
             "SELECT c.cap_id, c.limit_nusd, n.settled_nusd + n.held_nusd FROM json_each(?) AS j"
             " JOIN caps AS c ON c.cap_id = j.value ->> 0 AND c.removed_at IS NULL"
             " JOIN counters AS n ON n.cap_id = c.cap_id AND n.window_start = j.value ->> 1"
             " WHERE n.settled_nusd + n.held_nusd > c.limit_nusd",
-            named[0],
+            (listed,),
         )
         if over:
             raise DisagreementError(f"a grant took caps above their limits: {over}")
+        if sorted(cap_id for cap_id, _ in json.loads(listed)) != sorted(cap.cap_id for cap in attempt.under):
+            raise DisagreementError(f"it lists {listed}, not {attempt.under}")
 
     def pass_time(self, us: int, border: str | None) -> None:
         at = self.now if border is None else _next(border, self.now)
@@ -147,13 +172,14 @@ class Player:
         self.run(create_key, **named, rights=rights, at=self.now)
         self.keys.append(key)
 
-    def open(self, key: int, model: str, lag: int, ask: Ask, estimate: int) -> None:
+    def open(self, key: int, routed: bool, model: str, lag: int, ask: Ask, tokens: int) -> None:
         owner, at = _pick(self.keys, key), self.now - lag
         if owner is None:
             return
-        exchange = Exchange(self.new_id("inf"), owner, model, at, estimate, self.model.applying(owner, model, at))
+        first = Attempt(model, at, estimate_of(model, tokens), self.model.applying(owner, model, at))
+        exchange = Exchange(self.new_id("inf"), owner, at, routed, [first])
         verdict = self.model.opening(owner, model, at, ask)
-        opened = self.run(open_inference, _opening_of(exchange, ask))
+        opened = self.run(open_inference, opening_of(exchange, ask, tokens))
         if isinstance(opened, AinfError):
             self._check_refusal(opened, verdict)
         else:
@@ -161,11 +187,50 @@ class Player:
             found = ("granted", opened.held_nusd, opened.clamp_tokens)
             right = (verdict.word, verdict.amount, verdict.clamp)
             self._agree(found == right and _is_named(by, verdict), verdict, opened)
-            self.model.opened(exchange, opened.held_nusd)
+            self._agree(opened.is_captured == routed, routed, opened)
+            first.held = opened.held_nusd
+            self.model.exchanges.append(exchange)
             self.seen["opened" if opened.clamp_tokens is None else "opened with a clamp"] += 1
-            self.seen["opened under caps"] += bool(exchange.under)
-            self.check_caps(exchange)
+            self.seen["opened under caps"] += bool(first.under)
+            self.check_caps(exchange, first)
         self.check()
+
+    def open_later(self, exchange: int, ends: list[int | None], model: str, ask: Ask, tokens: int) -> None:
+        """Try another model, after those that run ended, or beside them."""
+        running = self._running(exchange, routed=True)
+        if running is None:
+            return
+        live = [running.attempts.index(attempt) + 1 for attempt in running.live]
+        ended = {number: cost for number, cost in zip(live, ends, strict=False) if cost is not None}
+        verdict, under = self.model.opening_later(running, model, self.now, ask, ended)
+        attempt = Attempt(model, self.now, estimate_of(model, tokens), under, verdict.amount)
+        opened: AttemptOpened = self.run(open_attempt, attempt_opening_of(running, attempt, ask, tokens, ended))
+        if verdict.word != "granted":
+            self._check_attempt_refusal(opened, verdict)
+        else:
+            by = opened.clamped_by and opened.clamped_by.cap_id
+            agree = (opened.held_nusd, opened.clamp_tokens) == (verdict.amount, verdict.clamp)
+            self._agree(agree and _is_named(by, verdict), verdict, opened)
+            self._count_later(running, under, ended, len(live))
+            self.model.opened_later(running, attempt, ended)
+            self.check_caps(running, attempt)
+        self.check()
+
+    def _check_attempt_refusal(self, opened: AttemptOpened, verdict: Verdict) -> None:
+        by = opened.refused_by and opened.refused_by.cap_id
+        found = opened.held_nusd, opened.key_revoked
+        self._agree(found == (None, verdict.word == "invalid") and _is_named(by, verdict), verdict, opened)
+        self.seen["later attempts refused"] += verdict.word == "refused"
+
+    def _count_later(self, running: Exchange, under: list[Cap], ended: dict[int, int], live: int) -> None:
+        self.seen["later attempts"] += 1
+        self.seen["hedges"] += len(ended) < live
+        self.seen["later attempts under other caps"] += set(under) != set(running.attempts[0].under)
+        for number, cost in ended.items():
+            held = running.attempts[number - 1].held
+            self.seen["holds shrunk to nothing"] += held > cost == 0
+            self.seen["holds shrunk"] += held > cost > 0
+            self.seen["holds grown"] += cost > held
 
     def _check_refusal(self, refused: AinfError, verdict: Verdict) -> None:
         if verdict.word == "invalid":
@@ -189,66 +254,94 @@ class Player:
             if cap.cap_id in verdict.by
         )
 
-    def extend(self, exchange: int, want: int, least: int, progress: int | None) -> None:
+    def extend(self, exchange: int, want: int, least: int, attempt: int, progress: int | None) -> None:
         running = self._running(exchange)
         if running is None:
             return
-        verdict = self.model.extending(running, self.now, want, least)
-        step = None if progress is None else _progress_of(running, progress)
-        extended = self.run(extend_hold, Extension(running.inference_id, self.now, want, least, step))
+        one = _pick(running.live, attempt)
+        verdict = self.model.extending(running, one, self.now, want, least)
+        step = None if progress is None else progress_of(running, one, progress)
+        number = running.attempts.index(one) + 1
+        extended = self.run(extend_hold, Extension(running.inference_id, self.now, want, least, step, number))
         found = "invalid" if extended.key_revoked else "granted"
         by = extended.refused_by and extended.refused_by.cap_id
         agree = (found, extended.granted_nusd) == (verdict.word, verdict.amount)
-        running.held += verdict.amount
-        agree = agree and _is_named(by, verdict)
-        self._agree(agree, verdict, extended)
+        self._agree(agree and _is_named(by, verdict), verdict, extended)
         kind = "refused" if not verdict.amount else "granted" if verdict.amount == want else "granted in part"
         self.seen[f"extension {kind}"] += running.state == "open"
         if verdict.amount:
-            running.progress = running.progress if progress is None else progress
-            self.check_caps(running)
+            one.held += verdict.amount
+            running.progress = running.progress if progress is None else (one, progress)
+            self.check_caps(running, one)
         self.check()
 
-    def progress(self, exchange: int, cost: int) -> None:
-        running = _pick([each for each in self.model.exchanges if each.state == "open"], exchange)
-        steps = [] if running is None else [_progress_of(running, cost)]
+    def progress(self, exchange: int, attempt: int, cost: int) -> None:
+        running = _pick(self._open(), exchange)
+        one = None if running is None else _pick(running.live, attempt)
+        steps = [] if running is None else [progress_of(running, one, cost)]
         seen = self.run(record_progress, steps, self.now)
         if running is not None:
-            running.progress = cost
-        ended = {
-            each.inference_id
-            for each in self.model.exchanges
-            if each.state == "open" and not each.key.is_valid(self.now)
-        }
+            running.progress = one, cost
+        ended = {each.inference_id for each in self._open() if not each.key.is_valid(self.now)}
         self._agree(seen.revoked == ended, ended, seen)
 
-    def close(self, exchange: int, cost: int | None) -> None:
+    def close(self, exchange: int, **how: Any) -> None:
         """Close what runs, or what is closed already: then nothing changes."""
-        self._close(self._running(exchange), cost)
+        self._close(self._running(exchange), **how)
 
-    def _running(self, number: int) -> Exchange | None:
+    def _running(self, number: int, *, routed: bool = False) -> Exchange | None:
         """Pick an exchange that runs; now and then one that had an end."""
         states = {"open", "closed"} if number % 10 == 0 else {"open"}
-        return _pick([each for each in self.model.exchanges if each.state in states], number)
+        found = [each for each in self.model.exchanges if each.state in states and each.is_routed >= routed]
+        return _pick(found, number)
 
-    def close_late(self, exchange: int, cost: int | None) -> None:
+    def close_late(self, exchange: int, **how: Any) -> None:
         """Close what recovery closed before."""
-        self._close(_pick([each for each in self.model.exchanges if each.state == "abandoned"], exchange), cost)
+        self._close(_pick([each for each in self.model.exchanges if each.state == "abandoned"], exchange), **how)
 
-    def _close(self, exchange: Exchange | None, cost: int | None) -> None:
+    def _close(
+        self, exchange: Exchange | None, *, ending: str, served: int, cost: int | None, others: int, more: int,
+        forgets: bool,
+    ) -> None:  # fmt: skip
         if exchange is None:
             return
+        answers = _pick(exchange.live, served)
+        costs: list[int | None] = [None] * len(exchange.attempts)
+        if cost is not None:
+            costs = [
+                cost if attempt is answers else others if attempt.ended is None else attempt.ended + more
+                for attempt in exchange.attempts
+            ]
+        number, told = exchange.attempts.index(answers) + 1, len(costs)
+        if forgets and number < told:
+            told -= 1
+            costs[-1] = None if cost is None else 0
+        outcome = outcome_of(ending, number)
         was_open, held, charged = exchange.state == "open", exchange.held, exchange.charged
-        settlement = self.run(close_inference, _closing_of(exchange, self.now, cost))
-        self.model.close(exchange, cost)
+        settlement = self.run(close_inference, closing_of(exchange, self.now, ending, costs, number, told=told))
+        settled = sum(
+            each.held if cost is None else min(each.held, cost)
+            for each, cost in zip(exchange.attempts, costs, strict=True)
+        )
+        self.model.close(exchange, costs, number, outcome)
         if was_open:
-            found = settlement.settled_nusd + settlement.overrun_nusd, settlement.held_nusd
-            self._agree(found == (exchange.charged, held), exchange, settlement)
-            self._agree(settlement.settled_nusd == min(exchange.charged, held), exchange, settlement)
-            self.seen["settled" if exchange.charged <= held else "settled with overrun"] += 1
+            found = settlement.settled_nusd + settlement.overrun_nusd, settlement.held_nusd, settlement.settled_nusd
+            self._agree(found == (exchange.charged, held, settled), exchange, settlement)
+            self.seen["settled" if exchange.charged == settled else "settled with overrun"] += 1
+            self.seen["settled with several attempts"] += len(costs) > 1
+            self.seen["fell back"] += exchange.outcome == "fell_back"
         elif exchange.charged != charged:
             self.seen["adjusted"] += 1
+        self._agree(settlement.is_captured == exchange.is_routed, exchange, settlement)
         self.check()
+
+    def reject(self, key: int, status: str) -> None:
+        """Take a request for a target that is not admitted."""
+        owner = _pick(self.keys, key)
+        if owner is not None:
+            self.run(note_unrouted, unrouted_of(owner, self.now, status))
+            self.seen["rejected"] += 1
+            self.check()
 
     def recover(self, first: int) -> None:
         """Die, and recover in the next life: some of it in one that dies too, the rest in the one after."""
@@ -257,9 +350,9 @@ class Player:
             for inference_id in self.run(left_open)[:most]:
                 exchange = next(each for each in self.model.exchanges if each.inference_id == inference_id)
                 self.run(abandon, inference_id, self.now)
-                cost = exchange.estimate if exchange.progress is None else exchange.progress
-                self.model.close(exchange, cost, abandoned=True)
+                self.model.abandon(exchange)
                 self.seen["recovered"] += 1
+                self.seen["recovered with several attempts"] += len(exchange.attempts) > 1
                 self.check()
 
     def set_cap(self, on: str, subject: int, window: str, pattern: str, limit: int) -> None:
@@ -275,7 +368,9 @@ class Player:
         else:
             cap = Cap(cap_id, "cap", whose, window, pattern, limit, self.now)
             self.model.set_cap(cap)
-            self.seen["caps set over what runs"] += any(cap in each.under for each in self.model.exchanges)
+            self.seen["caps set over what runs"] += any(
+                cap in attempt.under for each in self.model.exchanges for attempt in each.attempts
+            )
             self.seen["caps set over a past"] += cap.past > 0
         self._agree(found == (known[0].cap_id if known else cap_id), known, found)
         self.check()
@@ -369,62 +464,3 @@ def _next(border: str, at: int) -> int:
 
 def _microseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
-
-
-def _opening_of(exchange: Exchange, ask: Ask) -> Opening:
-    return Opening(
-        inference_id=exchange.inference_id,
-        at=exchange.opened_at,
-        key_id=exchange.key.key_id,
-        protocol="chat_completions",
-        path="/v1/chat/completions",
-        stream=True,
-        requested_model=exchange.model,
-        attempt=AttemptPlan(exchange.model, exchange.model, "openai", PRICE),
-        ask=HoldAsk(ask.base, ask.rate, ask.first, ask.worst, ask.least),
-        input_bytes=exchange.estimate * 4,
-        input_tokens_estimate=exchange.estimate,
-        fingerprint=exchange.inference_id.encode(),
-        sdk_retry_count=None,
-    )
-
-
-def _progress_of(exchange: Exchange, cost: int) -> Progress:
-    return Progress(exchange.inference_id, Usage(output_tokens=cost), cost, cost * 4)
-
-
-def _closing_of(exchange: Exchange, at: int, cost: int | None) -> Closing:
-    """Close as completed at a cost that was reported, or as failed at one that nobody knows."""
-    known = cost is not None
-    usage = Usage(output_tokens=cost or 0)
-    evidence = Evidence.REPORTED if known else Evidence.NONE
-    attempt = AttemptResult(
-        model=exchange.model,
-        upstream_model=exchange.model,
-        provider="openai",
-        price_version=PRICE.version,
-        started_at=exchange.opened_at,
-        ended_at=at,
-        status=200,
-        error_code=None if known else "upstream_error",
-        provider_request_id=None,
-        response_id=None,
-        raw_usage=None,
-        raw_finish_reason="stop" if known else None,
-        usage=usage,
-        evidence=evidence,
-        cost_nusd=cost or 0,
-    )
-    return Closing(
-        inference_id=exchange.inference_id,
-        at=at,
-        ending=Ending.COMPLETED if known else Ending.UPSTREAM_ERROR,
-        error_code=None if known else "upstream_error",
-        finish_reason="stop" if known else "error",
-        usage=usage,
-        evidence=evidence,
-        cost_nusd=cost,
-        output_bytes=(cost or 0) * 4,
-        received_bytes=(cost or 0) * 4,
-        attempts=(attempt,),
-    )

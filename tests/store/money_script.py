@@ -55,12 +55,10 @@ def _passed(rng: random.Random) -> dict[str, Any]:
     }
 
 
-def _opening(rng: random.Random) -> dict[str, Any]:
+def _call(rng: random.Random) -> dict[str, Any]:
     worst = rng.choice([0, rng.randrange(1, 30), rng.randrange(1, 400), rng.randrange(1, 400)])
     return {
-        "key": rng.randrange(100),
         "model": rng.choice(MODELS),
-        "lag": rng.choice([0, 0, 0, rng.randrange(2 * SECOND)]),
         "ask": Ask(
             base=rng.randrange(60),
             rate=rng.choice([1_000_000, 1_000_000, 2_500_000, 333_333, 0]),
@@ -68,8 +66,23 @@ def _opening(rng: random.Random) -> dict[str, Any]:
             worst=worst,
             least=rng.randrange(30),
         ),
-        "estimate": rng.randrange(40),
+        "tokens": rng.randrange(40),
     }
+
+
+def _opening(rng: random.Random) -> dict[str, Any]:
+    return {
+        "key": rng.randrange(100),
+        "routed": rng.random() < 0.7,
+        "lag": rng.choice([0, 0, 0, rng.randrange(2 * SECOND)]),
+        **_call(rng),
+    }
+
+
+def _later(rng: random.Random) -> dict[str, Any]:
+    """Another attempt, and what each of those that run before it ended at (None: it goes on)."""
+    ends = [rng.choice([None, 0, 0, rng.randrange(60), rng.randrange(150)]) for _ in range(3)]
+    return {"exchange": rng.randrange(100), "ends": ends, **_call(rng)}
 
 
 def _extension(rng: random.Random) -> dict[str, Any]:
@@ -78,12 +91,26 @@ def _extension(rng: random.Random) -> dict[str, Any]:
         "exchange": rng.randrange(100),
         "want": want,
         "least": rng.choice([1, want, rng.randint(1, want)]),
+        "attempt": rng.randrange(100),
         "progress": rng.choice([None, rng.randrange(150)]),
     }
 
 
 def _closing(rng: random.Random) -> dict[str, Any]:
-    return {"exchange": rng.randrange(100), "cost": rng.choice([None, 0, 1, *(rng.randrange(120) for _ in range(5))])}
+    """The end: which attempt answered, what it cost and what each other live one did, and what the caller forgot.
+
+    Now and then an attempt that had ended turns out to have cost something else, and the last one that was opened is
+    not known to who closes.
+    """
+    return {
+        "exchange": rng.randrange(100),
+        "ending": rng.choice(("completed", "completed", "completed", "left", "capped", "failed", "late")),
+        "served": rng.randrange(100),
+        "cost": rng.choice([None, 0, 1, *(rng.randrange(120) for _ in range(5))]),
+        "others": rng.choice([0, rng.randrange(120)]),
+        "more": rng.choice([0, 0, 0, rng.randrange(9)]),
+        "forgets": rng.random() < 0.1,
+    }
 
 
 def _scope(rng: random.Random) -> dict[str, Any]:
@@ -96,17 +123,23 @@ def _scope(rng: random.Random) -> dict[str, Any]:
 
 
 _WEIGHTS = {
-    "open": 52, "extend": 34, "progress": 8, "close": 30, "recover": 6, "close_late": 8, "set_cap": 22,
-    "change_cap": 12, "remove_cap": 8, "open_balance": 7, "put": 10, "close_balance": 4, "make_key": 3, "revoke": 1,
-    "close_account": 1,
+    "open": 52, "open_later": 40, "extend": 34, "progress": 8, "close": 30, "recover": 6, "close_late": 8, "reject": 2,
+    "set_cap": 22, "change_cap": 12, "remove_cap": 8, "open_balance": 7, "put": 10, "close_balance": 4, "make_key": 3,
+    "revoke": 1, "close_account": 1,
 }  # fmt: skip
 _ARGUMENTS: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "open": _opening,
+    "open_later": _later,
     "extend": _extension,
-    "progress": lambda rng: {"exchange": rng.randrange(100), "cost": rng.randrange(150)},
+    "progress": lambda rng: {
+        "exchange": rng.randrange(100),
+        "attempt": rng.randrange(100),
+        "cost": rng.randrange(150),
+    },
     "close": _closing,
     "recover": lambda rng: {"first": rng.randrange(4)},
     "close_late": _closing,
+    "reject": lambda rng: {"key": rng.randrange(100), "status": rng.choice(("rejected_floor", "rejected_money"))},
     "set_cap": lambda rng: {
         **_scope(rng),
         "limit": rng.choice([rng.randrange(40), rng.randrange(300), rng.randrange(900)]),
