@@ -1,8 +1,9 @@
 """``ainf audit``: what happened, and whether the record of it is whole."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import click
@@ -20,6 +21,7 @@ from ainf.store.transaction import Row, Transaction
 from ainf.store.usage import Whose
 
 _FINGERPRINT_SHOWN = 8
+_LISTS: Final = ("caps", "attempts", "adjustments")
 
 
 @click.group()
@@ -39,12 +41,20 @@ def show(*, inference_id: str, as_json: bool, config_path: Path) -> None:
     if as_json:
         print_json(found)
         return
-    lists = {name: found.pop(name) for name in ("caps", "attempts", "adjustments")}
-    print_table(["receipt", ""], [[name, _shown(value)] for name, value in found.items()])
+    routing = found.pop("routing") or {}
+    lists = {"candidates": routing.pop("candidates", []), **{name: found.pop(name) for name in _LISTS}}
+    _print_part("receipt", found)
+    if routing:
+        click.echo()
+        _print_part("routing", routing)
     for name, lines in lists.items():
         for number, line in enumerate(lines, 1):
             click.echo()
-            print_table([f"{name.removesuffix('s')} {number}", ""], [[part, _shown(line[part])] for part in line])
+            _print_part(f"{name.removesuffix('s')} {number}", line)
+
+
+def _print_part(name: str, part: Mapping[str, Any]) -> None:
+    print_table([name, ""], [[field, _shown(value)] for field, value in part.items()])
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - whatever a receipt holds

@@ -13,7 +13,8 @@ from ainf.inference.errors import AinfError
 from ainf.store.beside import BooksError
 
 _COMMANDS: Final = (
-    "serve", "demo", "check", "prices", "accounts", "keys", "caps", "balances", "ledger", "audit", "usage", "simulate"
+    "serve", "demo", "check", "prices", "accounts", "keys", "caps", "balances", "ledger", "audit", "usage", "routing",
+    "simulate",
 )  # fmt: skip
 """Each is the object of its name in the module of its name."""
 _UNREADABLE: Final = re.compile("[\udc80-\udcff]")

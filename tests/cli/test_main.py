@@ -12,7 +12,7 @@ from ainf import __version__
 from ainf.cli.main import ainf
 from ainf.store.store import Store
 
-COMMANDS = ["serve", "demo", "check", "accounts", "keys", "caps", "ledger", "audit", "simulate"]
+COMMANDS = ["serve", "demo", "check", "accounts", "keys", "caps", "ledger", "audit", "routing", "simulate"]
 
 
 def test_version():
