@@ -5,6 +5,7 @@ Quality and floors are whole thousandths (0.85 is 850), so that two processes co
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 import attrs
@@ -14,6 +15,10 @@ ALGORITHM: Final = 1
 """The version of how is decided; it is part of every ruleset, so that a hash never stands for two ways to decide."""
 THOUSAND: Final = 1000
 """The best quality, in thousandths."""
+ABILITIES: Final[Mapping[str, int]] = MappingProxyType({
+    "tools": 1, "streams": 2, "image": 4, "audio": 8, "video": 16, "file": 32,
+})  # fmt: skip
+"""What a model may be able to, each a bit: attachments by their kinds."""
 
 _quality = attrs.validators.and_(
     attrs.validators.instance_of(int), attrs.validators.ge(0), attrs.validators.le(THOUSAND)
@@ -111,6 +116,8 @@ class Ruleset:
     """All of it as canonical JSON."""
     hash: str = attrs.field(init=False, eq=False)
     """The name of ``body`` for ever."""
+    lacks: tuple[int, ...] = attrs.field(init=False, eq=False, repr=False)
+    """The abilities that each of ``models`` does not have, as bits of ``ABILITIES``."""
     _priors: Mapping[str | None, tuple[int, ...]] = attrs.field(init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
@@ -123,6 +130,7 @@ class Ruleset:
         }
         object.__setattr__(self, "body", msgspec.json.encode(said, order="sorted").decode())
         object.__setattr__(self, "hash", ruleset_hash(self.body))
+        object.__setattr__(self, "lacks", tuple(_lacks(model) for model in self.models))
         tasks = {None, *(task for model in self.models for task, _ in model.quality.tasks)}
         priors = {task: tuple(model.quality.of(task) for model in self.models) for task in tasks}
         object.__setattr__(self, "_priors", priors)
@@ -130,6 +138,11 @@ class Ruleset:
     def priors(self, task_type: str | None) -> tuple[int, ...]:
         """Return the quality of each model for a type of task, in the order of ``models``."""
         return self._priors.get(task_type, self._priors[None])
+
+
+def _lacks(model: RatedModel) -> int:
+    able = {*model.attachments, *(["tools"] if model.tools else ()), *(["streams"] if model.streams else ())}
+    return sum(bit for name, bit in ABILITIES.items() if name not in able)
 
 
 def ruleset_hash(body: str) -> str:
