@@ -9,6 +9,7 @@ import pytest
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending
 from tests.store.books import COST, Books
+from tests.store.routed import Routed
 
 
 @pytest.fixture
@@ -39,6 +40,22 @@ def test_show_json(commands, inference_id):
     """Programs get the receipt as the gateway gives it."""
     receipt = commands.json("audit", "show", inference_id)
     assert (receipt["state"], receipt["settled_nusd"], len(receipt["attempts"])) == ("settled", COST, 1)
+
+
+def test_show_of_a_routed_one(commands):
+    """The decision is a part of its own, and so is each candidate."""
+    books = Books(commands.folder)
+    inference_id = Routed(books).fallen_back()
+    books.engine.close()
+    commands.config.write_text(commands.config.read_text().replace("books.db", "ainf.db"))
+    parts = [part.splitlines() for part in commands.run("audit", "show", inference_id).split("\n\n")]
+    assert [lines[0] for lines in parts] == [
+        "receipt", "routing", "candidate 1", "candidate 2", "candidate 3", "attempt 1", "attempt 2",
+    ]  # fmt: skip
+    receipt, routing, large, *_ = [dict(line.split(maxsplit=1) for line in lines[1:]) for lines in parts]
+    assert receipt["router"] == "fleet"
+    assert (routing["status"], routing["served"], routing["floor"]) == ("fell_back", "2", "500")
+    assert (large["model"], large["quality"], large["fell"]) == ("large", "900", "-")
 
 
 def test_show_nothing(commands, inference_id):

@@ -117,14 +117,14 @@ def test_unknown_usage(routed):
     assert set(would_cost(found).values()) == {None}
 
 
-def test_nothing_was_dialled(routed):
-    """Where it ended before the first dial, nothing was used."""
+def test_no_lines_of_attempts(routed):
+    """Where nothing is told of attempts, the usage is the settlement's."""
     inference_id = routed.open(decision())
-    routed.close(inference_id, "small", ending=Ending.CLIENT_DISCONNECTED, attempts=(), usage=Usage(), cost_nusd=0,
-                 charges=(), evidence=Evidence.METERED)  # fmt: skip
+    routed.close(inference_id, "small", ending=Ending.CLIENT_DISCONNECTED, attempts=(), cost_nusd=7, charges=(),
+                 evidence=Evidence.METERED)  # fmt: skip
     found = explained(routed, inference_id)
-    assert (found.charged_nusd, found.usage) == (0, Usage())
-    assert set(would_cost(found).values()) == {0}
+    assert (found.charged_nusd, found.usage) == (7, USAGE)
+    assert would_cost(found)["large"] == AT_USAGE["large"]
 
 
 def test_an_adjustment(routed):

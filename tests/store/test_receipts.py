@@ -245,6 +245,7 @@ def test_what_a_hint_said_is_on_the_receipt(books):
     decided = decision(Hint(550, 50_000_000, "code", "sweetest"), requested="fleet-auto", large={"quality": 700,
                        "observations": 9})  # fmt: skip
     inference_id = routed.open(decided)
+    assert receipt(books.tx, inference_id)["router"] == "fleet"
     running = receipt(books.tx, inference_id)["routing"]
     assert (running["status"], running["served"], running["decision_sha256"]) == (None, None, None)
     assert (running["requested"], running["floor"], running["floor_from"]) == ("fleet-auto", 550, "hint")
