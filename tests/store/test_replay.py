@@ -9,6 +9,7 @@ from ainf.store.caps import remove_cap
 from ainf.store.invariants import Reading
 from ainf.store.replay import COUNTERS_ARE_SUMS, REPLAY, WITHIN_LIMITS
 from tests.store.books import COST, Books
+from tests.store.captured import attempt, close, line, route
 
 HELD = 110_000
 
@@ -100,3 +101,49 @@ def test_in_batches_as_at_once(books, monkeypatch, most):
     monkeypatch.setattr(replay, "MOST_COUNTERS", most)
     assert counters_of(breaches(books)) == at_once
     assert len(at_once) == 3 + 3 + 1 + 1 + 1
+
+
+def test_each_attempt_counts_on_its_own(books):
+    """What is held for an attempt, given back and charged counts on the caps of its model, and those of all models."""
+    caps = {books.cap(10**9, account="acme", model=model): model for model in ("*", "small", "medium")}
+    inference_id = route(books, books.key("acme"))
+    attempt(books, inference_id, 2, "medium", (1, 700))
+
+    def totals():
+        rows = books.sql("SELECT cap_id, settled_nusd, held_nusd FROM counters")
+        return {caps[cap_id]: amounts for cap_id, *amounts in rows}
+
+    assert totals() == {"*": [0, HELD + 700], "small": [0, 700], "medium": [0, HELD]}
+    assert breaches(books) == []
+    answered = line(books, "medium")
+    close(books, inference_id, [line(books, "small", 700), answered])
+    charged = answered.cost_nusd
+    assert totals() == {"*": [charged + 700, 0], "small": [700, 0], "medium": [charged, 0]}
+    assert breaches(books) == []
+    books.sql("UPDATE entries SET attempt = 1 WHERE kind = 'settle'")
+    found = [(caps[row["cap_id"]], invariant) for invariant, row in breaches(books)]
+    assert ("medium", COUNTERS_ARE_SUMS) in found
+    assert ("*", COUNTERS_ARE_SUMS) not in found
+
+
+def test_what_other_models_spent_before_a_cap(books):
+    """A cap that is set over a past counts those attempts of an exchange that are on its models, and no others."""
+    inference_id = route(books, books.key("acme"))
+    attempt(books, inference_id, 2, "medium", (1, 700))
+    close(books, inference_id, [line(books, "small", 700), line(books, "medium")])
+    books.cap(10**9, account="acme", model="small")
+    assert books.sql("SELECT settled_nusd FROM counters") == [(700,)]
+    assert breaches(books) == []
+    books.sql("UPDATE counters SET settled_nusd = settled_nusd + 1")
+    assert counters_of(breaches(books))[0][2] == 700
+
+
+def test_a_later_attempt_that_breaks_a_limit(books):
+    """What ended gives back before the next attempt is set aside; one that takes the total above the limit is told."""
+    cap_id = books.cap(HELD + 700, account="acme")
+    inference_id = route(books, books.key("acme"))
+    attempt(books, inference_id, 2, "medium", (1, 700))
+    assert breaches(books) == []
+    books.sql("UPDATE cap_limits SET limit_nusd = limit_nusd - 1")
+    ((invariant, row),) = breaches(books)
+    assert (invariant, row["cap_id"], row["seq"], row["total_nusd"]) == (WITHIN_LIMITS, cap_id, 3, HELD + 700)
