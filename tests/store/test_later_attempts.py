@@ -171,12 +171,13 @@ async def test_what_is_given_back_is_posted_before_what_grows(store):
 
 
 async def test_under_a_cap_that_is_passed_nothing_grows(store):
-    """Not even where another one gives back more, nor for one that costs nothing."""
+    """Not even where another one gives back more, nor for one that costs nothing; what only shrinks is no matter."""
     await running(store, gpt=200)
     await store.open_attempt(later(2, attempt=opening().attempt))
     await cap(store, "gpt", 20, "gpt")
     assert (await store.open_attempt(later(3, (1, 55), (2, 10), ask=FREE))).refused_by.cap_id == "gpt"
-    assert (await store.open_attempt(later(3, (1, 0), (2, 10), ask=FREE))).held_nusd == 0
+    assert (await store.open_attempt(later(3, (1, 45), (2, 10), ask=FREE))).held_nusd == 0
+    assert await seen(store, "gpt") == ((0, 55),)
 
 
 async def test_one_that_goes_on_keeps_what_it_holds(store):
@@ -248,10 +249,10 @@ async def test_a_cap_that_was_set_since_binds_it(store):
 
 
 async def test_a_removed_cap_of_the_admission_counts_on_unbound(store):
-    """It binds nothing, but what it is of stays whole; one that only the new model would have been under is gone."""
+    """It binds nothing, and counts what is for its model; one that only the new model was under is gone."""
     await running(store, all=60, claude=1, gpt=1_000)
-    await uncap(store)
-    await uncap(store, "claude")
+    for model in ("*", "claude", "gpt"):
+        await uncap(store, model)
     assert (await store.open_attempt(later(2, (1, 0)))).held_nusd == 80
     assert await seen(store, "all", "gpt", "claude") == ((0, 80), (0, 0), (0, 0))
     await store.close_inference(closing_of(0, 28))
@@ -323,7 +324,7 @@ async def test_one_that_was_not_opened_is_not_extended(store):
 async def test_progress_says_whose_it_is(store):
     """The tick's and an extension's alike."""
     await running(store)
-    await store.open_attempt(later(2, (1, 0)))
+    await store.open_attempt(later(2))
     await store.record_progress([Progress("inf-000001", Usage(input_tokens=3), 7, 9, attempt=2)])
     assert await store.read(lambda tx: tx.one("SELECT attempt, progress_nusd FROM holds")) == (2, 7)
     progress = Progress("inf-000001", Usage(), 1, 1)
@@ -339,19 +340,22 @@ async def settled(store):
 
 
 async def test_each_is_settled_by_itself(store):
-    """What one leaves does not pay for what another one overran; the settlement has the sums."""
+    """What one leaves does not pay for what others overran; the settlement has the sums."""
     await running(store, all=1_000, gpt=1_000, claude=1_000)
     await store.open_attempt(later(2))
-    settlement = await store.close_inference(closing_of(61, 30))
-    assert attrs.astuple(settlement)[2:6] == (130, 80, 50, 11)
-    assert (await store.read(postings))[2:] == [
+    await store.open_attempt(later(3))
+    settlement = await store.close_inference(closing_of(61, 30, 82))
+    assert attrs.astuple(settlement)[2:6] == (210, 160, 50, 13)
+    assert (await store.read(postings))[3:] == [
         (1, "openai", "settle", 50),
         (1, "openai", "overrun", 11),
         (2, "anthropic", "settle", 30),
         (2, "anthropic", "release", 50),
+        (3, "anthropic", "settle", 80),
+        (3, "anthropic", "overrun", 2),
     ]
-    assert await seen(store, "all", "gpt", "claude") == ((91, 0), (61, 0), (30, 0))
-    assert await settled(store) == (130, 80, 11)
+    assert await seen(store, "all", "gpt", "claude") == ((173, 0), (61, 0), (112, 0))
+    assert await settled(store) == (210, 160, 13)
 
 
 async def test_a_fallback_is_settled(store):
@@ -384,7 +388,7 @@ async def test_one_that_is_not_charged_costs_nothing(store):
     assert (await store.read(postings))[-2:] == [(2, "anthropic", "settle", 0), (2, "anthropic", "release", 80)]
 
 
-@pytest.mark.parametrize("wrong", [closing_of(1, 2), closing_of(1, 2, cost_nusd=4)])
+@pytest.mark.parametrize("wrong", [closing_of(1, 2), closing_of(3, cost_nusd=4)])
 async def test_charges_that_cannot_be_are_a_bug(store, wrong):
     """Of what was never opened, or that do not add up: nothing is settled, and nothing is lost."""
     await running(store)
