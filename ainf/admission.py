@@ -3,12 +3,12 @@
 import attrs
 
 from ainf.inference.conversation import CacheMark, ReasoningAsk
-from ainf.inference.errors import DownstreamError
+from ainf.inference.errors import DownstreamError, RoutingError
 from ainf.inference.money import NanoUSD
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.ledger import HoldAsk, covers
 from ainf.metering import MeterRatios, input_bound, input_estimate
-from ainf.pricing import Price, tokens_cost
+from ainf.pricing import Price, tokens_cost, tokens_within
 
 
 @attrs.frozen
@@ -49,15 +49,6 @@ class ModelTerms:
 
 
 @attrs.frozen
-class KeyRights:
-    """What a key may do; None means all."""
-
-    models: tuple[str, ...] | None
-    """Names, or patterns of them (``ledger.covers``)."""
-    endpoints: tuple[str, ...] | None
-
-
-@attrs.frozen
 class Admission:
     """The terms on which a request may be opened."""
 
@@ -68,19 +59,29 @@ class Admission:
     attachment_count: int
     own_limit_tokens: int
     """The most output that the client (or else the model) allows."""
+    limit_tokens: int | None = None
+    """The output limit to send upstream instead of the client's, where the most that it may cost allows less."""
     reasoning: ReasoningAsk | None = None
     """How much the model shall think."""
 
 
-def check_rights(rights: KeyRights, path: str, model: str) -> None:
-    """Refuse a path or model that the key has no right to.
+def check_endpoint(endpoints: tuple[str, ...] | None, path: str) -> None:
+    """Refuse a path that a key which is allowed these (None: all) has no right to.
 
     Raises:
         DownstreamError: ``not_permitted``.
     """
-    if rights.endpoints is not None and path not in rights.endpoints:
+    if endpoints is not None and path not in endpoints:
         raise DownstreamError("not_permitted", "This key has no right to this endpoint.")
-    if not permits(rights.models, model):
+
+
+def check_model(models: tuple[str, ...] | None, model: str) -> None:
+    """Refuse a model that a key which is allowed these models, or patterns of them, has no right to.
+
+    Raises:
+        DownstreamError: ``not_permitted``.
+    """
+    if not permits(models, model):
         raise DownstreamError("not_permitted", "This key has no right to this model.", param="model")
 
 
@@ -114,7 +115,9 @@ class Reads:
 PLAIN = Reads()
 
 
-def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) -> Admission:
+def admit(
+    request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN, most_nusd: int | None = None
+) -> Admission:
     """Return the terms for a request whose model is known and allowed.
 
     A stream whose output is all visible is held in slices; a whole answer (also one that is made a stream), and output
@@ -124,9 +127,11 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
         request: what is asked.
         terms: of its model.
         reads: what it asks beside its words.
+        most_nusd: what it may cost at most, by the client's own word: its output is limited to what that pays for.
 
     Raises:
         DownstreamError: ``tools_not_supported``, ``streaming_not_supported``: the model cannot do what was asked.
+        RoutingError: ``no_candidate``: ``most_nusd`` does not pay for the least that is worth a call.
     """
     _check_abilities(request, terms)
     own_limit = 0
@@ -135,15 +140,39 @@ def admit(request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN) ->
     bound = reads.stored_tokens + input_bound(request.bound_bytes, request.attachment_count, terms.ratios)
     is_sliced = request.stream and terms.streaming == "native" and not thinks_unseen(terms, reads.reasoning)
     budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
+    base = _input_cost(request, terms, reads.cache_write, bound) + terms.price.request
+    output_rate = terms.price.dearest_output(bound)
+    limit = own_limit
+    if most_nusd is not None:
+        limit = _affordable(most_nusd, base, output_rate, own_limit, budget + terms.min_output_tokens)
     ask = HoldAsk(
-        base_nusd=_input_cost(request, terms, reads.cache_write, bound) + terms.price.request,
-        output_rate=terms.price.dearest_output(bound),
-        first_tokens=min(terms.slice_tokens, own_limit) if is_sliced else own_limit,
-        worst_tokens=own_limit,
+        base_nusd=base,
+        output_rate=output_rate,
+        first_tokens=min(terms.slice_tokens, limit) if is_sliced else limit,
+        worst_tokens=limit,
         min_tokens=budget + terms.min_output_tokens,
     )
     estimate = reads.stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
-    return Admission(terms, ask, bound, estimate, request.attachment_count, own_limit, reads.reasoning)
+    cut = limit if limit < own_limit else None
+    return Admission(terms, ask, bound, estimate, request.attachment_count, limit, cut, reads.reasoning)
+
+
+def _affordable(most_nusd: int, base_nusd: int, output_rate: int, own_limit: int, least: int) -> int:
+    """Return how much of the output that is asked for an amount pays for, beside the rest of the request.
+
+    Raises:
+        RoutingError: ``no_candidate``: less than is worth a call.
+    """
+    limit = own_limit
+    if output_rate:
+        limit = min(limit, tokens_within(most_nusd - base_nusd, output_rate))
+    if most_nusd < base_nusd or limit < min(least, own_limit):
+        raise RoutingError(
+            "no_candidate",
+            "`routing_hint.max_cost` does not pay for this request and a least of output; raise it or leave it out.",
+            param="routing_hint.max_cost",
+        )
+    return limit
 
 
 def _input_cost(request: InferenceRequest, terms: ModelTerms, cache_write: CacheMark | None, bound: int) -> NanoUSD:

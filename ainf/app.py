@@ -1,37 +1,43 @@
 """The composition root: builds every part of a gateway from its configuration, joins them, and runs them to an end."""
 
 import ctypes
-import gc
 import secrets
-import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
 
 from ainf.admission import ModelTerms
 from ainf.calibration import LEAST_LOW
-from ainf.config import Config, Limits, ModelConfig, ProviderConfig
+from ainf.config import Config, Limits, ModelConfig, ProviderConfig, RoutingConfig
 from ainf.exchange.answers import error_reply
 from ainf.exchange.calibrating import Calibrator, keep_calibrated
+from ainf.exchange.health import Health
 from ainf.exchange.inflight import Inflight, keep_progress
 from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
 from ainf.http.credentials import Authenticator, FailureLimit
-from ainf.http.gateway import Gateway, Model
+from ainf.http.gateway import Gateway, RoutingSettings
 from ainf.http.idempotency import SharedExchanges, forget_expired
 from ainf.http.limits import KeyLimiter
+from ainf.http.models import Model
 from ainf.http.surface import build_surface
+from ainf.http.targets import RoutingTarget
 from ainf.inference.errors import AinfError
+from ainf.inference.moments import DAY_US
 from ainf.metering import MeterRatios
 from ainf.protocols.registry import protocol_of_path
 from ainf.providers.base import Target
 from ainf.providers.registry import PROVIDERS
+from ainf.routing.observed import KEPT_SIGNALS
+from ainf.routing.ruleset import RatedModel, Rules, Ruleset
 from ainf.server.launcher import Server
 from ainf.server.limits import ServerLimits, TlsFiles
 from ainf.store.base import InferenceStore
+from ainf.store.routing_history import recent_outcomes
 from ainf.store.store import Store, end_process
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
@@ -46,10 +52,10 @@ _DRAINED_WAIT_S = 1.0
 """The longest that anything waits for the store then."""
 _LAST_WORDS_S = 4.0
 """How long settlements and terminal frames may take after that, before connections are aborted."""
+_RECALLED_US = 7 * DAY_US
+"""How far back routed requests tell of their models when a process begins."""
 _GIVE_BACK_BYTES = 4 << 20
 """Request bodies after whose reading free memory is given back."""
-_COLLECT_AFTER = 10_000
-"""New objects between two runs of the garbage collector."""
 
 
 def wall_clock() -> int:
@@ -62,11 +68,12 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{wall_clock():014x}{secrets.token_hex(9)}"
 
 
-@attrs.frozen
+@attrs.define
 class RunningGateway:
     """A gateway that listens."""
 
     config: Config
+    """The one in force."""
     gateway: Gateway
     server: Server
     store: Store
@@ -107,6 +114,7 @@ async def running_gateway(
         telemetry.log.info("recovered", count=len(recovered))
         gateway = build_gateway(config, telemetry, store)
         await recall_calibration(gateway, store)
+        await recall_outcomes(gateway, store, wall_clock())
         server = _build_server(config, gateway)
         running = RunningGateway(config, gateway, server, store, trio.Event(), trio.CancelScope())
         try:
@@ -134,7 +142,7 @@ async def running_gateway(
                     running.stop.set()
                 background.cancel_scope.cancel()
         finally:
-            await _close_clients(gateway)  # noqa: ASYNC102 - it shields itself, within a second
+            _close_clients(gateway)
         telemetry.log.info("stopped")
 
 
@@ -149,11 +157,49 @@ async def recall_calibration(gateway: Gateway, store: Store) -> None:
     gateway.recalibrate(calibrator.changed_ratios())
 
 
-async def _close_clients(gateway: Gateway) -> None:
+async def recall_outcomes(gateway: Gateway, store: Store, now: int) -> None:
+    """Know models by what became of the requests that earlier processes routed to them.
+
+    Raises:
+        GatewayError: ``store_unavailable``.
+    """
+    history = await store.read(partial(recent_outcomes, since=now - _RECALLED_US, most=KEPT_SIGNALS))
+    gateway.services.health.recall(history)
+
+
+def apply_config(running: RunningGateway, config: Config) -> None:
+    """Put another configuration in force: providers, models, targets and routing.
+
+    What runs goes on with the terms of its admission. What was learnt of models that stay the same is kept, as are the
+    connections to providers that do. Of the other tables nothing is taken over; ``config.change.needs_restart`` tells.
+
+    Args:
+        running: the gateway.
+        config: a checked configuration.
+    """
+    gateway, old = running.gateway, running.config
+    services = gateway.services
+    backends = {
+        name: gateway.backends[name] if old.providers.get(name) == settings else backend_of(config, settings)
+        for name, settings in config.providers.items()
+    }
+    models = models_of(config, backends, services.wall_clock())
+    targets = targets_of(config)
+    unused = [backend for name, backend in gateway.backends.items() if backends.get(name) is not backend]
+    gateway.backends, gateway.models, gateway.targets = backends, models, targets
+    gateway.routing = routing_settings(config.routing)
+    services.health.adopt(config.routing.breaker_failures, config.routing.breaker_open_s)
+    services.calibrator.serve(model.terms for model in models.values())
+    gateway.recalibrate(services.calibrator.changed_ratios())
+    running.config = config
+    for backend in unused:
+        backend.client.close()
+
+
+def _close_clients(gateway: Gateway) -> None:
     """Close the connections to providers that wait for a next call."""
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-        for client in {model.backend.client for model in gateway.models.values()}:
-            await client.aclose()
+    for backend in gateway.backends.values():
+        backend.client.close()
 
 
 async def _give_memory_back(gateway: Gateway, every_s: float) -> None:
@@ -221,7 +267,8 @@ def build_gateway(
     """
     limits = config.limits
     backends = {name: backend_of(config, provider, dialer) for name, provider in config.providers.items()}
-    models = {name: _model(config, model, backends[model.provider], clock()) for name, model in config.models.items()}
+    models = models_of(config, backends, clock())
+    routing = config.routing
     services = Services(
         store=store,
         telemetry=telemetry,
@@ -238,11 +285,15 @@ def build_gateway(
         wall_clock=clock,
         public_url=config.server.public_url,
         calibrator=Calibrator(model.terms for model in models.values()),
+        health=Health(routing.breaker_failures, routing.breaker_open_s, telemetry.breaker_opened),
     )
     failures = FailureLimit(limits.auth_failures_per_minute, trio.current_time)
     return Gateway(
         services=services,
+        backends=backends,
         models=models,
+        targets=targets_of(config),
+        routing=routing_settings(routing),
         authenticator=Authenticator(store, clock, failures),
         inflight=Inflight(),
         limits=KeyLimiter(trio.current_time),
@@ -251,6 +302,54 @@ def build_gateway(
         running_limit=limits.running,
         shared=SharedExchanges(limit=limits.idempotency_bytes, linger_s=limits.linger_s),
     )
+
+
+def models_of(config: Config, backends: Mapping[str, Backend], now: int) -> dict[str, Model]:
+    """Return the configured models with their backends, by name; ``now`` is in microseconds since 1970 UTC."""
+    return {name: _model(config, model, backends[model.provider], now) for name, model in config.models.items()}
+
+
+def targets_of(config: Config) -> dict[str, RoutingTarget]:
+    """Return the routing targets by every name that clients may use."""
+    targets: dict[str, RoutingTarget] = {}
+    for name, ruleset in rulesets_of(config).items():
+        target = RoutingTarget(ruleset)
+        targets |= dict.fromkeys((name, *config.targets[name].aliases), target)
+    return targets
+
+
+def rulesets_of(config: Config) -> dict[str, Ruleset]:
+    """Return what each target chooses by, by the target's canonical name."""
+    routing = config.routing
+    rules = Rules(
+        preference_live=routing.preference_live,
+        learning=routing.learning,
+        prior_weight=routing.prior_weight,
+        expected_output_tokens=routing.expected_output_tokens,
+    )
+    return {
+        name: Ruleset(name, target.min_quality_milli, [_rated(config.models[model]) for model in target.models], rules)
+        for name, target in config.targets.items()
+    }
+
+
+def _rated(model: ModelConfig) -> RatedModel:
+    return RatedModel(
+        name=model.name,
+        provider=model.provider,
+        quality=model.quality,
+        context_tokens=model.context_tokens,
+        attachments=frozenset(model.attachments),
+        tools=model.tools,
+        streams=model.streaming != "reject",
+        max_output_tokens=model.max_output_tokens,
+        latency_ms=model.latency_ms,
+    )
+
+
+def routing_settings(routing: RoutingConfig) -> RoutingSettings:
+    """Return how candidates are tried."""
+    return RoutingSettings(attempts=routing.attempts, hedging=routing.hedging)
 
 
 def upstream_limits(limits: Limits) -> UpstreamLimits:
@@ -369,37 +468,3 @@ def _build_server(config: Config, gateway: Gateway) -> Server:
         on_refusal=lambda error: gateway.services.telemetry.rejected(error.code),
         on_connection_error=gateway.services.telemetry.connection_broke,
     )
-
-
-def _spare_collector() -> None:
-    """Keep the garbage collector from walking again and again what lives as long as the process.
-
-    Requests leave few cycles behind, so it may also wait for more of them: 5 to 10 % of a small request's cost.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_AFTER, 10, 10)
-
-
-async def _serve(config: Config) -> None:
-    # The receiver is there before anything listens and until all is done: no signal finds the process without it.
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async with trio.open_nursery() as nursery:
-            async with running_gateway(config, Telemetry()) as running:
-                _spare_collector()
-                nursery.start_soon(_obey, signals, running)  # noqa: ASYNC111 - signals count while it drains too
-                await running.stop.wait()
-            nursery.cancel_scope.cancel()
-
-
-async def _obey(signals: AsyncIterator[int], running: RunningGateway) -> None:
-    """Drain at the first signal; at the next, end what still runs at once."""
-    async for _ in signals:
-        if running.stop.is_set():
-            running.patience.cancel()
-        running.stop.set()
-
-
-def serve(config: Config) -> None:
-    """Run a gateway until SIGTERM or SIGINT has drained it; a second one ends what still runs at once."""
-    trio.run(_serve, config)

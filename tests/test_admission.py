@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ainf.admission import KeyRights, ModelTerms, Reads, admit, check_rights
+from ainf.admission import ModelTerms, Reads, admit, check_endpoint, check_model
 from ainf.inference.conversation import CacheMark, ReasoningAsk
-from ainf.inference.errors import DownstreamError
+from ainf.inference.errors import DownstreamError, RoutingError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.inference.usage import Usage
 from ainf.metering import MeterRatios
-from ainf.pricing import cost, parse_price
+from ainf.pricing import cost, parse_price, tokens_cost
 
 TERMS = ModelTerms(
     name="m", provider="p", upstream_model="up", max_output_tokens=4096, min_output_tokens=16,
@@ -153,23 +153,44 @@ def test_what_a_model_can_do_is_not_refused():
 
 
 @pytest.mark.parametrize(
-    ("rights", "param"),
+    ("models", "endpoints", "param"),
     [
-        (KeyRights(None, None), "allowed"),
-        (KeyRights(("m",), ("/v1/inference",)), "allowed"),
-        (KeyRights(("other",), None), "model"),
-        (KeyRights(("other", "m*"), None), "allowed"),
-        (KeyRights(("m?", "m-*"), None), "model"),
-        (KeyRights((), None), "model"),
-        (KeyRights(None, ("/v1/messages",)), None),
-        (KeyRights(("other",), ("/v1/messages",)), None),
+        (None, None, "allowed"),
+        (("m",), ("/v1/inference",), "allowed"),
+        (("other",), None, "model"),
+        (("other", "m*"), None, "allowed"),
+        (("m?", "m-*"), None, "model"),
+        ((), None, "model"),
+        (None, ("/v1/messages",), None),
+        (("other",), ("/v1/messages",), None),
     ],
 )
-def test_rights(rights, param):
+def test_rights(models, endpoints, param):
     """None is all, a list is only those, an empty list is nothing."""
+
+    def check() -> None:
+        check_endpoint(endpoints, "/v1/inference")
+        check_model(models, "m")
+
     if param == "allowed":
-        check_rights(rights, "/v1/inference", "m")
+        check()
         return
     with pytest.raises(DownstreamError) as refused:
-        check_rights(rights, "/v1/inference", "m")
+        check()
     assert (refused.value.code, refused.value.param) == ("not_permitted", param)
+
+
+def test_what_it_may_cost_at_most_limits_its_output():
+    """The output is cut to what the amount pays for beside the input; less than is worth a call is refused by name."""
+    whole = admit(REQUEST, TERMS)
+    rate = whole.ask.output_rate
+    most = whole.ask.base_nusd + tokens_cost(100, rate)
+    cut = admit(REQUEST, TERMS, most_nusd=most)
+    assert (cut.limit_tokens, cut.own_limit_tokens, cut.ask.worst_tokens) == (100, 100, 100)
+    assert cut.ask.base_nusd + tokens_cost(cut.ask.worst_tokens, rate) <= most
+    assert admit(REQUEST, TERMS, most_nusd=10**12) == whole
+    assert whole.limit_tokens is None
+    for too_little in (0, whole.ask.base_nusd, whole.ask.least_nusd - 1):
+        with pytest.raises(RoutingError) as refused:
+            admit(REQUEST, TERMS, most_nusd=too_little)
+        assert (refused.value.code, refused.value.param) == ("no_candidate", "routing_hint.max_cost")

@@ -154,7 +154,7 @@ async def _show(running: RunningGateway, simulator: Simulator, key: str) -> None
         click.echo(f"   after {len(capped.text)} characters: finish_reason {capped.finish_reason!r}\n")
         receipts = [await _receipt(running, stream.inference_id) for stream in (whole, left, capped)]
     finally:
-        await client.aclose()
+        client.close()
     caps_now = await running.store.read(lambda tx: caps.list_caps(tx, wall_clock()))
     _print_receipts(receipts, caps_now[0].settled_nusd, simulator)
 

@@ -98,7 +98,7 @@ async def check_live(config: Config, provider_name: str, model_name: str | None)
     try:
         seen = await _ask(backend, config, model)
     finally:
-        await backend.client.aclose()  # noqa: ASYNC102 - it never waits
+        backend.client.close()
     return LiveReport(
         provider=settings.name,
         model=model.name,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 import attrs
 
@@ -9,8 +10,11 @@ from ainf.admission import ModelTerms
 from ainf.exchange.plan import Headers, Plan
 from ainf.inference.errors import CODES, MONEY_TYPE, AinfError
 from ainf.protocols.base import ClientProtocol, ErrorAnswer
+from ainf.routing.decision import Decision
 
 DEFAULT_RETRY_AFTER_S = 1
+DIRECT: Final = (b"x-ainf-router", b"direct")
+"""What says that the client named the model that answers."""
 _NAMES = 32
 _NAME_CHARACTERS = 64
 _NOT_IN_A_NAME = re.compile(r"[^!-+\--~]")
@@ -98,16 +102,32 @@ def model_headers(terms: ModelTerms, dropped: Sequence[str]) -> list[tuple[bytes
     return headers
 
 
-def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[tuple[bytes, bytes]]:
-    """Return what every answer of an admitted exchange carries beside its ids, streamed or not."""
+def exchange_headers(plan: Plan, public_url: str) -> list[tuple[bytes, bytes]]:
+    """Return what every answer of an admitted exchange carries beside its ids, whoever answers it."""
     headers = [
         (b"x-ainf-inference-id", plan.inference_id.encode()),
         (b"x-ainf-agent-id", plan.key.account_name.encode()),
         (b"x-ainf-audit-url", audit_url(public_url, plan.inference_id).encode()),
-        *model_headers(plan.admission.terms, plan.request.dropped),
     ]
-    if clamp_tokens is not None:
-        headers.append((b"x-ainf-max-tokens", str(clamp_tokens).encode()))
+    if plan.route is None:
+        return [*headers, DIRECT]
+    return [*headers, *routing_headers(plan.route.decision)]
+
+
+def routing_headers(decision: Decision) -> list[tuple[bytes, bytes]]:
+    """Return what says that an answer is routed, and by which preference where the client had one."""
+    headers = [(b"x-ainf-router", decision.target.encode())]
+    if decision.preference_header is not None:
+        headers.append((b"x-ainf-routing-preference", decision.preference_header))
+    return headers
+
+
+def own_headers(plan: Plan, public_url: str, clamp_tokens: int | None) -> list[tuple[bytes, bytes]]:
+    """Return the same, and who answers; streamed or not."""
+    headers = [*exchange_headers(plan, public_url), *model_headers(plan.admission.terms, plan.request.dropped)]
+    limit_tokens = clamp_tokens or plan.admission.limit_tokens
+    if limit_tokens is not None:
+        headers.append((b"x-ainf-max-tokens", str(limit_tokens).encode()))
     return headers
 
 

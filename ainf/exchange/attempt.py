@@ -1,7 +1,10 @@
 """One call to one provider inside an exchange, and what the ledger is told of it."""
 
+import trio
+
+from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
-from ainf.formats.base import Pipe
+from ainf.formats.base import Pipe, Reading
 from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Evidence
 from ainf.inference.usage import Usage
@@ -15,18 +18,40 @@ _REQUEST_ID_HEADERS = (b"x-request-id", b"request-id")
 
 
 class Attempt:
-    """A call to a provider; owned by the exchange, which closes it at its first ending."""
+    """A call to a provider; owned by the exchange, which closes it at its first ending.
 
-    def __init__(self, plan: Plan, pipe: Pipe, *, max_output_tokens: int | None, started_at: int) -> None:
-        self._plan = plan
+    Args:
+        plan: whom is asked what.
+        pipe: from there to the client.
+        hold: what is set aside for it.
+        started_at: microseconds since 1970 UTC.
+        number: from 1.
+    """
+
+    def __init__(self, plan: Plan, pipe: Pipe, hold: RunningHold, *, started_at: int, number: int = 1) -> None:
+        self.plan = plan
         self.pipe = pipe
+        self.hold = hold
+        self.number = number
         self.started_at = started_at
+        self.started_at_s = trio.current_time()
+        self.prelude: list[bytes] = []
+        """What came before any content: it is given with that, or with the end."""
+        self.residue = b""
+        """What the pipe made of bytes that came behind the ending, or as the socket closed; nobody is given it."""
+        self.failure: UpstreamError | None = None
+        """Why the exchange gave it up to try another; None while it did not."""
+        self.body_ended = False
+        """Whether the body came to its clean end."""
+        self.turn: int | None = None
+        """The leave to ask, of the model's breaker; None where it rests, or was told how this went."""
         self.status: int | None = None
         self.error_code: str | None = None
         self.aborted_billing: str | None = None
         """How it is reckoned because we broke it off; None while it was not."""
         self._provider_request_id: str | None = None
-        wire = plan.backend.provider.write_request(plan.request, plan.target, max_output_tokens)
+        limit_tokens = hold.clamp_tokens or plan.admission.limit_tokens
+        wire = plan.backend.provider.write_request(plan.request, plan.target, limit_tokens)
         request = UpstreamRequest(
             wire.url,
             # One object for all requests of a backend: its bytes are kept by it.
@@ -87,11 +112,35 @@ class Attempt:
         if 200 <= status < 400:
             # 204, redirects and the rest are no answers to an inference; a redirect is never followed.
             return UpstreamError("upstream_protocol", f"The provider answered with status {status}.")
-        return self._plan.backend.provider.read_error(status, headers, body)
+        return self.plan.backend.provider.read_error(status, headers, body)
+
+    async def read(self) -> Reading:
+        """Return what one read of the answer brought, counted; the last one brings the clean end of the body.
+
+        Raises:
+            UpstreamError: it broke off, or is not of the provider's format.
+        """
+        if data := await self.call.receive():
+            reading = self.pipe.receive(data)
+        else:
+            self.body_ended = True
+            reading = self.pipe.receive_eof()
+        self.hold.received += reading.output_bytes
+        return reading
+
+    def take_residue(self, reading: Reading) -> None:
+        """Count what came when nobody was to be given it any more."""
+        self.hold.received += reading.output_bytes
+        self.residue += reading.data
+
+    def give_up(self, error: UpstreamError) -> None:
+        """End it now, for another is to be tried: whoever waits for it finds the reason in ``failure``."""
+        self.failure = error
+        self.call.abort()
 
     def result(self, ended_at: int, usage: Usage, evidence: Evidence, cost_nusd: int) -> AttemptResult:
         """Return the attempt's own line in the ledger."""
-        terms, answer = self._plan.admission.terms, self.pipe.answer
+        terms, answer = self.plan.admission.terms, self.pipe.answer
         return AttemptResult(
             model=terms.name,
             upstream_model=terms.upstream_model,

@@ -56,10 +56,18 @@ class Calibrator:
     def __init__(self, models: Iterable[ModelTerms] = ()) -> None:
         """Begin with nothing learnt of these models; of others nothing is ever learnt."""
         self._models: dict[str, _Model] = {}
+        self.serve(models)
+
+    def serve(self, models: Iterable[ModelTerms]) -> None:
+        """Learn of these models from now on; what is known of those that stay the same is kept."""
+        known, self._models = self._models, {}
         for terms in models:
             nothing = Calibration(terms.provider, terms.upstream_model)
-            fresh = Calibration(terms.provider, terms.upstream_model)
-            self._models[terms.name] = _Model(terms, nothing, fresh, terms.ratios)
+            model = _Model(terms, nothing, Calibration(terms.provider, terms.upstream_model), terms.ratios)
+            before = known.get(terms.name)
+            if before is not None and before.kept.is_of(terms.provider, terms.upstream_model):
+                model.kept, model.fresh = before.kept, before.fresh
+            self._models[terms.name] = model
 
     def note(self, end: "End") -> None:
         """Learn of an exchange that has ended: only one whose usage is reported, believed and of the whole answer."""
@@ -114,7 +122,9 @@ class Calibrator:
             kept = await store.add_calibrations(giving)
         finally:
             for name, given in giving.items():
-                model = self._models[name]
+                model = self._models.get(name)
+                if model is None or not given.is_of(model.terms.provider, model.terms.upstream_model):
+                    continue  # another configuration came into force meanwhile
                 if name in kept:
                     model.kept = kept[name]
                 else:

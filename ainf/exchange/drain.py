@@ -11,7 +11,6 @@ import attrs
 import trio
 
 from ainf.exchange.attempt import Attempt
-from ainf.exchange.hold import RunningHold
 from ainf.inference.errors import UpstreamError
 
 
@@ -33,14 +32,13 @@ class Drain:
 
     Attributes:
         unsaid: what the pipe made of it for the client, who is given none of it.
-        body_ended: whether the body came to its clean end.
         cut_by: what ended it before the provider did: "time", "money", "size", "stop" (also where it never ran); None
             where nothing did.
     """
 
-    def __init__(self, attempt: Attempt, hold: RunningHold, limits: DrainLimits) -> None:
+    def __init__(self, attempt: Attempt, limits: DrainLimits) -> None:
         self._attempt = attempt
-        self._hold = hold
+        self._hold = hold = attempt.hold
         self._limits = limits
         self._scope = trio.CancelScope()
         self._began = trio.current_time()
@@ -50,7 +48,6 @@ class Drain:
         self._tail_began = False
         self._unsaid: list[bytes] = []
         self._unsaid_bytes = 0
-        self.body_ended = False
         self.cut_by: str | None = "stop"
 
     @property
@@ -77,27 +74,18 @@ class Drain:
             self.cut_by = None if self._tail_began else "time"
 
     async def _read(self) -> str | None:
-        call, pipe = self._attempt.call, self._attempt.pipe
-        await self._attempt.await_head()
-        while data := await call.receive():
-            reading = pipe.receive(data)
-            self._take(reading.data, reading.output_bytes)
-            if pipe.answer.error is not None:
+        attempt = self._attempt
+        await attempt.await_head()
+        while True:
+            data = (await attempt.read()).data
+            self._unsaid.append(data)
+            self._unsaid_bytes += len(data)
+            if attempt.body_ended or attempt.pipe.answer.error is not None:
                 return None
-            if pipe.answer.raw_finish_reason is not None:
+            if attempt.pipe.answer.raw_finish_reason is not None:
                 self._begin_tail()
             elif limit := self._limit_reached():
                 return limit
-        self.body_ended = True
-        reading = pipe.receive_eof()
-        self._take(reading.data, reading.output_bytes)
-        return None
-
-    def _take(self, data: bytes, output_bytes: int) -> None:
-        self._hold.received += output_bytes
-        if data:
-            self._unsaid.append(data)
-            self._unsaid_bytes += len(data)
 
     def _begin_tail(self) -> None:
         if not self._tail_began:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from ainf.exchange.dispatch import LOST, let_go, retire
 from ainf.exchange.settlement import End, blind_end, end_of
 from ainf.exchange.words import Words, kept_answer, last_words, may_retry
-from ainf.inference.errors import GatewayError, UpstreamError
+from ainf.inference.errors import GatewayError
 from ainf.inference.moments import SECOND_US
 from ainf.inference.outcome import Ending, Verdict
+from ainf.routing.outcome import status_of
 from ainf.store.base import Closing, Settlement
 from ainf.telemetry import ExchangeRecord
 
@@ -39,7 +41,6 @@ async def conclude(exchange: "Exchange") -> None:
         words = _composed(exchange, end) if exchange.plan.claim is not None else None
         end, settlement = await _settle(exchange, end, words)
     exchange.outcome = end.outcome
-    exchange.used_tokens = end.outcome.usage.input_tokens + end.outcome.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
         try:
             await _speak(exchange, end, settlement, words)
@@ -47,30 +48,17 @@ async def conclude(exchange: "Exchange") -> None:
             telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
             exchange.speech.abort()
     exchange.services.calibrator.note(end)
+    exchange.services.health.note(end, settlement)
+    _tell_routing(exchange, end, settlement)
     telemetry.exchange_ended(_record(exchange, end, settlement))
 
 
 async def _let_go(exchange: "Exchange") -> None:
-    """Give the provider's connection back, or meter what its socket still held when it was closed. Never waits."""
-    attempt = exchange.attempt
-    if attempt is None:
-        return
-    if exchange.body_ended:
-        await attempt.call.aclose()
-        return
-    attempt.call.abort()
-    residue = await attempt.call.residue()
-    attempt.notice_late_head()
-    if attempt.has_head and attempt.pipe.answer.raw_finish_reason is None:
-        try:
-            if residue:
-                exchange.take_residue(attempt.pipe.receive(residue))
-            if attempt.call.is_complete and attempt.error_code is None:
-                exchange.take_residue(attempt.pipe.receive_eof())
-        except UpstreamError:
-            return  # it is closed already, and counted as far as it could be read
-        except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
-            exchange.services.telemetry.defect("residue", defect, inference_id=exchange.plan.inference_id)
+    """Let go of the providers. Never waits."""
+    if exchange.rival is not None:
+        await retire(exchange, exchange.rival, LOST)
+    if exchange.attempt is not None:
+        await let_go(exchange.services, exchange.attempt)
 
 
 def _end(exchange: "Exchange", verdict: Verdict) -> End:
@@ -155,6 +143,16 @@ async def _speak(exchange: "Exchange", end: End, settlement: Settlement | None, 
     await speech.finish(words.body)
 
 
+def _tell_routing(exchange: "Exchange", end: End, settlement: Settlement | None) -> None:
+    """Count how a routed exchange came out, and what must never be: an outcome of one that is pinned."""
+    telemetry, route = exchange.services.telemetry, exchange.plan.route
+    if route is not None:
+        served = 1 if end.attempt is None else end.attempt.number
+        telemetry.routed(route.decision.target, status_of(end.outcome.ending, served))
+    elif settlement is not None and settlement.is_captured:
+        telemetry.passthrough_captured()
+
+
 def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> ExchangeRecord:
     plan, outcome = exchange.plan, end.outcome
     return ExchangeRecord(
@@ -180,4 +178,6 @@ def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> Ex
         notes=end.notes(),
         retry_of=settlement.retry_of if settlement else None,
         burnt_nusd=settlement.burnt_nusd if settlement else {},
+        router="direct" if plan.route is None else plan.route.decision.target,
+        attempts=exchange.opened,
     )

@@ -1,4 +1,4 @@
-"""The money of a running exchange: what passed, what is held for it, and how the hold grows.
+"""The money of a running attempt: what passed, what is held for it, and how the hold grows.
 
 Strategy: everything the hot path asks is a comparison of byte counts. Tokens and money are turned into bytes only when
 the hold changes: ``covered`` is how many visible output bytes the durable hold pays for. Before half a slice is left of
@@ -35,13 +35,15 @@ class OutOfBoundsError(Exception):
 
 
 class RunningHold:
-    """What one exchange has set aside, and what it has used of it."""
+    """What is set aside for one attempt, and what it has used of it."""
 
     def __init__(self, admission: Admission, held_nusd: int, clamp_tokens: int | None, extend: ExtendHold) -> None:
         self._admission = admission
         self._ask = admission.ask
         self._ratio = admission.terms.ratios.mean
         self._extend = extend
+        self.clamp_tokens = clamp_tokens
+        """The output limit that fits under the caps, where the request's own does not."""
         self._limit_tokens = clamp_tokens or admission.ask.worst_tokens
         bound_tokens = admission.ask.worst_tokens * _BOUND_TIMES_NUMERATOR // _BOUND_TIMES_DENOMINATOR + SLACK_TOKENS
         self._bound_nusd = self._ask.base_nusd + tokens_cost(bound_tokens, self._ask.output_rate)

@@ -1,19 +1,23 @@
 """What an exchange is given: its plan, the services it uses, and the client it speaks to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from ainf.admission import Admission
 from ainf.exchange.calibrating import Calibrator
+from ainf.exchange.health import Health
 from ainf.formats.base import Listener, Pipe, PipeLimits
 from ainf.inference.request import InferenceRequest
 from ainf.protocols.base import ClientProtocol
 from ainf.providers.base import Provider, Target
-from ainf.store.base import Claim, InferenceStore, KeyRecord
+from ainf.store.base import AttemptPlan, Claim, InferenceStore, KeyRecord
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
+
+if TYPE_CHECKING:
+    from ainf.exchange.route import Route
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -89,11 +93,13 @@ class Services:
     public_url: str
     calibrator: Calibrator = attrs.field(factory=Calibrator)
     """Learns of what has ended."""
+    health: Health = attrs.field(factory=Health)
+    """Knows which providers answer, and how fast."""
 
 
 @attrs.frozen
 class Plan:
-    """One admitted request, before anything was written."""
+    """One admitted request, and the model that is to answer it. Where it is routed, each candidate has a plan."""
 
     inference_id: str
     key: KeyRecord
@@ -112,12 +118,20 @@ class Plan:
     """When it must have ended, by trio's clock; counted from the request's arrival."""
     sdk_retry_count: int | None = None
     labels: Mapping[str, str] = attrs.field(factory=dict)
+    route: "Route | None" = None
+    """Where the candidates come from; None: the model is pinned."""
     inference_shape: bool = False
     """Whether a whole answer also carries ``content``, ``cost`` and ``audit_url`` (POST /v1/inference)."""
 
     def open_pipe(self, limits: PipeLimits) -> Pipe:
         """Return a new pipe from the provider to the client."""
         return self.protocol.open_pipe(self.listener, self.provider_format, limits)
+
+    @property
+    def attempt_plan(self) -> AttemptPlan:
+        """What the ledger is told of the call before its dial."""
+        terms = self.admission.terms
+        return AttemptPlan(terms.name, terms.upstream_model, terms.provider, terms.price)
 
     @property
     def is_translated(self) -> bool:

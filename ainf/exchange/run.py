@@ -7,26 +7,32 @@ anywhere but in ``run``'s ``finally``.
 """
 
 import contextlib
+from functools import partial
 
 import trio
 
 from ainf.exchange import rule
-from ainf.exchange.answers import own_headers, request_ids, stream_head
+from ainf.exchange.answers import exchange_headers, own_headers, request_ids, stream_head
 from ainf.exchange.attempt import Attempt
+from ainf.exchange.dispatch import reach_content
 from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
-from ainf.exchange.plan import Downstream, Plan, Services
-from ainf.exchange.settlement import Course
+from ainf.exchange.plan import Downstream, Headers, Plan, Services
+from ainf.exchange.route import unrouted
+from ainf.exchange.settlement import Course, EndedAttempt
 from ainf.exchange.speech import Speech
-from ainf.exchange.watch import ClockWatcher, Limits
+from ainf.exchange.watch import ClockWatcher, Limits, Patience
 from ainf.formats.base import EndingStyle, Pipe, Reading
 from ainf.formats.cost import close
-from ainf.inference.errors import AinfError, UpstreamError
+from ainf.inference.errors import AinfError, RoutingError, SpendError, UpstreamError
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
+from ainf.inference.request import Operation
 from ainf.ledger import CapState
-from ainf.store.base import AttemptPlan, AttemptResult, Extended, Extension, Opened, Opening, Progress
+from ainf.routing.outcome import RoutingStatus
+from ainf.store.base import Extended, Extension, Opened, Opening, Progress
+from ainf.upstream.client import UpstreamAborted
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
 _REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked.")
@@ -55,35 +61,38 @@ class Exchange:
         self.arbiter = OutcomeArbiter(self._on_first_offer)
         self.speech = Speech(downstream)
         self.attempt: Attempt | None = None
-        self.ended: list[AttemptResult] = []
-        """The attempts before it, each with its own cost."""
+        """The one that answers, or may; None between two, and before the first."""
+        self.rival: Attempt | None = None
+        """One that runs beside it: until one leads, or as the one that lost."""
+        self.ended: list[EndedAttempt] = []
+        """Those that are over, each with its own cost."""
+        self.newly_ended: list[EndedAttempt] = []
+        """Those of them that the ledger does not know of yet."""
+        self.opened = 1
+        """How many were opened in all."""
         self.drain: Drain | None = None
         """How it is read on behind its ending, where its provider bills what it broke off to the end."""
         self.hold: RunningHold
-        self.clamp_tokens: int | None = None
+        self.has_leader = False
+        """Whether the commit point is passed."""
+        self.refused_by: CapState | None = None
+        """The cap or balance that left nothing for another attempt."""
         self._clamped_by: CapState | None = None
         self.outcome: Outcome | None = None
         """How it ended, as it was settled; None until then."""
-        self.used_tokens = 0
-        """Of input and output, known at the end."""
+        self.counted_tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
+        """What it takes of its key's tokens when it begins."""
         self.opened_at_s = trio.current_time()
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []
-        self.head: list[tuple[bytes, bytes]] = []
-        """The same, with the ids of the answer."""
-        self.body_ended = False
         self.close_s = services.clocks.close_s
-        self.residue = b""
-        """What the pipe made of bytes that came behind the ending, or as the socket closed; nobody is given it."""
         self.closing: trio.CancelScope | None = None
         """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
         self._provider_ended = False
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
         self._in_hand: Reading | None = None
         self._durable: Progress | None = None
-        self._watcher: ClockWatcher
+        self.watcher: ClockWatcher
         self._nursery: trio.Nursery
 
     def offer(self, verdict: Verdict) -> bool:
@@ -105,6 +114,8 @@ class Exchange:
     def _on_first_offer(self, verdict: Verdict) -> None:
         if self._provider_ended:
             return  # by its own word: what came with it is still handed over, and the rest of the body read
+        if self.rival is not None:
+            self._lose(self.rival)
         if self.attempt is not None:
             self._break_off(self.attempt, verdict)
         self._scope.cancel()
@@ -116,7 +127,7 @@ class Exchange:
             attempt.aborted_billing = policy
         is_answering = attempt.has_head or attempt.may_answer
         if policy == "drain" and is_answering and rule.reads_on(verdict.ending, verdict.code):
-            self.drain = Drain(attempt, self.hold, self._drain_limits())
+            self.drain = Drain(attempt, self._drain_limits())
             return
         if attempt.aborted_billing == "drain":
             attempt.aborted_billing = "delivered"
@@ -136,14 +147,14 @@ class Exchange:
         Raises:
             AinfError: the opening was refused: nothing is open, nothing was dialled, nothing was said.
         """
-        opened = await self.services.store.open_inference(self._opening())
+        opened = await self._open()
         # No await from here to the try: what is open must reach the finally that closes it.
         try:
             self._begin(opened)
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
-                    nursery.start_soon(self._watcher.run, nursery)
+                    nursery.start_soon(self.watcher.run, nursery)
                     await self._pump()
                     nursery.cancel_scope.cancel()
             await self._read_on()
@@ -155,8 +166,26 @@ class Exchange:
             await conclude(self)  # noqa: ASYNC102 - it shields itself, each part with a limit of its own
             self.hold.close()
 
+    async def _open(self) -> Opened:
+        """Open the exchange in the ledger.
+
+        Raises:
+            AinfError: it is refused. That it was routed is on record all the same, where it is a matter of money.
+        """
+        try:
+            return await self.services.store.open_inference(self._opening())
+        except SpendError as refusal:
+            if self.plan.route is not None:
+                at = self.services.wall_clock()
+                await self.services.store.note_unrouted(
+                    unrouted(
+                        self.plan.key, self.plan.request, self.plan.route, (RoutingStatus.REJECTED_MONEY, refusal), at
+                    )
+                )
+            raise
+
     def _opening(self) -> Opening:
-        plan, terms = self.plan, self.plan.admission.terms
+        plan = self.plan
         return Opening(
             inference_id=plan.inference_id,
             at=self.services.wall_clock(),
@@ -165,7 +194,7 @@ class Exchange:
             path=plan.request.path,
             stream=plan.request.stream,
             requested_model=plan.request.model,
-            attempt=AttemptPlan(terms.name, terms.upstream_model, terms.provider, terms.price),
+            attempt=plan.attempt_plan,
             ask=plan.admission.ask,
             input_bytes=plan.request.input_bytes,
             input_tokens_estimate=plan.admission.input_tokens_estimate,
@@ -173,38 +202,127 @@ class Exchange:
             claim=plan.claim,
             sdk_retry_count=plan.sdk_retry_count,
             labels=plan.labels,
+            routing=None if plan.route is None else plan.route.record(),
         )
 
     def _begin(self, opened: Opened) -> None:
         """Take what the opening granted."""
-        services, terms = self.services, self.plan.admission.terms
+        services, plan = self.services, self.plan
         services.telemetry.exchange_started()
-        self.clamp_tokens, self._clamped_by = opened.clamp_tokens, opened.clamped_by
-        self.hold = RunningHold(self.plan.admission, opened.held_nusd, opened.clamp_tokens, self._extend)
-        self.own_headers = own_headers(self.plan, services.public_url, opened.clamp_tokens)
-        self.head = [*request_ids(self.plan.inference_id), *self.own_headers]
-        limits = Limits(
-            exchange_s=self.plan.deadline_at - trio.current_time(),
-            first_byte_s=terms.first_byte_s,
-            silence_s=terms.silence_s,
-            is_stream=self.plan.request.stream,
-            is_streamed=self.plan.request.stream and self.plan.target.streams,
-        )
-        early_head = stream_head(self.head, is_wrapped=None)
-        self._watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, early_head)
+        if plan.route is not None and not opened.is_captured:
+            services.telemetry.dispatched_without_capture()
+        self._clamped_by = opened.clamped_by
+        self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, 1)
+        self._name_model()
+        limits = Limits(exchange_s=plan.deadline_at - trio.current_time(), is_stream=plan.request.stream)
+        self.watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, self.early_head)
+
+    def new_hold(self, plan: Plan, held_nusd: int, clamp_tokens: int | None, number: int) -> RunningHold:
+        """Return the hold of an attempt, which grows by extensions of its own."""
+        return RunningHold(plan.admission, held_nusd, clamp_tokens, partial(self._extend, number))
+
+    def _name_model(self) -> None:
+        """Say in the answer's headers who answers it, as far as is known."""
+        self.own_headers = own_headers(self.plan, self.services.public_url, self.hold.clamp_tokens)
+
+    def begin_attempt(self, plan: Plan, hold: RunningHold, number: int) -> Attempt:
+        """Make an attempt that was opened the exchange's, or its second beside one that runs; nothing is dialled."""
+        pipe = plan.open_pipe(self.services.pipe_limits)
+        attempt = Attempt(plan, pipe, hold, started_at=self.services.wall_clock(), number=number)
+        if self.attempt is None:
+            self._adopt(attempt)
+        else:
+            self.rival = attempt
+        terms = plan.admission.terms
+        is_streamed = plan.request.stream and plan.target.streams
+        patience = Patience(terms.first_byte_s, terms.silence_s, is_streamed=is_streamed)
+        self.watcher.begin(attempt, patience, may_fall_back=plan.route is not None)
+        self.services.health.begin(attempt)
+        return attempt
+
+    def _adopt(self, attempt: Attempt) -> None:
+        self.attempt = attempt
+        if attempt.plan is not self.plan:
+            self.plan, self.hold = attempt.plan, attempt.hold
+            self._name_model()
+
+    def take_lead(self, attempt: Attempt) -> None:
+        """Let an attempt pass the commit point: it is the one that answers; a second one beside it is closed at once.
+
+        Raises:
+            UpstreamError: another one was first.
+        """
+        if self.has_leader:
+            raise UpstreamAborted
+        self.has_leader = True
+        other = self.rival if attempt is self.attempt else self.attempt
+        self._adopt(attempt)
+        self.rival = other
+        if other is not None:
+            self._lose(other)
+        self.watcher.commit()
+        self.services.health.answered(attempt)
+        if self.plan.route is not None:
+            self.plan.route.forget()
+
+    def _lose(self, attempt: Attempt) -> None:
+        """Close an attempt that ran beside the one that answers, or may."""
+        attempt.aborted_billing = "delivered"
+        attempt.call.abort()
+
+    def drop(self, attempt: Attempt) -> None:
+        """Let go of an attempt that is over; what ran beside it takes its place."""
+        if attempt is self.rival:
+            self.rival = None
+        elif attempt is self.attempt:
+            self.attempt = None
+            if self.rival is not None:
+                self._adopt(self.rival)
+                self.rival = None
+
+    def note_failure(self, attempt: Attempt, error: UpstreamError) -> UpstreamError:
+        """Note why an attempt failed, unless it is our own end that did it; return that."""
+        failure = attempt.failure or error
+        if self.arbiter.verdict is None:
+            attempt.error_code = failure.code
+            self.services.health.failed(attempt, failure)
+        return failure
+
+    @property
+    def head(self) -> list[tuple[bytes, bytes]]:
+        """What the head of an answer says of it: its ids and ``own_headers``."""
+        return [*request_ids(self.plan.inference_id), *self.own_headers]
+
+    @property
+    def early_head(self) -> Headers:
+        """What the head of a stream says before the commit point: no model, where another one may still answer.
+
+        Empty before the opening.
+        """
+        if not self.own_headers:
+            return ()
+        plan = self.plan
+        known = self.own_headers if plan.route is None else exchange_headers(plan, self.services.public_url)
+        return stream_head([*request_ids(plan.inference_id), *known], is_wrapped=None)
+
+    @property
+    def used_tokens(self) -> int:
+        """Tokens of input and output as they were settled; 0 until then."""
+        return 0 if self.outcome is None else self.outcome.usage.input_tokens + self.outcome.usage.output_tokens
+
+    @property
+    def spent_nusd(self) -> int:
+        """What the attempts cost that are over."""
+        return sum(ended.result.cost_nusd for ended in self.ended)
 
     async def _pump(self) -> None:
         """Dial, read, meter and write, until the body or the exchange ends. Expected failures become offers."""
-        pipe = self.plan.open_pipe(self.services.pipe_limits)
         await trio.lowlevel.checkpoint_if_cancelled()  # an ending that came first dials nothing
-        self.attempt = Attempt(
-            self.plan, pipe, max_output_tokens=self.clamp_tokens, started_at=self.services.wall_clock()
-        )
         try:
-            await self.attempt.dial()
-            await self._relay(self.attempt)
-        except UpstreamError as error:
-            if self._offer_error(Ending.UPSTREAM_ERROR, error):
+            attempt, reading = await reach_content(self)
+            await self._relay(attempt, reading)
+        except (UpstreamError, RoutingError) as error:
+            if self._offer_error(Ending.UPSTREAM_ERROR, error) and self.attempt is not None:
                 self.attempt.error_code = error.code
         except KeyRevokedError:
             self.offer(_REVOKED)
@@ -220,32 +338,31 @@ class Exchange:
         try:
             await self.drain.run()
         finally:
-            self.residue = self.drain.unsaid
-            self.body_ended = self.drain.body_ended
-
-    def take_residue(self, reading: Reading) -> None:
-        """Count what came when nobody was to be given it any more."""
-        self.hold.received += reading.output_bytes
-        self.residue += reading.data
+            assert self.attempt is not None
+            self.attempt.residue = self.drain.unsaid
 
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""
         cap = self._clamped_by if self._provider_ended else self.hold.refused_by
-        return Course(tuple(self.ended), self.clamp_tokens, cap, self.drain, self._clamped_by)
+        return Course(
+            tuple(self.ended), self.opened, self.first_byte_s, self.hold.clamp_tokens, cap, self.drain,
+            self._clamped_by, self.refused_by,
+        )  # fmt: skip
 
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))
 
-    async def _relay(self, attempt: Attempt) -> None:
-        """Hand over what arrives, one read at a time, until the body or the provider's own word ends it."""
-        call, pipe, hold = attempt.call, attempt.pipe, self.hold
-        while data := await call.receive():
-            reading = pipe.receive(data)
-            if reading.is_meaningful:
-                self._watcher.touch()
-            hold.received += reading.output_bytes
+    async def _relay(self, attempt: Attempt, reading: Reading) -> None:
+        """Hand over what arrives, one read at a time, until the body or the provider's own word ends it.
+
+        Args:
+            attempt: the one that answers.
+            reading: what it passed the commit point with.
+        """
+        hold = attempt.hold
+        while True:
             self._notice(attempt)
-            if self._provider_ended:
+            if self._provider_ended or attempt.body_ended:
                 await self._deliver_last(attempt, reading)
                 await self._read_tail(attempt)
                 return
@@ -255,21 +372,17 @@ class Exchange:
                 return  # nothing more is handed over: what still comes is for whoever reads on
             if hold.received >= hold.wants_more_at:
                 self._nursery.start_soon(self._extend_ahead)
-        self.body_ended = True
-        reading = pipe.receive_eof()
-        hold.received += reading.output_bytes
-        self._notice(attempt)
-        await self._deliver_last(attempt, reading)
+            reading = await attempt.read()
+            if reading.is_meaningful:
+                self.watcher.touch()
 
     async def _read_tail(self, attempt: Attempt) -> None:
         """Read on behind the evidence of an end, for usage and the end of the body, but not for long."""
         if attempt.pipe.answer.error is not None:
             return
         with trio.move_on_after(self.services.clocks.tail_s):
-            while data := await attempt.call.receive():
-                self.hold.received += attempt.pipe.receive(data).output_bytes
-            self.body_ended = True
-            self.hold.received += attempt.pipe.receive_eof().output_bytes
+            while not attempt.body_ended:
+                await attempt.read()
 
     def _notice(self, attempt: Attempt) -> None:
         """Act on what the last read said of the answer: an error, or the evidence of its end."""
@@ -279,7 +392,7 @@ class Exchange:
         # Either way the provider has ended by its own word: what came before it is still handed over.
         self._provider_ended = True
         if answer.raw_finish_reason is not None:
-            clamp_reached = self.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
+            clamp_reached = attempt.hold.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
             self.offer(_out_of_money(self._clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
         elif answer.error is not None:
             attempt.error_code = answer.error.code
@@ -299,13 +412,9 @@ class Exchange:
             self.speech.abort()
 
     async def _deliver(self, attempt: Attempt, reading: Reading) -> None:
-        """Hand a reading to the client: the prelude is kept until there is content, and money goes before bytes."""
+        """Hand a reading to the client: the prelude before the first one, and money before bytes."""
         self._in_hand = reading
         if self.first_byte_s is None:
-            if not reading.is_content:
-                self._keep(reading.data)
-                self._in_hand = None
-                return
             await self._commit(attempt)
         if self._provider_ended and self.hold.received > self.hold.covered:
             await self._cover_last(self.hold.received)
@@ -327,11 +436,14 @@ class Exchange:
 
         What the pipe made of the residue, or of the reading that was in hand when the end came, the client never sees.
         """
-        unsaid = (b"" if self._in_hand is None else self._in_hand.data) + self.residue
+        attempt, prelude = self.attempt, b""
+        unsaid = b"" if self._in_hand is None else self._in_hand.data
+        if attempt is not None:
+            unsaid += attempt.residue
+            prelude = b"".join(attempt.prelude)
+            attempt.prelude.clear()
         if unsaid:
             pipe.rewind(unsaid)
-        prelude = b"".join(self._kept)
-        self._kept.clear()
         return prelude + close(pipe, outcome, style, is_stream=self.plan.request.stream)
 
     async def _cover_last(self, size: int) -> None:
@@ -339,29 +451,23 @@ class Exchange:
         with contextlib.suppress(KeyRevokedError, OutOfBoundsError, AinfError):
             await self.hold.cover(size)
 
-    def _keep(self, data: bytes) -> None:
-        self._kept_bytes += len(data)
-        if self._kept_bytes > self.services.clocks.prelude_bytes:
-            raise UpstreamError("upstream_protocol", "The provider sent too much before any content.")
-        self._kept.append(data)
-
     async def _commit(self, attempt: Attempt) -> None:
         """Pass the commit point: the head goes out, with the prelude that was kept; the request is forgotten."""
         self.first_byte_s = trio.current_time() - self.opened_at_s
         self.plan.request.forget()
         if self.plan.request.stream:
             await self.speech.start(200, stream_head(self.head, is_wrapped=attempt.pipe.is_wrapped))
-            if prelude := b"".join(self._kept):
+            if prelude := b"".join(attempt.prelude):
                 await self.speech.write(prelude)
-        self._kept.clear()
+        attempt.prelude.clear()
 
     async def _hand_over(self, data: bytes, output_bytes: int) -> None:
         await self.speech.write(data)
         self.hold.delivered += output_bytes
 
-    async def _extend(self, want: int, least: int) -> Extended:
+    async def _extend(self, number: int, want: int, least: int) -> Extended:
         step = self.progress()
-        extension = Extension(self.plan.inference_id, self.services.wall_clock(), want, least, step)
+        extension = Extension(self.plan.inference_id, self.services.wall_clock(), want, least, step, number)
         extended = await self.services.store.extend_hold(extension)
         if extended.granted_nusd and step is not None:
             self.progress_is_durable(step)
@@ -377,9 +483,13 @@ class Exchange:
         """Return how far this exchange has come, if that is further than what is durable."""
         if self.attempt is None or not self.attempt.has_head:
             return None
-        received, delivered = self.hold.received, self.hold.delivered
+        hold = self.attempt.hold
         step = Progress(
-            self.plan.inference_id, self.hold.metered(received), self.hold.metered_cost(received), delivered
+            self.plan.inference_id,
+            hold.metered(hold.received),
+            hold.metered_cost(hold.received),
+            hold.delivered,
+            self.attempt.number,
         )
         return None if step == self._durable else step
 

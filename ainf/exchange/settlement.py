@@ -3,6 +3,7 @@
 Pure; the rule itself is ``ainf.exchange.rule``.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -15,6 +16,7 @@ from ainf.exchange.plan import Plan
 from ainf.exchange.rule import NOTHING, Known, Reckoning
 from ainf.formats.base import Answer
 from ainf.inference.events import FinishReason
+from ainf.inference.moments import SECOND_US
 from ainf.inference.outcome import Ending, Evidence, Outcome, Verdict
 from ainf.inference.request import Operation
 from ainf.inference.usage import Usage
@@ -24,24 +26,39 @@ from ainf.store.base import AttemptResult, Closing
 
 
 @attrs.frozen
-class Course:
-    """What befell an exchange on its way, besides its last attempt."""
+class EndedAttempt:
+    """An attempt that has ended, or lost against another, while its exchange went on."""
 
-    ended: tuple[AttemptResult, ...] = ()
-    """The attempts before, as they ended."""
+    number: int
+    result: AttemptResult
+    """Its own line, with its own cost."""
+
+
+@attrs.frozen
+class Course:
+    """What befell an exchange on its way, besides the attempt that it ended with."""
+
+    ended: tuple[EndedAttempt, ...] = ()
+    """The other attempts."""
+    opened: int = 1
+    """How many attempts were opened in all, dialled or not."""
+    first_byte_s: float | None = None
+    """From the opening to the first content."""
     clamp_tokens: int | None = None
     cap: CapState | None = None
     """What clamped its output, or would not let its hold grow."""
     drain: Drain | None = None
     clamped_by: CapState | None = None
     """What left too little for the most that it might have cost, and so clamped it, whether that was reached or not."""
+    no_room: CapState | None = None
+    """What left nothing for another attempt."""
 
 
-def reckon(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold) -> Reckoning:
-    """Return what the last attempt of an exchange has used and costs; nothing where there was none."""
+def reckon(verdict: Verdict, attempt: Attempt | None) -> Reckoning:
+    """Return what an attempt has used and costs that this ended; nothing where there was none."""
     if attempt is None:
         return Reckoning(NOTHING, Evidence.METERED, 0)
-    answer = attempt.pipe.answer
+    answer, plan, hold = attempt.pipe.answer, attempt.plan, attempt.hold
     reported = answer.usage if answer.usage is not None and _believes(answer.usage, answer, plan, hold) else None
     known = Known(
         ending=verdict.ending,
@@ -107,7 +124,7 @@ class End:
     hold: RunningHold
     attempt: Attempt | None
     reckoning: Reckoning | None
-    """The last attempt's numbers; None where they could not be computed: the whole hold is taken."""
+    """Its last attempt's numbers; None where they could not be computed: the whole hold is taken."""
     course: Course
 
     @property
@@ -118,12 +135,7 @@ class End:
     def closing(self, at: int) -> Closing:
         """Return the record of this end."""
         outcome, reckoning = self.outcome, self.reckoning
-        lines: tuple[AttemptResult, ...] = ()
-        if reckoning is not None:
-            lines = self.course.ended
-            if self.attempt is not None:
-                own = self.attempt.result(at, reckoning.usage, reckoning.evidence, reckoning.cost_nusd)
-                lines = (*lines, own)
+        lines = self._lines(at)
         return Closing(
             inference_id=self.plan.inference_id,
             at=at,
@@ -135,10 +147,30 @@ class End:
             cost_nusd=None if reckoning is None else outcome.billed_nusd,
             output_bytes=self.hold.delivered,
             received_bytes=self.hold.received,
-            attempts=lines,
+            attempts=tuple(line for _, line in sorted(lines.items())),
+            charges=self._charges(lines),
+            served=None if self.attempt is None else self.attempt.number,
+            first_byte_us=None if self.course.first_byte_s is None else round(self.course.first_byte_s * SECOND_US),
             notes=self.notes(),
             brought_vectors=self.plan.request.operation is Operation.EMBED and outcome.ending is Ending.COMPLETED,
         )
+
+    def _lines(self, at: int) -> dict[int, AttemptResult]:
+        """Return the lines of the attempts that have one, by number; none where what they say cannot be relied on."""
+        if self.reckoning is None:
+            return {}
+        lines = {ended.number: ended.result for ended in self.course.ended}
+        if self.attempt is not None:
+            reckoning = self.reckoning
+            own = self.attempt.result(at, reckoning.usage, reckoning.evidence, reckoning.cost_nusd)
+            lines[self.attempt.number] = own
+        return lines
+
+    def _charges(self, lines: Mapping[int, AttemptResult]) -> tuple[int, ...]:
+        """Return what each attempt costs; one that was opened and never dialled costs nothing."""
+        if self.course.opened == 1 or self.reckoning is None:
+            return ()
+        return tuple(lines[number].cost_nusd if number in lines else 0 for number in range(1, self.course.opened + 1))
 
     def notes(self) -> dict[str, Any]:
         """Return what an auditor should know besides; empty for a plain end."""
@@ -154,16 +186,24 @@ class End:
             notes |= {"cap_id": cap.cap_id, "window": cap.window}
         if course.drain is not None:
             notes |= course.drain.notes()
+        if self.plan.route is not None and self.plan.route.skipped:
+            notes["routing_skipped"] = dict(self.plan.route.skipped)
+        if course.no_room is not None:
+            notes["no_room_for_another"] = course.no_room.cap_id
         if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
             notes["opaque_frames"] = opaque
         return notes
 
 
 def end_of(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, course: Course) -> End:
-    """Return the end that a verdict makes of an exchange: the sum of its attempts."""
-    reckoning = reckon(plan, verdict, attempt, hold)
+    """Return the end that a verdict makes of an exchange: the sum of its attempts.
+
+    ``plan`` and ``hold`` are the attempt's, or those of the one that was to be dialled next.
+    """
+    reckoning = reckon(verdict, attempt)
     usage, evidence, amount = reckoning.usage, reckoning.evidence, reckoning.cost_nusd
-    for line in course.ended:
+    for ended in course.ended:
+        line = ended.result
         usage, amount = line.usage + usage, line.cost_nusd + amount
         if line.cost_nusd and line.evidence is not Evidence.REPORTED:
             evidence = line.evidence

@@ -1,4 +1,4 @@
-"""The watcher of an exchange's clocks: it may beat, start the head early, or offer an ending. It decides nothing else.
+"""The watcher of an exchange's clocks: it may beat, start the head early, give a silent attempt up, or offer an ending.
 
 Clocks: the whole exchange; the first meaningful event of a stream; silence between meaningful events
 (comments, pings and empty deltas do not count). Silence is the provider's only while we are waiting for it: the time in
@@ -6,33 +6,53 @@ which a slow client holds us up is the write limit's business.
 """
 
 import math
+from typing import Protocol
 
 import attrs
 import trio
 
 from ainf.exchange.plan import Clocks, Headers
 from ainf.exchange.speech import Speech
+from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
 
+_LATE = Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The request ran into its deadline.")
 _LEAST_S = 0.01
 """Between two looks at the clocks."""
 
 
 @attrs.frozen
 class Limits:
-    """The limits of one exchange, in seconds."""
+    """The limits of one exchange."""
 
     exchange_s: float
-    first_byte_s: float
-    silence_s: float
     is_stream: bool
     """Whether the client is given a stream; in a whole answer there is nothing to beat in."""
+
+
+@attrs.frozen
+class Patience:
+    """The limits of one attempt, in seconds."""
+
+    first_byte_s: float
+    silence_s: float
     is_streamed: bool
     """Whether the provider is asked for a stream; a whole answer of its has only the exchange clock."""
 
 
+_NOBODY = Patience(math.inf, math.inf, is_streamed=False)
+
+
+class Watched(Protocol):
+    """An attempt that is watched while another may be tried in its place."""
+
+    def give_up(self, error: UpstreamError) -> None:
+        """End it, for this reason, without ending its exchange."""
+        ...
+
+
 class ClockWatcher:
-    """Watches one exchange; the pump tells it of meaningful events by ``touch``."""
+    """Watches one exchange; the pump tells it of attempts by ``begin``, and of meaningful events by ``touch``."""
 
     def __init__(self, arbiter: OutcomeArbiter, speech: Speech, limits: Limits, clocks: Clocks, head: Headers) -> None:
         self._arbiter = arbiter
@@ -44,6 +64,28 @@ class ClockWatcher:
         self._last_event = self._started
         self._held_up_then = 0.0
         self._has_event = False
+        self._patience = _NOBODY
+        self._replaceable: list[Watched] = []
+        self._nap = trio.CancelScope()
+
+    def begin(self, attempt: Watched, patience: Patience, *, may_fall_back: bool) -> None:
+        """Wait for an attempt from now on; where others may be tried for it, its silence does not end the exchange."""
+        self._patience = patience
+        self._last_event = trio.current_time()
+        self._held_up_then = self._speech.held_up_s
+        self._has_event = False
+        if may_fall_back:
+            self._replaceable.append(attempt)
+        self._nap.cancel()  # it may be due sooner than what is waited for
+
+    def commit(self) -> None:
+        """Note that the commit point is passed: from now on silence ends the exchange."""
+        self._replaceable.clear()
+
+    def pause(self) -> None:
+        """Wait for no provider until the next one begins."""
+        self._patience = _NOBODY
+        self._replaceable.clear()
 
     def touch(self) -> None:
         """Note a meaningful event of the provider."""
@@ -55,39 +97,46 @@ class ClockWatcher:
         """Watch until cancelled or an ending was found; beats run in ``nursery``, so that none delays an ending."""
         while self._arbiter.verdict is None:
             now = trio.current_time()
-            if verdict := self._overdue(now):
-                self._arbiter.offer(verdict)
+            if now >= self._exchange_due():
+                self._arbiter.offer(_LATE)
                 return
+            if now >= self._silence_due():
+                self._break_silence()
+                continue
             if now >= self._beat_due():
                 nursery.start_soon(self._speech.beat, self._head)
-            await trio.sleep_until(max(self._next_due(), trio.current_time() + _LEAST_S))
+            with trio.CancelScope(deadline=max(self._next_due(), trio.current_time() + _LEAST_S)) as self._nap:
+                await trio.sleep_forever()
 
     def _next_due(self) -> float:
         due = self._exchange_due()
         if self._limits.is_stream:
             # What happens from now on, a first event or the head, makes nothing due sooner than this.
-            soonest = trio.current_time() + min(self._limits.silence_s, self._clocks.heartbeat_s)
+            soonest = trio.current_time() + min(self._patience.silence_s, self._clocks.heartbeat_s)
             due = min(due, self._silence_due(), self._beat_due(), soonest)
         return due
 
-    def _overdue(self, now: float) -> Verdict | None:
-        if now >= self._exchange_due():
-            return Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The request ran into its deadline.")
-        if now >= self._silence_due():
-            waited = "did not begin to answer" if not self._has_event else "was silent for too long"
-            return Verdict(Ending.UPSTREAM_ERROR, "upstream_timeout", f"The provider {waited}.")
-        return None
+    def _break_silence(self) -> None:
+        waited = "did not begin to answer" if not self._has_event else "was silent for too long"
+        message = f"The provider {waited}."
+        replaceable = self._replaceable[:]
+        self.pause()
+        for attempt in replaceable:
+            attempt.give_up(UpstreamError("upstream_timeout", message))
+        if not replaceable:
+            self._arbiter.offer(Verdict(Ending.UPSTREAM_ERROR, "upstream_timeout", message))
 
     def _exchange_due(self) -> float:
         return self._started + self._limits.exchange_s
 
     def _silence_due(self) -> float:
-        if not self._limits.is_streamed:
+        patience = self._patience
+        if not patience.is_streamed:
             return math.inf
         if self._speech.is_writing:
-            return trio.current_time() + self._limits.silence_s
+            return trio.current_time() + patience.silence_s
         held_up = self._speech.held_up_s - self._held_up_then
-        return self._last_event + held_up + (self._limits.silence_s if self._has_event else self._limits.first_byte_s)
+        return self._last_event + held_up + (patience.silence_s if self._has_event else patience.first_byte_s)
 
     def _beat_due(self) -> float:
         if not self._limits.is_stream:

@@ -13,7 +13,8 @@ from ainf.exchange.answers import Reply, error_reply, model_headers, request_ids
 from ainf.exchange.run import Exchange
 from ainf.formats.json import load_json
 from ainf.http.credentials import peer_of
-from ainf.http.gateway import Gateway, as_answer
+from ainf.http.gateway import Gateway
+from ainf.http.models import as_answer
 from ainf.http.seam import SCOPE_KEY, Seam
 from ainf.inference.errors import AinfError, DownstreamError
 from ainf.inference.request import InferenceRequest, Operation

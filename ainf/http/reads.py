@@ -1,5 +1,6 @@
 """The routes that only read: models, receipts, health, metrics."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ import msgspec
 from quart import Response, request
 
 from ainf.http.credentials import peer_of
-from ainf.http.gateway import Gateway, Model
+from ainf.http.gateway import Gateway
 from ainf.inference.errors import DownstreamError
 from ainf.inference.moments import SECOND_US
 from ainf.protocols.checks import unknown_model
@@ -23,33 +24,44 @@ class ReadRoutes:
         self._created = started_at // SECOND_US
 
     async def models(self) -> Response:
-        """List the models that the key may use, in an answer that is OpenAI's and Anthropic's at once."""
-        key = await self._key()
-        data = [self._described(model) for model in self._gateway.visible_models(key)]
+        """List what the key may name as a model, in an answer that is OpenAI's and Anthropic's at once."""
+        data = list(self._visible(await self._key()))
         ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
         return _json({"object": "list", "data": data, "has_more": False, **ends})
 
     async def model(self, name: str) -> Response:
-        """Show one model, as ``models`` does."""
-        key = await self._key()
-        for model in self._gateway.visible_models(key):
-            if model.terms.name == name:
-                return _json(self._described(model))
+        """Show one of them, as ``models`` does."""
+        for described in self._visible(await self._key()):
+            if described["id"] == name:
+                return _json(described)
         raise unknown_model(name)
 
-    def _described(self, model: Model) -> dict[str, Any]:
-        """Return the fields of OpenAI's model object, and of Anthropic's; none of them has two meanings."""
-        terms = model.terms
+    def _visible(self, key: KeyRecord) -> Iterator[dict[str, Any]]:
+        """Yield the models that a key may use, and the routing targets, under each of their names.
+
+        Of a target it tells the models that the key may get by it, and of the output what the roomiest of them gives.
+        """
+        for model in self._gateway.visible_models(key):
+            terms = model.terms
+            yield self._described(terms.name, terms.provider, terms.max_output_tokens, {"kind": "model"})
+        for name, target, models in self._gateway.visible_targets(key):
+            most = max(model.terms.max_output_tokens for model in models)
+            names = [model.terms.name for model in models]
+            yield self._described(name, "ainf", most, {"kind": "target", "target": target.name, "models": names})
+
+    def _described(self, name: str, owner: str, max_tokens: int, own: dict[str, Any]) -> dict[str, Any]:
+        """Return the fields of OpenAI's model object and of Anthropic's, none with two meanings; ``ainf`` is ours."""
         return {
-            "id": terms.name,
+            "id": name,
             "object": "model",
             "created": self._created,
-            "owned_by": terms.provider,
+            "owned_by": owner,
             "type": "model",
-            "display_name": terms.name,
+            "display_name": name,
             "created_at": datetime.fromtimestamp(self._created, UTC).isoformat().replace("+00:00", "Z"),
             "lifecycle": "active",
-            "max_tokens": terms.max_output_tokens,
+            "max_tokens": max_tokens,
+            "ainf": own,
         }
 
     async def receipt(self, inference_id: str) -> Response:

@@ -9,7 +9,6 @@ from copy import copy
 
 import trio
 
-from ainf.exchange.answers import stream_head
 from ainf.exchange.plan import Headers, Plan, Services
 from ainf.exchange.retelling import Retelling
 from ainf.exchange.shared import SharedExchange
@@ -159,7 +158,7 @@ class Recital:
 
     def _due(self) -> float:
         """Return when the client wants to wait no longer."""
-        is_own = self._plan is self._exchange.plan
+        is_own = self._plan.inference_id == self._exchange.plan.inference_id
         return math.inf if is_own or self._exchange.arbiter.verdict is not None else self._plan.deadline_at
 
     def _beat_due(self) -> float:
@@ -170,13 +169,14 @@ class Recital:
 
     async def _beat(self) -> None:
         self._last_said = trio.current_time()
-        if not self._exchange.head:
+        early_head = self._exchange.early_head
+        if not early_head:
             return  # not opened yet
         status, headers = self._transcript.head or (200, ())
         if status != 200:
             return  # what comes is a failure, and comes at once
         if not self._spoken:
             is_known = bool(headers) and self._is_as_asked(status)
-            await self._start(200, headers if is_known else stream_head(self._exchange.head, is_wrapped=None))
+            await self._start(200, headers if is_known else early_head)
         await self._seam.beat(HEARTBEAT)
         self._last_said = trio.current_time()

@@ -59,8 +59,8 @@ class UpstreamClient:
         """
         return UpstreamCall(self, request)
 
-    async def aclose(self) -> None:
-        """Close the connections that wait. Those in use are closed when their calls end. Never waits."""
+    def close(self) -> None:
+        """Close the connections that wait. Those in use are closed when their calls end."""
         self.pool.close()
 
 

@@ -55,7 +55,7 @@ class UpstreamTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close the client."""
-        await self._client.aclose()
+        self._client.close()
 
 
 class _BodyStream(httpx.AsyncByteStream):

@@ -7,6 +7,7 @@ import attrs
 import pytest
 import trio
 
+from ainf.exchange.attempt import Attempt
 from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.hold import RunningHold
 from ainf.formats.base import Answer, Reading
@@ -50,16 +51,20 @@ class FakePipe:
 @attrs.define
 class FakeAttempt:
     call: FakeCall
+    hold: RunningHold
     pipe: FakePipe = attrs.field(factory=FakePipe)
     error_code: str | None = None
+    body_ended: bool = False
 
     async def await_head(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    read = Attempt.read
+
 
 def drain_of(*reads: bytes | Exception, limits: DrainLimits = LIMITS) -> tuple[Drain, RunningHold]:
     hold, _ = running(admission())
-    return Drain(FakeAttempt(FakeCall([*reads])), hold, limits), hold  # type: ignore[arg-type]
+    return Drain(FakeAttempt(FakeCall([*reads]), hold), limits), hold  # type: ignore[arg-type]
 
 
 LOST = UpstreamError("upstream_truncated", "It broke off.")
@@ -84,7 +89,7 @@ async def test_what_ends_it(reads, limits, cut_by, seconds, said, body_ended, au
     began = trio.current_time()
     await drain.run()
     assert trio.current_time() - began == pytest.approx(seconds)
-    assert (drain.cut_by, drain.unsaid, drain.body_ended) == (cut_by, said, body_ended)
+    assert (drain.cut_by, drain.unsaid, drain._attempt.body_ended) == (cut_by, said, body_ended)
     assert hold.received == len(said)
     told = {"drained_bytes": len(said), "drained_ms": seconds * 1000}
     assert drain.notes() == told | ({} if cut_by is None else {"drain_cut_by": cut_by})

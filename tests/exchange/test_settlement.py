@@ -9,7 +9,7 @@ from ainf.admission import Admission
 from ainf.exchange.attempt import Attempt
 from ainf.exchange.hold import RunningHold
 from ainf.exchange.plan import Plan
-from ainf.exchange.settlement import NOTHING, Course, blind_end, end_of, finish_reason_of, reckon
+from ainf.exchange.settlement import NOTHING, Course, End, EndedAttempt, blind_end, end_of, finish_reason_of, reckon
 from ainf.formats.base import Answer
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence, Verdict
@@ -31,6 +31,7 @@ class FakePlan:
     is_translated: bool = False
     inference_id: str = "inf_1"
     request: SimpleNamespace = attrs.field(factory=lambda: SimpleNamespace(operation=Operation.GENERATE))
+    route: None = None
 
 
 @attrs.define
@@ -42,6 +43,9 @@ class FakePipe:
 class FakeAttempt:
     pipe: FakePipe
     has_head: bool = True
+    plan: Plan | None = None
+    hold: RunningHold | None = None
+    number: int = 1
     may_answer: bool = False
     aborted_billing: str | None = None
 
@@ -77,6 +81,18 @@ def hold(*, received: int = 0, delivered: int | None = None, tokens: int = 8) ->
     return running
 
 
+def on(tried: Attempt | None, hold: RunningHold, plan: Plan | None = None) -> Attempt | None:
+    """An attempt with its hold."""
+    if tried is not None:
+        tried.plan, tried.hold = plan or PLAN, hold
+    return tried
+
+
+def end_with(verdict: Verdict, tried: Attempt | None, hold: RunningHold, course: Course) -> End:
+    return end_of(PLAN, verdict, on(tried, hold), hold, course)
+
+
+PLAN = plan()
 COMPLETED, GONE = Verdict(Ending.COMPLETED), Verdict(Ending.CLIENT_DISCONNECTED)
 CUT, FAILED = Verdict(Ending.SPEND_CAP_EXCEEDED), Verdict(Ending.UPSTREAM_ERROR, "upstream_error")
 METERED = Usage(input_tokens=ESTIMATE, output_tokens=2)
@@ -132,7 +148,7 @@ TABLE = [
 def test_reckoning(row):
     """Each ending with each state of the answer has one usage, one evidence, one cost."""
     verdict, tried, received, usage, evidence, amount, rejected = TABLE[row]
-    reckoning = reckon(plan(), verdict, tried, hold(received=received))
+    reckoning = reckon(verdict, on(tried, hold(received=received)))
     assert (reckoning.usage, reckoning.evidence, reckoning.cost_nusd) == (usage, evidence, amount)
     assert reckoning.usage_rejected is rejected
 
@@ -167,7 +183,7 @@ def test_in_another_format_the_reason_is_our_word_for_it():
 def test_usage_of_the_input_is_believed_in_all_its_parts_when_the_answer_is_cut():
     """What was cached and written to caches stands in the first event of some formats."""
     told = Usage(input_tokens=9, cached_input_tokens=2, cache_write_tokens=3, long_cache_write_tokens=1)
-    cut = reckon(plan(), FAILED, attempt(usage=told), hold(received=0))
+    cut = reckon(FAILED, on(attempt(usage=told), hold(received=0)))
     assert cut.usage == attrs.evolve(told, output_tokens=0)
 
 
@@ -180,19 +196,19 @@ def test_notes_say_what_an_auditor_should_know():
     """Rejected usage, a clamp, frames that could not be read; what came and what was handed over are columns."""
     odd = attempt(raw="5")
     odd.pipe.answer.opaque_frames = 2
-    end = end_of(plan(), FAILED, odd, hold(received=9, delivered=4), Course(clamp_tokens=5))
+    end = end_with(FAILED, odd, hold(received=9, delivered=4), Course(clamp_tokens=5))
     assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2}
     closing = attrs.evolve(end, attempt=None).closing(1)
     assert (closing.received_bytes, closing.output_bytes) == (9, 4)
-    plain = end_of(plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), Course())
+    plain = end_with(COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), Course())
     assert plain.notes() == {}, "a whole answer is handed over with its end"
 
 
 def test_a_cut_costs_no_more_than_its_hold():
     """Cut for money, also an input that the provider says was larger than its bound is charged inside the hold."""
     larger = attempt(usage=Usage(input_tokens=100, output_tokens=1))
-    assert reckon(plan(), CUT, larger, hold(received=8)).cost_nusd == hold().held_nusd
-    assert reckon(plan(), FAILED, larger, hold(received=8)).cost_nusd == 100 * IN + 2 * RATE
+    assert reckon(CUT, on(larger, hold(received=8))).cost_nusd == hold().held_nusd
+    assert reckon(FAILED, on(larger, hold(received=8))).cost_nusd == 100 * IN + 2 * RATE
 
 
 def test_a_blind_end_takes_the_whole_hold():
@@ -225,7 +241,10 @@ def ended(evidence: Evidence, amount: int, usage: Usage = GOOD) -> AttemptResult
 )
 def test_failed_attempts_keep_their_own_cost(before, evidence):
     """What is settled is the sum of all attempts, and no better founded than the worst of those that cost anything."""
-    end = end_of(plan(), COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9), Course(tuple(before)))
+    others = tuple(EndedAttempt(number, line) for number, line in enumerate(before, 1))
+    last = attempt(finish="stop", usage=GOOD)
+    last.number = len(before) + 1
+    end = end_with(COMPLETED, last, hold(received=9), Course(others, opened=last.number))
     assert end.outcome.billed_nusd == sum(line.cost_nusd for line in before) + 7 * IN + 3 * RATE
     assert end.outcome.usage == sum((line.usage for line in before), GOOD)
     assert end.outcome.evidence is evidence
@@ -235,7 +254,7 @@ def test_an_ending_for_money_names_its_cap():
     """Which cap, in which window: for whoever asks why an answer was cut; what clamped it stands there at any end."""
     cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")
     course = Course(cap=cap)
-    assert end_of(plan(), CUT, attempt(), hold(), course).notes() == {"cap_id": "cap_1", "window": "hour"}
-    assert end_of(plan(), FAILED, attempt(), hold(), course).notes() == {}
+    assert end_with(CUT, attempt(), hold(), course).notes() == {"cap_id": "cap_1", "window": "hour"}
+    assert end_with(FAILED, attempt(), hold(), course).notes() == {}
     clamped = Course(clamp_tokens=5, cap=cap, clamped_by=cap)
-    assert end_of(plan(), FAILED, attempt(), hold(), clamped).notes() == {"clamp_tokens": 5, "clamped_by": "cap_1"}
+    assert end_with(FAILED, attempt(), hold(), clamped).notes() == {"clamp_tokens": 5, "clamped_by": "cap_1"}

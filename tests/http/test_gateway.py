@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from ainf.http.gateway import fingerprint
+from ainf.http.asked import fingerprint
 from ainf.inference.errors import GatewayError
 from ainf.inference.request import InferenceRequest, Operation
 from tests.gateway.world import question, world

@@ -30,7 +30,7 @@ class Told:
 
     def open(self) -> None:
         """Commit the opening."""
-        self.shared.exchange.head = [(b"x-ainf-model", b"sim")]
+        self.shared.exchange.own_headers = [(b"x-ainf-model", b"sim")]
 
 
 async def told(here: World, *, stream: bool = True, shared_stream: bool = True) -> Told:

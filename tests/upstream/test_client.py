@@ -314,7 +314,7 @@ async def test_a_closed_client_keeps_nothing(nursery):
     running = client.call(REQUEST)
     await running.start()
     await ask(client)
-    await client.aclose()
+    client.close()
     assert network.wires[1].closed
     assert await read_all(running) == [b"ok"]
     await running.aclose()
@@ -356,7 +356,7 @@ async def test_over_loopback(tmp_path, scheme):
             assert b"".join(await read_all(call)) == b"onetwo"
             await call.aclose()
             assert call.reused is reused
-        await client.aclose()
+        client.close()
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -387,7 +387,7 @@ async def test_abort_over_loopback(tmp_path, scheme):
         assert first + await call.residue() == b"one two three "
         with trio.fail_after(5):
             await ended.wait()
-        await client.aclose()
+        client.close()
 
 
 async def test_a_close_that_crosses_the_request_is_redialled_over_loopback(monkeypatch):
@@ -413,7 +413,7 @@ async def test_a_close_that_crosses_the_request_is_redialled_over_loopback(monke
             await trio.testing.wait_all_tasks_blocked(0.01)
         assert redials == [0, 1]
         assert connections == 2
-        await client.aclose()
+        client.close()
 
 
 @pytest.mark.parametrize(

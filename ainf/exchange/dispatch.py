@@ -1,0 +1,285 @@
+"""The way to the commit point: one candidate after the other, until one brings content or its provider's own end.
+
+Until then the client has been given nothing but, perhaps, a head and heartbeats, so another may still answer. Each
+attempt after the first is opened in the ledger before its dial: what was held for those that ended shrinks to what they
+cost, and what the next one needs is set aside. Where hedging is on, a second attempt may run beside a first one that is
+late; the first to pass the commit point leads, and the other is closed before anything else happens.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ainf.exchange.attempt import Attempt
+from ainf.exchange.hold import KeyRevokedError
+from ainf.exchange.plan import Plan, Services
+from ainf.exchange.settlement import EndedAttempt, reckon
+from ainf.formats.base import Reading
+from ainf.inference.errors import AinfError, GatewayError, RoutingError, UpstreamError
+from ainf.inference.outcome import Ending, Verdict
+from ainf.store import base
+
+if TYPE_CHECKING:
+    from ainf.exchange.run import Exchange
+
+FALLS_BACK: Final = frozenset({
+    "upstream_unreachable", "upstream_error", "upstream_overloaded", "upstream_auth", "upstream_protocol",
+    "upstream_truncated", "upstream_timeout", "context_length_exceeded",
+})  # fmt: skip
+"""Failures that another model need not share. A request that a provider calls invalid or filters is not tried again."""
+
+LOST: Final = Verdict(Ending.UPSTREAM_ERROR, None, "Another model was faster.")
+
+
+async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
+    """Return the attempt that answers, and the reading with which it passes the commit point.
+
+    Cancelled, it leaves what was opened to the exchange's end.
+
+    Raises:
+        AinfError: nobody answers: the failure of the only one that may be asked, or ``all_candidates_failed``; or
+            ``store_unavailable``.
+        KeyRevokedError: another attempt was to be opened, and the key is no longer valid.
+    """
+    attempt = exchange.begin_attempt(exchange.plan, exchange.hold, number=1)
+    while True:
+        try:
+            delay_s = _hedge_after_s(exchange, attempt)
+            if delay_s is not None:
+                return await _race(exchange, attempt, delay_s)
+            return attempt, await lead(exchange, attempt)
+        except UpstreamError as error:
+            failed = exchange.attempt
+            assert failed is not None
+            failure = exchange.note_failure(failed, error)
+        attempt = await _fall_back(exchange, failed, failure)
+
+
+async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
+    """Bring an attempt to the commit point; what its provider says before is kept with it.
+
+    Raises:
+        UpstreamError: it failed before, or another one was faster.
+    """
+    if attempt.turn is None and attempt.plan.route is not None:
+        raise UpstreamError("upstream_overloaded", "The model has just been let rest.")
+    await attempt.dial()
+    answer, kept = attempt.pipe.answer, 0
+    while True:
+        reading = await attempt.read()
+        if reading.is_meaningful:
+            exchange.watcher.touch()
+        if reading.is_content or answer.raw_finish_reason is not None:
+            exchange.take_lead(attempt)
+            return reading
+        if reading.data:
+            kept += len(reading.data)
+            attempt.prelude.append(reading.data)
+        if answer.error is not None:
+            raise _as_failure(answer.error)
+        assert not attempt.body_ended, "an answer ends with evidence or an error"
+        if kept > exchange.services.clocks.prelude_bytes:
+            raise UpstreamError("upstream_protocol", "The provider sent too much before any content.")
+
+
+def _as_failure(error: AinfError) -> UpstreamError:
+    """Return what a provider says in its answer, as what it is before there is any."""
+    return UpstreamError(error.code, error.message, param=error.param, retry_after_s=error.retry_after_s)
+
+
+async def _fall_back(exchange: "Exchange", failed: Attempt, failure: UpstreamError) -> Attempt:
+    """Return the next attempt, opened; the one that failed is over.
+
+    Raises:
+        AinfError: there is none, or none that there is money for.
+        KeyRevokedError: it may not be opened.
+    """
+    route = failed.plan.route
+    if route is None or failure.code not in FALLS_BACK or exchange.arbiter.verdict is not None:
+        raise failure
+    exchange.watcher.pause()
+    await retire(exchange, failed, Verdict(Ending.UPSTREAM_ERROR, failure.code))
+    plan = route.next(exchange.spent_nusd)
+    attempt = None if plan is None else await _open(exchange, plan)
+    if attempt is None:
+        raise _all_failed(failure)
+    exchange.services.telemetry.fell_back(failed.plan.admission.terms.name, failure.code)
+    return attempt
+
+
+def _all_failed(last: UpstreamError) -> AinfError:
+    """Return the error of a request whose candidates have all failed."""
+    if last.code == "context_length_exceeded":
+        return last  # the client can mend it
+    return RoutingError(
+        "all_candidates_failed",
+        f"Every model that could be tried failed; the last one: {last.message}",
+        retry_after_s=last.retry_after_s,
+    )
+
+
+async def _open(exchange: "Exchange", plan: Plan) -> Attempt | None:
+    """Open another attempt in the ledger and begin it; None where there is no money for it.
+
+    Raises:
+        GatewayError: ``store_unavailable``.
+        KeyRevokedError: the key is no longer valid.
+    """
+    opening = base.AttemptOpening(
+        inference_id=plan.inference_id,
+        at=exchange.services.wall_clock(),
+        number=exchange.opened + 1,
+        attempt=plan.attempt_plan,
+        ask=plan.admission.ask,
+        input_tokens_estimate=plan.admission.input_tokens_estimate,
+        ended=tuple(base.EndedAttempt(ended.number, ended.result.cost_nusd) for ended in exchange.newly_ended),
+    )
+    opened = await exchange.services.store.open_attempt(opening)
+    if opened.key_revoked:
+        raise KeyRevokedError
+    if opened.held_nusd is None:
+        exchange.refused_by = opened.refused_by
+        return None
+    exchange.opened = opening.number
+    exchange.newly_ended.clear()
+    hold = exchange.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opening.number)
+    return exchange.begin_attempt(plan, hold, opening.number)
+
+
+async def retire(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> None:
+    """Let go of an attempt whose exchange goes on, and reckon what it costs; uninterrupted, without waiting."""
+    with trio.CancelScope(shield=True):
+        await let_go(exchange.services, attempt)
+    reckoning = reckon(verdict, attempt)
+    at = exchange.services.wall_clock()
+    line = attempt.result(at, reckoning.usage, reckoning.evidence, reckoning.cost_nusd)
+    ended = EndedAttempt(attempt.number, line)
+    exchange.ended.append(ended)
+    exchange.newly_ended.append(ended)
+    attempt.hold.close()
+    exchange.drop(attempt)
+
+
+async def let_go(services: Services, attempt: Attempt) -> None:
+    """Give the provider's connection back, or meter what its socket still held when it was closed. Never waits."""
+    if attempt.body_ended:
+        await attempt.call.aclose()
+        return
+    attempt.call.abort()
+    residue = await attempt.call.residue()
+    attempt.notice_late_head()
+    if attempt.has_head and attempt.pipe.answer.raw_finish_reason is None:
+        try:
+            if residue:
+                attempt.take_residue(attempt.pipe.receive(residue))
+            if attempt.call.is_complete and attempt.error_code is None:
+                attempt.take_residue(attempt.pipe.receive_eof())
+        except UpstreamError:
+            return  # it is closed already, and counted as far as it could be read
+        except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
+            services.telemetry.defect("residue", defect, inference_id=attempt.plan.inference_id)
+
+
+def _hedge_after_s(exchange: "Exchange", attempt: Attempt) -> float | None:
+    """Return after how long a second attempt is to run beside this one; None where none is to.
+
+    Not where the provider bills an answer that is broken off to its end: whoever loses would be paid in full.
+    """
+    plan = attempt.plan
+    if plan.route is None or not plan.route.hedges or plan.route.is_exhausted:
+        return None
+    if plan.admission.terms.aborted_billing != "delivered":
+        return None
+    return exchange.services.health.late_after_s(plan.admission.terms.provider, plan.admission.terms.name)
+
+
+class _Race:
+    """Two attempts on their way to the commit point, of which one leads in the end, or both fail."""
+
+    def __init__(self, exchange: "Exchange") -> None:
+        self._exchange = exchange
+        self._live = 0
+        self._over = trio.Event()
+        self.winner: tuple[Attempt, Reading] | None = None
+        self.failure: UpstreamError | None = None
+        """Why the last of them failed."""
+
+    @property
+    def is_over(self) -> bool:
+        return self._over.is_set()
+
+    async def wait_over(self) -> None:
+        await self._over.wait()
+
+    def enter(self, nursery: trio.Nursery, attempt: Attempt) -> None:
+        self._live += 1
+        nursery.start_soon(self._run, attempt)
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            self.winner = attempt, await lead(self._exchange, attempt)
+        except UpstreamError as error:
+            if self.winner is not None:
+                return  # it has lost, and was closed
+            self._live -= 1
+            self.failure = self._exchange.note_failure(attempt, error)
+            if self._live:
+                await retire(self._exchange, attempt, Verdict(Ending.UPSTREAM_ERROR, self.failure.code))
+                return
+        self._over.set()
+
+
+async def _race(exchange: "Exchange", first: Attempt, delay_s: float) -> tuple[Attempt, Reading]:
+    """Bring an attempt to the commit point, or a second one that begins when the first is late.
+
+    Raises:
+        UpstreamError: whichever ran failed; the last of them is the exchange's attempt.
+        KeyRevokedError: the key is no longer valid.
+    """
+    race, rival, is_revoked = _Race(exchange), None, False
+    async with trio.open_nursery() as nursery:
+        race.enter(nursery, first)
+        with trio.move_on_after(delay_s):
+            await race.wait_over()
+        if not race.is_over:
+            try:
+                rival = await _open_beside(exchange)
+            except KeyRevokedError:  # out of a nursery it would come in a group
+                is_revoked = True
+        if rival is not None and not race.is_over:
+            race.enter(nursery, rival)
+        if not is_revoked:
+            await race.wait_over()
+        nursery.cancel_scope.cancel()
+    if is_revoked:
+        raise KeyRevokedError
+    if race.winner is None:
+        assert race.failure is not None
+        raise race.failure
+    if rival is not None:
+        exchange.services.telemetry.hedged("won" if race.winner[0] is rival else "lost")
+    if exchange.rival is not None:
+        await retire(exchange, exchange.rival, LOST)
+    return race.winner
+
+
+async def _open_beside(exchange: "Exchange") -> Attempt | None:
+    """Open an attempt beside the one that is late; None where there is no other candidate, or no room for it.
+
+    Raises:
+        KeyRevokedError: the key is no longer valid.
+    """
+    assert exchange.attempt is not None
+    route = exchange.attempt.plan.route
+    assert route is not None
+    plan = route.next(exchange.spent_nusd, beside=True)
+    if plan is None:
+        return None
+    try:
+        rival = await _open(exchange, plan)
+    except GatewayError:
+        rival = None  # the store is away; the first one still holds what it needs
+    if rival is None:
+        route.put_back(plan)
+        exchange.services.telemetry.hedged("no_room")
+    return rival

@@ -1,0 +1,142 @@
+"""The candidates of one routed request, in the order of the decision: the next is planned when it is needed."""
+
+from collections import deque
+from collections.abc import Callable
+from math import ceil
+
+from ainf.exchange.health import Health
+from ainf.exchange.plan import Plan
+from ainf.inference.errors import AinfError, DownstreamError, RoutingError
+from ainf.inference.request import InferenceRequest
+from ainf.routing.decision import Decision
+from ainf.routing.outcome import RoutingStatus
+from ainf.store.base import KeyRecord, RoutingRecord, Unrouted
+
+PlanFor = Callable[[str, int], Plan]
+"""Return the plan for a model by name, of which so many nano-dollars are spent already.
+
+Raises:
+    DownstreamError: its provider cannot be told what is asked.
+    RoutingError: what may be spent is too little for it.
+"""
+
+
+class Route:
+    """The way of one request through its candidates.
+
+    Args:
+        decision: which, in which order.
+        health: knows which of them rest by now.
+        plan_for: plans for one of them; holds the request, until ``forget``.
+        attempts: the most that may be tried.
+        hedges: whether a second one may run beside one that is late.
+
+    Attributes:
+        decision: as given.
+        hedges: as given.
+        skipped: models that were passed over when their turn came, each with the code that says why.
+    """
+
+    def __init__(self, decision: Decision, health: Health, plan_for: PlanFor, *, attempts: int, hedges: bool) -> None:
+        self.decision = decision
+        self.hedges = hedges
+        self.skipped: list[tuple[str, str]] = []
+        self._health = health
+        self._plan_for: PlanFor | None = plan_for
+        self._attempts_left = attempts
+        self._names = deque(decision.ranked)
+        self._providers = {candidate.model: candidate.provider for candidate in decision.candidates}
+        self._refusal: AinfError | None = None
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether there is certainly no other candidate."""
+        return self._plan_for is None or not self._names or self._attempts_left <= 0
+
+    def next(self, spent_nusd: int = 0, *, beside: bool = False) -> Plan | None:
+        """Return the plan for the next candidate, or None where there is none any more.
+
+        Args:
+            spent_nusd: what the attempts before it cost.
+            beside: it is to run beside another: then None also where its provider bills what is broken off to its end.
+        """
+        while self._plan_for is not None and self._names and self._attempts_left > 0:
+            name = self._names.popleft()
+            if self._health.rests_s(self._providers[name], name) is not None:
+                self.skipped.append((name, "rests"))
+                continue
+            try:
+                plan = self._plan_for(name, spent_nusd)
+            except (DownstreamError, RoutingError) as refusal:
+                self.skipped.append((name, refusal.code))
+                self._refusal = refusal.with_traceback(None)
+                continue
+            if beside and plan.admission.terms.aborted_billing != "delivered":
+                self._names.appendleft(name)
+                return None
+            self._attempts_left -= 1
+            return plan
+        return None
+
+    def put_back(self, plan: Plan) -> None:
+        """Take a candidate back that was not tried: it is the next again."""
+        self._names.appendleft(plan.admission.terms.name)
+        self._attempts_left += 1
+
+    def refusal(self) -> tuple[RoutingStatus | None, AinfError]:
+        """Return why there was no first candidate: the outcome's status, and the error that the client is told.
+
+        The status is None where nothing was decided: the key may not use any of the models.
+        """
+        if not self.decision.ranked:
+            return self.decision.refusal()
+        refusal = self._refusal
+        if refusal is None:  # they came to rest between the decision and now
+            rests = [self._health.rests_s(self._providers[name], name) or 1.0 for name in self.decision.ranked]
+            return RoutingStatus.REJECTED_UNAVAILABLE, all_rest(ceil(min(rests)))
+        if refusal.code == "no_candidate":
+            return RoutingStatus.REJECTED_COST, refusal
+        return RoutingStatus.REJECTED_ABILITY, RoutingError(
+            "no_candidate",
+            f"No model of {self.decision.target!r} can be asked this; the last that might have been: {refusal.message}",
+            param=refusal.param,
+            details={"routing": {"skipped": dict(self.skipped)}},
+        )
+
+    def record(self) -> RoutingRecord:
+        """Return what the store keeps of the decision."""
+        decision = self.decision
+        return RoutingRecord(
+            decision.target, decision.ruleset.hash, decision.ruleset.body, decision.record(), decision.prices
+        )
+
+    def forget(self) -> None:
+        """Let go of the request: there is no way back to another candidate."""
+        self._plan_for = None
+
+
+def unrouted(
+    key: KeyRecord, request: InferenceRequest, route: Route, why: tuple[RoutingStatus, AinfError], at: int
+) -> Unrouted:
+    """Return the record of a routed request that is not admitted: the outcome's status, and what the client is told."""
+    status, error = why
+    return Unrouted(
+        at=at,
+        key_id=key.key_id,
+        account_id=key.account_id,
+        path=request.path,
+        stream=request.stream,
+        requested_model=route.decision.requested,
+        routing=route.record(),
+        status=status,
+        code=error.code,
+    )
+
+
+def all_rest(retry_after_s: int) -> RoutingError:
+    """Return the error of a request whose candidates have all failed of late."""
+    return RoutingError(
+        "all_candidates_failed",
+        "Every model that could answer has failed too often of late and is let rest; ask again.",
+        retry_after_s=retry_after_s,
+    )
