@@ -151,10 +151,12 @@ async def test_counting_tokens(tmp_path, format_):
 
 
 async def test_models_as_the_anthropic_sdk_lists_them(tmp_path):
-    """The list of models is read by both SDKs."""
+    """The list of models and of targets is read by both SDKs."""
     async with live(tmp_path, "sim", "sim-tokens-5") as here:
         listed = await do(here, MessagesSdk, lambda talker: [model.id for model in talker.client.models.list()])
-        assert listed == ["sim", "sim-tokens-5"]
+        assert listed == ["sim", "sim-tokens-5", "ainf-inference", "ainf-mithril", "ainf-auto", "ainf/auto"]
+        target = await do(here, MessagesSdk, lambda talker: talker.client.models.retrieve("ainf-auto"))
+        assert (target.type, target.max_tokens, target.ainf["target"]) == ("model", 4096, "ainf-inference")
 
 
 EMBEDDERS = [each for each in FORMATS if each != "messages"]

@@ -281,12 +281,18 @@ async def test_a_cap_in_a_stream_shows_as_the_key_has_it(tmp_path, mode):
 
 
 async def test_models_are_listed_as_far_as_the_key_may_use_them(tmp_path):
-    """``models.list`` and ``models.retrieve`` show the configured models that the key has a right to."""
+    """``models.list`` and ``models.retrieve`` show the configured models and targets that the key has a right to."""
     async with live(tmp_path, "sim", "sim-tools") as here:
         narrow = await here.new_key("agents", models=("sim",))
         listed = await here.sdk(lambda client: [model.id for model in client.models.list()])
-        assert sorted(listed) == ["sim", "sim-tools"]
-        assert await here.sdk(lambda client: [model.id for model in client.models.list()], key=narrow) == ["sim"]
+        targets = ["ainf-inference", "ainf-mithril", "ainf-auto", "ainf/auto"]
+        assert listed == ["sim", "sim-tools", *targets]
+        listed = await here.sdk(lambda client: [model.id for model in client.models.list()], key=narrow)
+        assert listed == ["sim", *targets]
+        target = await here.sdk(lambda client: client.models.retrieve("ainf-auto"), key=narrow)
+        assert (target.owned_by, target.ainf) == (
+            "ainf", {"kind": "target", "target": "ainf-inference", "models": ["sim"]}
+        )  # fmt: skip
         assert (await here.sdk(lambda client: client.models.retrieve("sim-tools"))).owned_by == "sim"
         with pytest.raises(openai.NotFoundError):
             await here.sdk(lambda client: client.models.retrieve("sim-tools"), key=narrow)

@@ -65,8 +65,10 @@ async def test_patterns_of_models(dialect, tmp_path, autojump_clock):
         here.key = await here.new_key("agents", models=("chat/*", "gemini/sim"))
         told = {model: (await here.speak(dialect, model)).status for model in models}
         assert told == {"chat/sim": 200, "chat/sim-tokens-5": 200, "messages/sim": 403, "gemini/sim": 200}
-        listed = {model["id"] for model in (await here.get("/v1/models")).json()["data"]}
-        assert listed == {"chat/sim", "chat/sim-tokens-5", "gemini/sim"}
+        listed = (await here.get("/v1/models")).json()["data"]
+        mine = {"chat/sim", "chat/sim-tokens-5", "gemini/sim"}
+        assert {model["id"] for model in listed if model["ainf"]["kind"] == "model"} == mine
+        assert all(set(model["ainf"]["models"]) == mine for model in listed if model["ainf"]["kind"] == "target")
         await check_ledger(here, admitted=3)
 
 
