@@ -22,10 +22,12 @@ from ainf.formats.views import Frame, frame_of
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import FinishReason
 
-_INCOMPLETE_REASONS: Final = {
+INCOMPLETE_REASONS: Final = {
     "max_output_tokens": FinishReason.LENGTH,
     "content_filter": FinishReason.CONTENT_FILTER,
 }
+UNFINISHED: Final = "incomplete:"
+"""What stands before the reason in ``Answer.raw_finish_reason`` where the response is incomplete."""
 _STATUSES: Final = {"completed": COMPLETED, "incomplete": INCOMPLETE, "failed": FAILED}
 
 
@@ -65,8 +67,8 @@ def note_end(answer: Answer, kind: str, response: Any, *, has_calls: bool) -> No
         note_finish(answer, "completed", FinishReason.TOOL_CALLS if is_call else FinishReason.STOP)
         return
     reason = word_of(response.get("incomplete_details"), "reason") if isinstance(response, dict) else None
-    raw = f"incomplete:{reason}" if reason else "incomplete"
-    note_finish(answer, raw, _INCOMPLETE_REASONS.get(reason or "", FinishReason.OTHER))
+    raw = UNFINISHED + reason if reason else "incomplete"
+    note_finish(answer, raw, INCOMPLETE_REASONS.get(reason or "", FinishReason.OTHER))
 
 
 def kind_of(response: dict[str, Any]) -> str | None:
