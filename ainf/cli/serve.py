@@ -1,6 +1,7 @@
 """``ainf serve``: the gateway."""
 
 import os
+import signal
 from pathlib import Path
 
 import click
@@ -13,9 +14,11 @@ from ainf.store.beside import OPENING_ERRORS
 @click.command()
 @config_option
 def serve(*, config_path: Path) -> None:
-    """Run the gateway until SIGTERM or SIGINT has drained it."""
+    """Run the gateway until SIGTERM or SIGINT has drained it; SIGHUP has its configuration read again."""
+    # While the gateway runs a hangup has a meaning; before and after that it shall at least not end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = load_config(config_path, os.environ)
-    from ainf.app import serve as run  # noqa: PLC0415 - the web stack takes half a second; other commands do without
+    from ainf.cli.serving import run  # noqa: PLC0415 - the web stack takes half a second; other commands do without
 
     with told("the gateway cannot run", *OPENING_ERRORS):
-        run(config)
+        run(config_path, config)

@@ -1,9 +1,28 @@
 """``ainf serve``, as far as it does not get to serve; what it does then is tested with the gateway."""
 
+import signal
+
+import pytest
+
 from ainf.store.sqlite import LockFile
 from tests.cli.commands import PROVIDER_KEY
 
 ENV = {"OPENAI_API_KEY": PROVIDER_KEY}
+
+
+@pytest.fixture(autouse=True)
+def _hangups_as_before():
+    """What the command does to its own process is undone in this one."""
+    before = signal.getsignal(signal.SIGHUP)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_a_hangup_ends_it_at_no_time(commands):
+    """SIGHUP is ignored before anything else is done, also where the command then refuses to serve."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    commands.refused("serve")
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_faulty_configuration_does_not_start(commands):
