@@ -117,6 +117,21 @@ async def test_a_receipt_as_json(tmp_path, autojump_clock):
         }  # fmt: skip
 
 
+async def test_the_receipt_of_a_routed_one_as_json(tmp_path, autojump_clock):
+    """It names the target, the name that was asked for, and how each model fared that the key may get, and no other."""
+    async with world(tmp_path, "sim", "sim-tokens-5", after=FLEET) as here:
+        key = await here.new_key("agents", models=("sim",))
+        here.key = key
+        client = await here.ask("my/fleet", routing_hint={"min_quality": 0.4, "task_type": "code"})
+        receipt = (await here.get(f"/v1/audit/{client.inference_id}")).json()
+        assert (receipt["requested_model"], receipt["router"], receipt["model"]) == ("my/fleet", "fleet", "sim")
+        routing = receipt["routing"]
+        assert (routing["status"], routing["served"], routing["ranked"]) == ("succeeded", 1, ["sim"])
+        assert (routing["floor"], routing["floor_from"], routing["hint"]["task_type"]) == (400, "hint", "code")
+        assert [(one["model"], one["quality"], one["fell"]) for one in routing["candidates"]] == [("sim", 500, None)]
+        assert "sim-tokens-5" not in str(receipt)
+
+
 async def test_health(tmp_path, autojump_clock):
     """Alive always; ready until it drains or is full; both without a key."""
     async with world(tmp_path, "sim") as here:
