@@ -86,7 +86,7 @@ class Telemetry:
 
     def _count_routing(self) -> None:
         self._uncaptured = self._counter(
-            "dispatch_without_capture", "Routed exchanges whose decision or outcome was not recorded: alarm.", ()
+            "dispatch_without_capture", "Routed exchanges opened without a record of the decision: alarm.", ()
         )
         self._overcaptured = self._counter(
             "passthrough_captured", "Exchanges of pinned models that were recorded as routed: alarm.", ()
@@ -192,7 +192,7 @@ class Telemetry:
         self.log.warning("breaker_opened", provider=provider, model=model)
 
     def dispatched_without_capture(self) -> None:
-        """Count a routed exchange whose decision or outcome was not recorded: a bug."""
+        """Count a routed exchange that was opened without a record of its decision: a bug."""
         self._uncaptured.inc()
 
     def passthrough_captured(self) -> None:
