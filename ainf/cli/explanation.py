@@ -96,7 +96,7 @@ def _decision_rows(found: Explanation) -> list[list[str]]:
         "preference": _preference(decided),
         "task": decided.hint.task_type,
         "at most $": None if decided.hint.max_cost_nusd is None else format_usd(decided.hint.max_cost_nusd),
-        "needs": ", ".join(f"{name} {_said(value)}" for name, value in decided.need.items()),
+        "needs": ", ".join(f"{name} {_said(value)}" for name, value in decided.need.items() if value),
         "ruleset": decided.ruleset,
     }
     return [[name, value] for name, value in rows.items() if value is not None]
@@ -169,7 +169,7 @@ def _cost_words(found: Explanation) -> str:
         return "It runs, and is not settled yet."
     cost = f"It cost {format_usd(charged)} USD."
     if usage is None:
-        return f"{cost} What was used is not known, so that nothing can be said of other models."
+        return f"{cost} It has no known usage that other models could be compared by."
     return (
         f"{cost} What it would have cost is what each price makes of the answer's {usage.input_tokens} input and"
         f" {usage.output_tokens} output tokens; another model would have counted, and answered, otherwise."

@@ -43,7 +43,7 @@ class Explanation:
     ruleset_body: str
     """What was decided by, as JSON."""
     usage: Usage | None
-    """Of the attempt that answered, or was tried last; None where nothing is settled, or nothing is known of it."""
+    """Of the attempt that answered, or was tried last; None where nothing is settled, was used, or is known of it."""
     alternatives: tuple[Alternative, ...]
     """The candidates: those that were ranked in their order, then the others."""
 
@@ -101,7 +101,8 @@ def _usage_of_answer(told: Mapping[str, Any]) -> Usage | None:
     if told["state"] == "open" or told["evidence"] == Evidence.NONE:
         return None
     attempts, served = told["attempts"], told["routing"]["served"]
-    return Usage(**(attempts[served - 1]["usage"] if attempts else told["usage"]))
+    usage = Usage(**(attempts[served - 1]["usage"] if attempts else told["usage"]))
+    return None if usage == Usage() else usage
 
 
 def _alternatives(

@@ -117,12 +117,12 @@ def test_one_that_runs(commands, routed):
 
 
 def test_unknown_usage(commands, routed):
-    """Where nothing is known of the usage, that is said, and nothing of other models."""
+    """Where nothing is known of the usage, nothing is said of other models."""
     inference_id = routed.open(decision())
     routed.close(inference_id, "small", evidence="none", cost_nusd=None, charges=())
     _, candidates, _, (words,) = told(commands, inference_id)
     assert candidates[0][-1] == "attempts"
-    assert words == ["It cost 0.00000005 USD. What was used is not known, so that nothing can be said of other models."]
+    assert words == ["It cost 0.00000005 USD. It has no known usage that other models could be compared by."]
 
 
 def test_passed_over(commands, routed):

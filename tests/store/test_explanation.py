@@ -117,6 +117,17 @@ def test_unknown_usage(routed):
     assert set(would_cost(found).values()) == {None}
 
 
+def test_nothing_was_used(routed):
+    """A request that failed before any token says nothing of what an answer would have cost elsewhere."""
+    inference_id = routed.open(decision())
+    lost = line("small", routed.books.tick(), usage=Usage(), error_code="upstream_error")
+    routed.close(inference_id, "small", ending=Ending.UPSTREAM_ERROR, error_code="all_candidates_failed",
+                 attempts=(lost,), usage=Usage(), cost_nusd=0, charges=())  # fmt: skip
+    found = explained(routed, inference_id)
+    assert (found.outcome.status, found.charged_nusd, found.usage) == ("failed", 0, None)
+    assert set(would_cost(found).values()) == {None}
+
+
 def test_no_lines_of_attempts(routed):
     """Where nothing is told of attempts, the usage is the settlement's."""
     inference_id = routed.open(decision())
