@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ainf.exchange.attempt import Attempt
-from ainf.exchange.hold import KeyRevokedError
+from ainf.exchange.hold import KeyRevokedError, RunningHold
 from ainf.exchange.plan import Plan, Services
 from ainf.exchange.settlement import EndedAttempt, reckon
 from ainf.formats.base import Reading
@@ -49,10 +49,8 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
                 return await _race(exchange, attempt, delay_s)
             return attempt, await lead(exchange, attempt)
         except UpstreamError as error:
-            failed = exchange.attempt
-            assert failed is not None
-            failure = exchange.note_failure(failed, error)
-        attempt = await _fall_back(exchange, failed, failure)
+            failure = error if exchange.attempt is None else exchange.note_failure(exchange.attempt, error)
+        attempt = await _fall_back(exchange, failure)
 
 
 async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
@@ -87,24 +85,25 @@ def _as_failure(error: AinfError) -> UpstreamError:
     return UpstreamError(error.code, error.message, param=error.param, retry_after_s=error.retry_after_s)
 
 
-async def _fall_back(exchange: "Exchange", failed: Attempt, failure: UpstreamError) -> Attempt:
+async def _fall_back(exchange: "Exchange", failure: UpstreamError) -> Attempt:
     """Return the next attempt, opened; the one that failed is over.
 
     Raises:
         AinfError: there is none, or none that there is money for.
         KeyRevokedError: it may not be opened.
     """
-    route = failed.plan.route
+    route, model = exchange.plan.route, exchange.plan.admission.terms.name
     if route is None or failure.code not in FALLS_BACK or exchange.arbiter.verdict is not None:
         raise failure
     exchange.watcher.pause()
-    await retire(exchange, failed, Verdict(Ending.UPSTREAM_ERROR, failure.code))
+    if exchange.attempt is not None:
+        await retire(exchange, exchange.attempt, Verdict(Ending.UPSTREAM_ERROR, failure.code))
     plan = route.next(exchange.spent_nusd)
-    attempt = None if plan is None else await _open(exchange, plan)
-    if attempt is None:
+    hold = None if plan is None else await _open(exchange, plan)
+    if plan is None or hold is None:
         raise _all_failed(failure)
-    exchange.services.telemetry.fell_back(failed.plan.admission.terms.name, failure.code)
-    return attempt
+    exchange.services.telemetry.fell_back(model, failure.code)
+    return exchange.begin_attempt(plan, hold, exchange.opened)
 
 
 def _all_failed(last: UpstreamError) -> AinfError:
@@ -118,13 +117,14 @@ def _all_failed(last: UpstreamError) -> AinfError:
     )
 
 
-async def _open(exchange: "Exchange", plan: Plan) -> Attempt | None:
-    """Open another attempt in the ledger and begin it; None where there is no money for it.
+async def _open(exchange: "Exchange", plan: Plan) -> RunningHold | None:
+    """Open another attempt in the ledger; return what is held for it, or None where there is no money for it.
 
     Raises:
         GatewayError: ``store_unavailable``.
         KeyRevokedError: the key is no longer valid.
     """
+    ended = tuple(exchange.newly_ended)
     opening = base.AttemptOpening(
         inference_id=plan.inference_id,
         at=exchange.services.wall_clock(),
@@ -132,7 +132,7 @@ async def _open(exchange: "Exchange", plan: Plan) -> Attempt | None:
         attempt=plan.attempt_plan,
         ask=plan.admission.ask,
         input_tokens_estimate=plan.admission.input_tokens_estimate,
-        ended=tuple(base.EndedAttempt(ended.number, ended.result.cost_nusd) for ended in exchange.newly_ended),
+        ended=tuple(base.EndedAttempt(ended.number, ended.result.cost_nusd) for ended in ended),
     )
     opened = await exchange.services.store.open_attempt(opening)
     if opened.key_revoked:
@@ -141,9 +141,8 @@ async def _open(exchange: "Exchange", plan: Plan) -> Attempt | None:
         exchange.refused_by = opened.refused_by
         return None
     exchange.opened = opening.number
-    exchange.newly_ended.clear()
-    hold = exchange.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opening.number)
-    return exchange.begin_attempt(plan, hold, opening.number)
+    del exchange.newly_ended[: len(ended)]  # others may have ended meanwhile
+    return exchange.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by, opening.number)
 
 
 async def retire(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> None:
@@ -157,6 +156,7 @@ async def retire(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> No
     exchange.ended.append(ended)
     exchange.newly_ended.append(ended)
     attempt.hold.close()
+    exchange.services.health.gave_up(attempt)
     exchange.drop(attempt)
 
 
@@ -198,7 +198,7 @@ class _Race:
 
     def __init__(self, exchange: "Exchange") -> None:
         self._exchange = exchange
-        self._live = 0
+        self._runners = 0
         self._over = trio.Event()
         self.winner: tuple[Attempt, Reading] | None = None
         self.failure: UpstreamError | None = None
@@ -211,43 +211,54 @@ class _Race:
     async def wait_over(self) -> None:
         await self._over.wait()
 
-    def enter(self, nursery: trio.Nursery, attempt: Attempt) -> None:
-        self._live += 1
-        nursery.start_soon(self._run, attempt)
+    def announce(self) -> None:
+        """Say that another one is to run: while it is not there yet, the failure of all others ends nothing."""
+        self._runners += 1
 
-    async def _run(self, attempt: Attempt) -> None:
+    def withdraw(self) -> None:
+        """Say that it is not to run after all."""
+        self._runners -= 1
+        if not self._runners:
+            self._over.set()
+
+    async def run(self, attempt: Attempt) -> None:
+        """Let one that was announced run."""
         try:
             self.winner = attempt, await lead(self._exchange, attempt)
         except UpstreamError as error:
             if self.winner is not None:
                 return  # it has lost, and was closed
-            self._live -= 1
             self.failure = self._exchange.note_failure(attempt, error)
-            if self._live:
+            if self._runners > 1 and self._exchange.arbiter.verdict is None:
                 await retire(self._exchange, attempt, Verdict(Ending.UPSTREAM_ERROR, self.failure.code))
-                return
-        self._over.set()
+            self.withdraw()
+        else:
+            self._over.set()
 
 
 async def _race(exchange: "Exchange", first: Attempt, delay_s: float) -> tuple[Attempt, Reading]:
     """Bring an attempt to the commit point, or a second one that begins when the first is late.
 
     Raises:
-        UpstreamError: whichever ran failed; the last of them is the exchange's attempt.
+        UpstreamError: whichever ran failed.
         KeyRevokedError: the key is no longer valid.
     """
     race, rival, is_revoked = _Race(exchange), None, False
     async with trio.open_nursery() as nursery:
-        race.enter(nursery, first)
+        race.announce()
+        nursery.start_soon(race.run, first)
         with trio.move_on_after(delay_s):
             await race.wait_over()
         if not race.is_over:
+            race.announce()
             try:
-                rival = await _open_beside(exchange)
+                rival = await _begin_beside(exchange)
             except KeyRevokedError:  # out of a nursery it would come in a group
                 is_revoked = True
-        if rival is not None and not race.is_over:
-            race.enter(nursery, rival)
+            if rival is None:
+                race.withdraw()
+            else:
+                nursery.start_soon(race.run, rival)
         if not is_revoked:
             await race.wait_over()
         nursery.cancel_scope.cancel()
@@ -263,23 +274,25 @@ async def _race(exchange: "Exchange", first: Attempt, delay_s: float) -> tuple[A
     return race.winner
 
 
-async def _open_beside(exchange: "Exchange") -> Attempt | None:
-    """Open an attempt beside the one that is late; None where there is no other candidate, or no room for it.
+async def _begin_beside(exchange: "Exchange") -> Attempt | None:
+    """Begin an attempt beside the one that is late; None where there is no other candidate, or no room for it.
 
     Raises:
         KeyRevokedError: the key is no longer valid.
     """
-    assert exchange.attempt is not None
-    route = exchange.attempt.plan.route
+    route = exchange.plan.route
     assert route is not None
     plan = route.next(exchange.spent_nusd, beside=True)
     if plan is None:
         return None
     try:
-        rival = await _open(exchange, plan)
+        hold = await _open(exchange, plan)
     except GatewayError:
-        rival = None  # the store is away; the first one still holds what it needs
-    if rival is None:
+        hold = None  # the store is away; the first one still holds what it needs
+    if hold is None:
         route.put_back(plan)
         exchange.services.telemetry.hedged("no_room")
-    return rival
+        return None
+    if exchange.has_leader:  # while it was opened, the first one came: it costs nothing
+        return None
+    return exchange.begin_attempt(plan, hold, exchange.opened)

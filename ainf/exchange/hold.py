@@ -37,13 +37,22 @@ class OutOfBoundsError(Exception):
 class RunningHold:
     """What is set aside for one attempt, and what it has used of it."""
 
-    def __init__(self, admission: Admission, held_nusd: int, clamp_tokens: int | None, extend: ExtendHold) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        held_nusd: int,
+        clamp_tokens: int | None,
+        extend: ExtendHold,
+        clamped_by: CapState | None = None,
+    ) -> None:
         self._admission = admission
         self._ask = admission.ask
         self._ratio = admission.terms.ratios.mean
         self._extend = extend
         self.clamp_tokens = clamp_tokens
         """The output limit that fits under the caps, where the request's own does not."""
+        self.clamped_by = clamped_by
+        """The cap or balance that it did not fit under."""
         self._limit_tokens = clamp_tokens or admission.ask.worst_tokens
         bound_tokens = admission.ask.worst_tokens * _BOUND_TIMES_NUMERATOR // _BOUND_TIMES_DENOMINATOR + SLACK_TOKENS
         self._bound_nusd = self._ask.base_nusd + tokens_cost(bound_tokens, self._ask.output_rate)

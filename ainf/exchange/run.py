@@ -77,7 +77,6 @@ class Exchange:
         """Whether the commit point is passed."""
         self.refused_by: CapState | None = None
         """The cap or balance that left nothing for another attempt."""
-        self._clamped_by: CapState | None = None
         self.outcome: Outcome | None = None
         """How it ended, as it was settled; None until then."""
         self.counted_tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
@@ -211,15 +210,16 @@ class Exchange:
         services.telemetry.exchange_started()
         if plan.route is not None and not opened.is_captured:
             services.telemetry.dispatched_without_capture()
-        self._clamped_by = opened.clamped_by
-        self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, 1)
+        self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by, 1)
         self._name_model()
         limits = Limits(exchange_s=plan.deadline_at - trio.current_time(), is_stream=plan.request.stream)
         self.watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, self.early_head)
 
-    def new_hold(self, plan: Plan, held_nusd: int, clamp_tokens: int | None, number: int) -> RunningHold:
+    def new_hold(
+        self, plan: Plan, held_nusd: int, clamp_tokens: int | None, clamped_by: CapState | None, number: int
+    ) -> RunningHold:
         """Return the hold of an attempt, which grows by extensions of its own."""
-        return RunningHold(plan.admission, held_nusd, clamp_tokens, partial(self._extend, number))
+        return RunningHold(plan.admission, held_nusd, clamp_tokens, partial(self._extend, number), clamped_by)
 
     def _name_model(self) -> None:
         """Say in the answer's headers who answers it, as far as is known."""
@@ -343,10 +343,10 @@ class Exchange:
 
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""
-        cap = self._clamped_by if self._provider_ended else self.hold.refused_by
+        cap = self.hold.clamped_by if self._provider_ended else self.hold.refused_by
         return Course(
             tuple(self.ended), self.opened, self.first_byte_s, self.hold.clamp_tokens, cap, self.drain,
-            self._clamped_by, self.refused_by,
+            self.hold.clamped_by, self.refused_by,
         )  # fmt: skip
 
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
@@ -393,7 +393,7 @@ class Exchange:
         self._provider_ended = True
         if answer.raw_finish_reason is not None:
             clamp_reached = attempt.hold.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
-            self.offer(_out_of_money(self._clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
+            self.offer(_out_of_money(self.hold.clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
         elif answer.error is not None:
             attempt.error_code = answer.error.code
             self._offer_error(Ending.UPSTREAM_ERROR, answer.error)
