@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from ainf.exchange.answers import error_reply, request_ids
 from ainf.http.gateway import Gateway
 from ainf.http.inference import InferenceRoute
+from ainf.http.openapi.route import DocumentRoute
 from ainf.http.reads import ReadRoutes
 from ainf.http.seam import seam_middleware
 from ainf.http.usage import UsageRoute
@@ -52,6 +53,7 @@ def build_surface(gateway: Gateway, *, body_bytes: int, started_at: int) -> Quar
         "/healthz": reads.healthz,
         _PROBE: reads.readyz,
         "/metrics": reads.metrics,
+        "/openapi.json": DocumentRoute(gateway.services.public_url).show,
     }
     for path, post in posts.items():
         app.add_url_rule(path, path, post.answer, methods=["POST"])
