@@ -102,8 +102,10 @@ class Scales(msgspec.Struct, frozen=True, gc=False):
     need: Need
     wanted: int
     """The abilities that a model must have, as bits of ``ABILITIES``."""
+    room_tokens: int
+    """What must be left in its context window: the client's own limit of output."""
     output_tokens: int
-    """How long an answer is expected to be, by the client's limit and the rules."""
+    """How long an answer is expected to be, by that limit and the rules."""
     learning: bool
     """Whether what answers showed counts."""
     floor: int
@@ -117,10 +119,16 @@ def scales_for(need: Need, rules: Rules, floor: int, most_nusd: int | None) -> S
     wanted = need.has_tools * ABILITIES["tools"] | need.stream * ABILITIES["streams"]
     for kind in need.attachments:
         wanted |= ABILITIES[kind]
-    expected = rules.expected_output_tokens
-    if need.max_output_tokens is not None:
-        expected = min(expected, need.max_output_tokens)
-    return Scales(need, wanted, expected, rules.learning, floor, most_nusd)
+    own, expected = need.max_output_tokens, rules.expected_output_tokens
+    return Scales(
+        need=need,
+        wanted=wanted,
+        room_tokens=own or 0,
+        output_tokens=expected if own is None else min(own, expected),
+        learning=rules.learning,
+        floor=floor,
+        most_nusd=most_nusd,
+    )
 
 
 def weigh(scales: Scales, model: RatedModel, lacks: int, prior: int, seen: Seen) -> Candidate:
@@ -151,7 +159,7 @@ def weigh(scales: Scales, model: RatedModel, lacks: int, prior: int, seen: Seen)
         fell = _first_of(wanting)
     elif need.stored_at is not None and need.stored_at != model.provider:
         fell = Filter.STORED
-    elif window is not None and tokens + (need.max_output_tokens or 0) > window:
+    elif window is not None and tokens + scales.room_tokens > window:
         fell = Filter.CONTEXT
     elif quality < scales.floor:
         fell = Filter.FLOOR

@@ -165,7 +165,7 @@ def decide(ruleset: Ruleset, need: Need, hint: Hint, seen: Mapping[str, Seen], *
         floor=floor,
         floor_from=floor_from,
         preference=preference,
-        ranked=tuple(name for _, _, name in sorted(standing)),
+        ranked=tuple([name for _, _, name in sorted(standing)]),
         candidates=tuple(candidates),
         barred=tuple(barred),
         prices=tuple(prices),

@@ -32,7 +32,8 @@ def test_what_is_expected():
 @pytest.mark.parametrize(
     ("own", "models", "rules", "output"),
     [(None, 400, 500, 400), (None, 400, 300, 300), (None, 400, 400, 400), (200, 400, 300, 200), (300, 400, 500, 300),
-     (350, 400, 300, 300), (9_000, 400, 500, 400), (1, 1, 0, 0)],
+     (350, 400, 300, 300), (9_000, 400, 500, 400),
+     (401, 400, 401, 400), (1, 1, 0, 0)],
 )  # fmt: skip
 def test_the_length_of_an_answer(own, models, rules, output):
     """It is the least of the client's limit, the model's and what the rules expect."""

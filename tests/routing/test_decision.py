@@ -1,7 +1,7 @@
 """Decisions: a table of them, what the dial may not change, and what holds for any target and request."""
 
 import json
-from itertools import chain, permutations
+from itertools import chain, combinations, permutations
 
 import attrs
 import pytest
@@ -12,7 +12,7 @@ from ainf.routing.decision import Decision, Need, decide
 from ainf.routing.hint import NO_HINT, parse_hint
 from ainf.routing.ruleset import Ruleset
 from tests.routing.decision_table import LIVE, TABLE, Row
-from tests.routing.fleet import Case, fleet, moment, price
+from tests.routing.fleet import EVERYTHING, Case, fleet, moment, price
 from tests.routing.markets import eligible, hints, markets, needs, thousandths, tokens_and_cost
 
 ROWS = list(chain.from_iterable(TABLE.values()))
@@ -162,6 +162,16 @@ def test_the_record():
         ],
         "barred": ["nano"],
     }  # fmt: skip
+
+
+def test_sets_are_recorded_in_order():
+    """However a set comes out, its record is sorted."""
+    for size in range(1, 5):
+        for kinds in combinations(sorted(EVERYTHING), size):
+            record = json.loads(
+                Case(need={"attachments": frozenset(kinds), "attachment_count": size}).decide().record()
+            )
+            assert record["need"]["attachments"] == list(kinds)
 
 
 def test_a_record_has_no_floats():
