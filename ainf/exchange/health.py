@@ -4,20 +4,19 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import trio
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending
-from ainf.routing.breaker import Breakers
-from ainf.routing.observed import Observed, PastAttempt, Signal, recall
+from ainf.routing.breaker import Breakers, BreakerState
+from ainf.routing.observed import Observed, PastAttempt, Signal, is_blamed, is_doubted, recall
 from ainf.store.base import Settlement
 
 if TYPE_CHECKING:
     from ainf.exchange.attempt import Attempt
     from ainf.exchange.settlement import End
 
-_NO_NEWS: Final = frozenset({"context_length_exceeded", "upstream_rejected", "content_filter"})
-"""Failures that say something of the request, and nothing of the provider."""
 _REMEMBERED: Final = 4096
 """Exchanges whose models are remembered."""
 
@@ -75,13 +74,14 @@ class Health:
         names = _names(attempt)
         if attempt.plan.request.stream and attempt.plan.target.streams:
             self.observed(*names).note_latency(round((trio.current_time() - attempt.started_at_s) * 1000))
-        if attempt.turn is not None:
-            self._breakers.of(*names).succeeded(attempt.turn)
+        breaker = self._breakers.of(*names)
+        if attempt.turn is not None and breaker.state(trio.current_time()) is not BreakerState.CLOSED:
+            breaker.succeeded(attempt.turn)  # the others need not wait for the probe's end
 
     def failed(self, attempt: "Attempt", failure: UpstreamError) -> None:
         """Note that a model failed, before it began to answer or after."""
         names = _names(attempt)
-        if failure.code in _NO_NEWS:
+        if not is_blamed(failure.code):
             self.gave_up(attempt)
         elif attempt.turn is not None:
             opened = self._breakers.of(*names).failed(
@@ -115,7 +115,6 @@ class Health:
         attempt, verdict = end.attempt, end.outcome.verdict
         if verdict.ending is Ending.UPSTREAM_ERROR and verdict.code is not None:
             self.failed(attempt, UpstreamError(verdict.code, "", retry_after_s=verdict.retry_after_s))
-        self.gave_up(attempt)
         provider, model = names = _names(attempt)
         past = PastAttempt(
             provider=provider,
@@ -127,7 +126,10 @@ class Health:
             is_empty=settlement is not None and settlement.is_empty,
         )
         self.observed(*names).note_past(past)
-        if past.has_content:
+        if attempt.turn is not None and (past.has_content or verdict.ending is Ending.COMPLETED):
+            self._breakers.of(*names).succeeded(attempt.turn)
+        self.gave_up(attempt)
+        if is_doubted(msgspec.structs.replace(past, was_asked_again=True)):
             self._remember(end.plan.inference_id, names)
 
     def _remember(self, inference_id: str, names: tuple[str, str]) -> None:
