@@ -28,7 +28,7 @@ ROUTED_AS_TOLD: Final = Invariant(
     "a closing event says by what its model was chosen: `direct` where it was pinned, else the target, with the status"
     " of the outcome, the attempt that it is of, the ruleset, and the digest of the decision",
 )
-ADJUSTED_AS_TOLD: Final = Invariant("I16", "an adjusting event names the amount that was posted")
+ADJUSTED_AS_TOLD: Final = Invariant("I16", "an adjusting event names the amount that was posted, over all attempts")
 PRICES_BY_CONTENT: Final = Invariant("P1", "a price is stored under the digest of its content")
 
 DIRECT: Final = "direct"
@@ -85,9 +85,10 @@ _ATTEMPTS: Final = f"""
     WHERE (a.inference_id, a.number) > (?, ?) ORDER BY a.inference_id, a.number LIMIT ?
 """  # noqa: S608 - as above
 _ADJUSTED: Final = """
-    SELECT e.inference_id, e.body, n.amount_nusd
+    SELECT e.inference_id, e.body, sum(n.amount_nusd)
     FROM audit_events AS e JOIN entries AS n ON n.inference_id = e.inference_id AND n.kind = 'adjustment'
-    WHERE e.kind = 'inference.adjusted' AND e.inference_id > ? ORDER BY e.inference_id LIMIT ?
+    WHERE e.kind = 'inference.adjusted' AND e.inference_id > ?
+    GROUP BY e.inference_id, e.body ORDER BY e.inference_id LIMIT ?
 """
 _PRICES: Final = "SELECT price_version, body FROM prices WHERE price_version > ? ORDER BY price_version LIMIT ?"
 

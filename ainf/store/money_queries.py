@@ -143,20 +143,23 @@ MONEY: Final = (
     ),
     Query(
         "I16",
-        "an adjustment is posted at most once, to an abandoned exchange, with its audit event",
-        ("inference_id", "adjustments", "adjusting_events", "ending"),
+        "an adjustment is posted at most once for an attempt, to an abandoned exchange, with its audit event",
+        ("inference_id", "adjustments", "attempts", "adjusting_events", "ending"),
         f"""
         SELECT * FROM (
             SELECT i.inference_id AS inference_id, (
                     SELECT count(*) FROM entries AS e
                     WHERE e.inference_id = i.inference_id AND e.kind = 'adjustment'
-                ) AS adjustments, {_CLOSED.format(kind="inference.adjusted")} AS events, s.ending AS ending
+                ) AS adjustments, (
+                    SELECT count(DISTINCT e.attempt) FROM entries AS e
+                    WHERE e.inference_id = i.inference_id AND e.kind = 'adjustment'
+                ) AS attempts, {_CLOSED.format(kind="inference.adjusted")} AS events, s.ending AS ending
             FROM (
                 SELECT inference_id FROM entries WHERE kind = 'adjustment'
                 UNION SELECT inference_id FROM audit_events WHERE kind = 'inference.adjusted'
             ) AS i LEFT JOIN settlements AS s ON s.inference_id = i.inference_id
         ) AS adjusted
-        WHERE adjustments <> 1 OR events <> 1 OR ending IS NULL OR ending <> 'abandoned'
+        WHERE adjustments = 0 OR adjustments <> attempts OR events <> 1 OR ending IS NULL OR ending <> 'abandoned'
         """,
     ),
     Query(

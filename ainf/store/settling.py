@@ -2,7 +2,7 @@
 
 Exactly-once is structural: settlement and closing event have the inference id as their key, and a closing that finds a
 settlement returns it. Only when recovery was first (``abandoned``) and the exchange turns out to have ended otherwise
-is anything added: the difference, as one ``adjustment``, with an event ``inference.adjusted``.
+is anything added: the difference, as one ``adjustment`` for each attempt, with an event ``inference.adjusted``.
 """
 
 from collections.abc import Sequence
@@ -45,6 +45,9 @@ _SETTLED = """
     JOIN audit_events AS e ON e.inference_id = s.inference_id AND e.kind = 'inference.closed'
     WHERE s.inference_id = ?
 """
+
+_ADJUSTED = "SELECT 1 FROM entries WHERE inference_id = ? AND kind = ?"
+_CHARGED = "SELECT attempt, sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN (?, ?) GROUP BY attempt"
 
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
@@ -149,22 +152,25 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
 
 def _shares(tx: Transaction, closing: Closing, facts: _Facts) -> list[_Share]:
     """Divide what is held for each attempt by what it costs; where that is not known, all of it is taken."""
-    cost, held = closing.cost_nusd, facts.held_nusd
-    assert held is not None
-    assert cost is None or not closing.charges or sum(closing.charges) == cost, "the charges are not the cost"
-    if not facts.later_attempts:
-        assert not any(closing.charges[1:]), "an attempt is charged that was never opened"
-        return [_Share(1, facts.provider, counters.from_json(facts.caps), held, divide(held, cost))]
-    opened = attempts.opened(tx, closing.inference_id)
-    charges: Sequence[int | None] = [None] * len(opened)
-    if cost is not None:
-        known = closing.charges or (cost,)
-        assert not any(known[len(opened) :]), "an attempt is charged that was never opened"
-        charges = [*known[: len(opened)], *[0] * (len(opened) - len(known))]
+    assert facts.held_nusd is not None
+    charges = _charges(closing, 1 + facts.later_attempts)
+    if len(charges) == 1:
+        division = divide(facts.held_nusd, charges[0])
+        return [_Share(1, facts.provider, counters.from_json(facts.caps), facts.held_nusd, division)]
     return [
         _Share(one.number, one.provider, one.counted_on, one.held_nusd, divide(one.held_nusd, charge))
-        for one, charge in zip(opened, charges, strict=True)
+        for one, charge in zip(attempts.opened(tx, closing.inference_id), charges, strict=True)
     ]
+
+
+def _charges(closing: Closing, opened: int) -> Sequence[int | None]:
+    """Return what each attempt that was opened costs; None where that is not known."""
+    if closing.cost_nusd is None:
+        return (None,) * opened
+    charges = closing.charges or (closing.cost_nusd,)
+    assert sum(charges) == closing.cost_nusd, "the charges do not add up to the cost"
+    assert not any(charges[opened:]), "an attempt is charged that was never opened"
+    return (*charges[:opened], *(0,) * (opened - len(charges)))
 
 
 def _total(shares: Sequence[_Share]) -> Division:
@@ -356,7 +362,7 @@ def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settle
     assert row is not None, f"{closing.inference_id} has neither hold nor settlement"
     ending, held, settled, overrun, retry_of, is_empty, hash_, prev_hash = row
     if ending == Ending.ABANDONED and closing.ending is not Ending.ABANDONED and closing.cost_nusd is not None:
-        _adjust(tx, closing, facts, closing.cost_nusd - settled - overrun)
+        _adjust(tx, closing, facts)
     before = burn.recalled(tx, closing.inference_id)
     return Settlement(
         closing.inference_id,
@@ -374,17 +380,21 @@ def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settle
     )
 
 
-def _adjust(tx: Transaction, closing: Closing, facts: _Facts, difference: int) -> None:
-    """Post what recovery could not know, unless it was posted before."""
-    known = tx.execute(
-        "SELECT 1 FROM entries WHERE inference_id = ? AND kind = ?", (closing.inference_id, EntryKind.ADJUSTMENT)
-    )
-    if known or not difference:
+def _adjust(tx: Transaction, closing: Closing, facts: _Facts) -> None:
+    """Post what recovery could not know, for each attempt by itself, unless it was posted before."""
+    if tx.execute(_ADJUSTED, (closing.inference_id, EntryKind.ADJUSTMENT)):
         return
-    number, _ = _served(closing, facts)
-    served = attempts.opened(tx, closing.inference_id)[number - 1]
-    posting = (EntryKind.ADJUSTMENT, number, served.provider, difference)
-    entries.post(tx, closing.inference_id, facts.account_id, closing.at, (posting,))
-    counters.move(tx, served.counted_on, settled=difference)
-    body = {"account_id": facts.account_id, "adjustment_nusd": difference, **_closing_body(closing)}
+    charged: dict[int, int] = dict(tx.execute(_CHARGED, (closing.inference_id, EntryKind.SETTLE, EntryKind.OVERRUN)))
+    opened = attempts.opened(tx, closing.inference_id)
+    charges = zip(opened, _charges(closing, len(opened)), strict=True)
+    differences = [(one, (charge or 0) - charged[one.number]) for one, charge in charges]
+    postings = [(EntryKind.ADJUSTMENT, one.number, one.provider, more) for one, more in differences if more]
+    if not postings:
+        return
+    entries.post(tx, closing.inference_id, facts.account_id, closing.at, postings)
+    for one, more in differences:
+        if more:
+            counters.move(tx, one.counted_on, settled=more)
+    total = sum(more for _, more in differences)
+    body = {"account_id": facts.account_id, "adjustment_nusd": total, **_closing_body(closing)}
     tx.append_audit("inference.adjusted", closing.at, closing.inference_id, body)

@@ -244,7 +244,7 @@ class Model:
         left, by = found
         return Verdict("granted", left if left >= max(least, 1) else 0, by=by)
 
-    def close(self, exchange: Exchange, costs: list[int | None], served: int, outcome: str) -> None:
+    def close(self, exchange: Exchange, costs: list[int | None], outcome: str) -> None:
         """End an exchange: each attempt at its cost, or at what is held for it where nobody knows."""
         if exchange.state == "open":
             for attempt, cost in zip(exchange.attempts, costs, strict=True):
@@ -253,9 +253,9 @@ class Model:
             exchange.state = "abandoned" if outcome == "abandoned" else "closed"
             exchange.outcome = outcome if exchange.is_routed else None
         elif exchange.state == "abandoned" and None not in costs and not exchange.adjusted:
-            difference = sum(cost or 0 for cost in costs) - exchange.charged
-            exchange.adjusted = difference != 0
-            exchange.attempts[served - 1].charged += difference
+            for attempt, cost in zip(exchange.attempts, costs, strict=True):
+                exchange.adjusted |= attempt.charged != cost
+                attempt.charged = cost or 0
 
     def abandon(self, exchange: Exchange) -> None:
         """End an exchange as recovery must: by what is durable of each attempt."""
@@ -264,7 +264,7 @@ class Model:
             attempt.ended if attempt.ended is not None else known[1] if attempt is known[0] else attempt.estimate
             for attempt in exchange.attempts
         ]
-        self.close(exchange, costs, len(costs), "abandoned")
+        self.close(exchange, costs, "abandoned")
 
     def set_cap(self, cap: Cap) -> None:
         for exchange in self.exchanges:

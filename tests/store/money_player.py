@@ -323,7 +323,7 @@ class Player:
             each.held if cost is None else min(each.held, cost)
             for each, cost in zip(exchange.attempts, costs, strict=True)
         )
-        self.model.close(exchange, costs, number, outcome)
+        self.model.close(exchange, costs, outcome)
         if was_open:
             found = settlement.settled_nusd + settlement.overrun_nusd, settlement.held_nusd, settlement.settled_nusd
             self._agree(found == (exchange.charged, held, settled), exchange, settlement)

@@ -397,20 +397,6 @@ async def test_charges_that_cannot_be_are_a_bug(store, wrong):
     assert await held(store) == (50,)
 
 
-@pytest.mark.parametrize(
-    ("served", "model"), [(None, "claude"), (2, "claude"), (1, "gpt")], ids=["the last", "the second", "the first"]
-)
-async def test_the_event_names_what_answered(store, served, model):
-    """Where two ran at once, that may be the first."""
-    await running(store)
-    await store.open_attempt(later(2))
-    await store.close_inference(closing_of(28, 5, served=served))
-    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
-    provider, price = {"claude": ("anthropic", DEARER), "gpt": ("openai", PRICE)}[model]
-    assert (body["model"], body["provider"], body["price_version"]) == (model, provider, price.version)
-    assert [line["cost_nusd"] for line in body["attempts"]] == [28, 5]
-
-
 async def test_a_repeated_closing_returns_the_same(store):
     """Nothing is settled again, of no attempt."""
     await running(store, all=1_000)
@@ -421,19 +407,30 @@ async def test_a_repeated_closing_returns_the_same(store):
     assert await everything(store) == before
 
 
-@pytest.mark.parametrize(("served", "gpt", "claude"), [(None, 11, 33), (1, 20, 24)])
-async def test_a_late_closing_is_adjusted_where_it_answered(store, served, gpt, claude):
-    """The difference is posted on the caps and the provider of that attempt."""
+@pytest.mark.parametrize(
+    ("charges", "adjusted", "told"),
+    [
+        ((11, 33), [(2, "anthropic", 9)], 9),
+        ((0, 20), [(1, "openai", -11), (2, "anthropic", -4)], -15),
+        ((20, 15), [(1, "openai", 9), (2, "anthropic", -9)], 0),
+        ((11, 24), [], None),
+    ],
+    ids=["one", "both", "one for the other", "none"],
+)
+async def test_a_late_closing_adjusts_each_by_itself(store, charges, adjusted, told):
+    """Once, on its own caps and provider, so that no cap is left with less than nothing; one event has the sum."""
     await running(store, gpt=1_000, claude=1_000)
     await store.open_attempt(later(2))
     await store.write(strand)
     await store.recover(START)
     assert await seen(store, "gpt", "claude") == ((11, 0), (24, 0))
-    await store.close_inference(closing_of(11, 33, served=served))
-    await store.close_inference(closing_of(11, 33, served=served))
-    assert await seen(store, "gpt", "claude") == ((gpt, 0), (claude, 0))
-    posted = (1, "openai") if served else (2, "anthropic")
-    assert (await store.read(postings))[-1] == (*posted, "adjustment", 9)
+    for _ in range(2):
+        await store.close_inference(closing_of(*charges))
+    assert await seen(store, "gpt", "claude") == ((charges[0], 0), (charges[1], 0))
+    posted = [entry for entry in await store.read(postings) if entry[2] == "adjustment"]
+    assert posted == [(number, provider, "adjustment", more) for number, provider, more in adjusted]
+    bodies = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.adjusted"))]
+    assert [body["adjustment_nusd"] for body in bodies] == ([] if told is None else [told])
 
 
 # --- a store that fails, and many at once ---

@@ -9,6 +9,7 @@ from ainf.inference.usage import Usage
 from ainf.store.base import Settlement
 from tests.store.records import (
     COST,
+    DEARER,
     PRICE,
     closing,
     closing_of,
@@ -81,6 +82,21 @@ async def test_every_attempt_has_its_line(store):
         lambda tx: tx.execute("SELECT number, provider, status, error_code, redials FROM attempts ORDER BY number")
     )
     assert rows == [(1, "openai", 503, "upstream_error", 0), (2, "anthropic", 200, None, 1)]
+
+
+@pytest.mark.parametrize(
+    ("served", "model"), [(None, "claude"), (2, "claude"), (1, "gpt")], ids=["the last", "the second", "the first"]
+)
+async def test_the_event_names_what_answered(store, served, model):
+    """Where two ran at once, that may be the first."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    await store.open_attempt(later(2))
+    await store.close_inference(closing_of(28, 5, served=served))
+    (body,) = [msgspec.json.decode(text) for text in await store.read(lambda tx: events(tx, "inference.closed"))]
+    provider, price = {"claude": ("anthropic", DEARER), "gpt": ("openai", PRICE)}[model]
+    assert (body["model"], body["provider"], body["price_version"]) == (model, provider, price.version)
+    assert [line["cost_nusd"] for line in body["attempts"]] == [28, 5]
 
 
 async def test_a_repeated_closing_returns_the_first(store):
