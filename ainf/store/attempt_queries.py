@@ -74,7 +74,7 @@ ATTEMPTS: Final = (
         LEFT JOIN {_POSTED} AS p ON p.inference_id = o.inference_id AND p.number = o.number
         WHERE coalesce(p.settlements, 0) <> 1
             OR p.reserved_nusd - p.given_back_nusd <> p.settled_nusd + p.released_nusd
-            OR p.settled_nusd < 0 OR p.released_nusd < 0 OR (p.overrun_nusd <> 0 AND p.released_nusd <> 0)
+            OR (p.overrun_nusd <> 0 AND p.released_nusd <> 0)
         """,
     ),
     Query(
@@ -86,7 +86,7 @@ ATTEMPTS: Final = (
         FROM settlements AS s JOIN {_POSTED} AS p ON p.inference_id = s.inference_id
         GROUP BY s.inference_id, s.held_nusd, s.settled_nusd, s.overrun_nusd
         HAVING s.held_nusd <> sum(p.reserved_nusd - p.given_back_nusd) OR s.settled_nusd <> sum(p.settled_nusd)
-            OR s.overrun_nusd <> sum(p.overrun_nusd) OR s.settled_nusd < 0 OR s.settled_nusd > s.held_nusd
+            OR s.overrun_nusd <> sum(p.overrun_nusd)
         """,
     ),
     Query(
@@ -109,7 +109,7 @@ ATTEMPTS: Final = (
         ("inference_id", "attempts", "last_number"),
         """
         SELECT inference_id, count(*), max(number) FROM later_attempts
-        GROUP BY inference_id HAVING count(*) <> max(number) - 1 OR min(number) <> 2
+        GROUP BY inference_id HAVING count(*) <> max(number) - 1
         """,
     ),
     Query(
@@ -152,17 +152,15 @@ ATTEMPTS: Final = (
     ),
     Query(
         "E1",
-        "each attempt begins with what is set aside for it at its opening, in the order of their numbers, and nothing"
-        " is set aside after the end",
+        "each attempt begins with what is set aside for it at its opening, of which only the first one's is a hold;"
+        " nothing is set aside after the end",
         ("inference_id", "attempt", "first_seq", "opened_at"),
         f"""
         SELECT o.inference_id, o.number, e.seq, o.opened_at
         FROM {_OPENED} AS o
         LEFT JOIN {_POSTED} AS p ON p.inference_id = o.inference_id AND p.number = o.number
-        LEFT JOIN {_POSTED} AS b ON b.inference_id = o.inference_id AND b.number = o.number - 1
         LEFT JOIN entries AS e ON e.seq = p.first_seq
-        WHERE e.seq IS NULL OR e.at <> o.opened_at OR e.kind <> CASE o.number WHEN 1 THEN 'hold' ELSE 'extend' END
-            OR p.holds <> (o.number = 1) OR p.too_late > 0 OR b.first_seq > p.first_seq
+        WHERE e.seq IS NULL OR e.at <> o.opened_at OR p.holds <> (o.number = 1) OR p.too_late > 0
         """,
     ),
     Query(

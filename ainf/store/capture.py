@@ -10,8 +10,6 @@ checked where they are read (``closings``).
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
 from ainf.inference.errors import CODES
 from ainf.inference.outcome import Ending
 from ainf.routing.outcome import REJECTED, status_of
@@ -22,16 +20,16 @@ ENDED_AS_TOLD: Final = Invariant("R1", "an outcome's status is what the ending a
 RULESETS_BY_CONTENT: Final = Invariant("R3", "a ruleset is stored under the digest of its content")
 
 _STATUSES: Final = """
-    SELECT o.outcome_id, o.inference_id, o.status, s.ending, (
-            SELECT json_group_array(a.number) FROM opened_attempts AS a
-            WHERE a.inference_id = o.inference_id AND a.model = o.model AND a.provider = o.provider
-        )
-    FROM routing_outcomes AS o JOIN settlements AS s ON s.inference_id = o.inference_id
+    SELECT o.outcome_id, o.inference_id, o.status, s.ending,
+        CASE WHEN i.model = o.model THEN 1 END,
+        (SELECT min(l.number) FROM later_attempts AS l WHERE l.inference_id = o.inference_id AND l.model = o.model)
+    FROM routing_outcomes AS o
+    JOIN inferences AS i ON i.inference_id = o.inference_id
+    JOIN settlements AS s ON s.inference_id = o.inference_id
     WHERE o.outcome_id > ? ORDER BY o.outcome_id LIMIT ?
 """
 _RULESETS: Final = "SELECT ruleset, body FROM rulesets WHERE ruleset > ? ORDER BY ruleset LIMIT ?"
 _ENDINGS: Final = frozenset(Ending)
-_numbers = msgspec.json.Decoder(list[int])
 
 OUTCOMES: Final = (
     Query(
@@ -142,8 +140,8 @@ OUTCOMES: Final = (
 
 
 def _wrong_statuses(reading: Reading) -> Iterator[Breach]:
-    for outcome_id, inference_id, status, ending, numbers in reading.walk(_STATUSES, (0,)):
-        served = _numbers.decode(numbers)
+    for outcome_id, inference_id, status, ending, *numbers in reading.walk(_STATUSES, (0,)):
+        served = [number for number in numbers if number is not None]
         # What tells of no attempt that was opened, or of no ending that there is, breaks other invariants.
         if served and ending in _ENDINGS and status not in {status_of(Ending(ending), number) for number in served}:
             yield (

@@ -69,6 +69,7 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "an end made up": (_later("ended = '[[1,7]]'", "running_both", 2), "I2", ""),
     "an end at another cost": (_later("ended = '[[1,601]]'", "running_later", 2), "I2", ""),
     "an end at a cost below nothing": (_later("ended = '[[1,-1]]'", "fell_back", 2), "S6", "I2"),
+    "an end of half an attempt": (_later("ended = '[[1.5,7]]'", "third", 3), "S6", ""),
     "an end told twice": (_later("ended = '[[2,110005],[1,700]]'", "third", 3), "S6", ""),
     "an end told before its attempt was opened": (
         _later("ended = '[[1,10],[2,110000]]'", "routed_unknown", 2), "S6", "",
@@ -97,10 +98,25 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     ),
     "an overrun beside a release": (
         _entry("amount_nusd = amount_nusd - 1", "hedged", "settle", 2) + "; "
+        + _entry("amount_nusd = amount_nusd + 1", "hedged", "release", 2) + "; "
         + ENTRY.format(
             kind="'overrun'", provider="'anthropic'", amount=1, attempt=2, whose=":hedged",
             at="(SELECT settled_at FROM settlements WHERE inference_id = :hedged)",
-        ), "I5", "I2 I14 C1",
+        )
+        + "; UPDATE settlements SET settled_nusd = settled_nusd - 1, overrun_nusd = overrun_nusd + 1"
+        " WHERE inference_id = :hedged",
+        "I5", "A1",
+    ),
+    "what several attempts were settled at changed": (
+        "UPDATE settlements SET settled_nusd = settled_nusd + 1 WHERE inference_id = :hedged",
+        "I5", "I3 I6 A1 R2 S1",
+    ),
+    "what several attempts overran changed": (
+        "UPDATE settlements SET overrun_nusd = overrun_nusd - 1 WHERE inference_id = :third",
+        "I5", "I3 I6 A1 R2 S1",
+    ),
+    "what several attempts held changed": (
+        "UPDATE settlements SET held_nusd = held_nusd + 1 WHERE inference_id = :third", "I5", "A1",
     ),
     "what an ended attempt gave back changed": (
         _entry("amount_nusd = amount_nusd + 1", "running_later", "release", 1), "I2", "I14 C1",
@@ -191,12 +207,19 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "an outcome moved to another key": (OUTCOME.format(change="key_id = :key", whose="routed"), "R2", ""),
     "an outcome of no key": (UNROUTED.format(change="key_id = 'ghost'"), "D1", ""),
     "an outcome of another target": (OUTCOME.format(change="target = 'other'", whose="routed"), "R2", ""),
-    "an outcome with a decision of its own": (OUTCOME.format(change="decision = '{}'", whose="routed"), "R2", ""),
+    "an outcome with a decision of its own": (
+        OUTCOME.format(
+            change="decision = (SELECT body FROM routing_decisions WHERE inference_id = :routed)", whose="routed",
+        ),
+        "R2", "",
+    ),
     "an outcome before its exchange": (OUTCOME.format(change="first_byte_us = -1", whose="routed"), "R2", ""),
     "a rejection called a success": (UNROUTED.format(change="status = 'succeeded'"), "R1", ""),
     "a rejection with a code that is none": (UNROUTED.format(change="code = 'oops'"), "R1", ""),
     "a rejection that cost something": (UNROUTED.format(change="cost_nusd = 1"), "R1", ""),
-    "a rejection that called a model": (UNROUTED.format(change="attempts = 1, model = 'small'"), "R1", ""),
+    "a rejection that called something": (UNROUTED.format(change="attempts = 1"), "R1", ""),
+    "a rejection that names a model": (UNROUTED.format(change="model = 'small'"), "R1", ""),
+    "a rejection that came to content": (UNROUTED.format(change="first_byte_us = 7"), "R1", ""),
     "a rejection's decision forgotten": (UNROUTED.format(change="decision = NULL"), "R1", ""),
     "a rejection's decision of another target": (
         UNROUTED.format(change="decision = json_set(decision, '$.target', 'other')"), "R2", "",

@@ -106,7 +106,7 @@ def routed(books):
 
 
 def test_a_routed_one_s_event(books, routed):
-    """It names the target, what became of it, the attempt that answered, the ruleset, and the decision by its digest."""
+    """It names the target, what became of it, which attempt answered, the ruleset, and the decision by its digest."""
     assert breaches(books) == []
     told = books.sql(
         "SELECT body ->> 'router', body ->> '$.routing.served' FROM audit_events WHERE inference_id = ?", routed
