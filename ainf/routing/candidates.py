@@ -147,7 +147,7 @@ def weigh(scales: Scales, model: RatedModel, lacks: int, prior: int, seen: Seen)
     if output > model.max_output_tokens:  # noqa: PLR1730 - min() would take a tenth of all the time here
         output = model.max_output_tokens
     tokens = need.stored_tokens + input_estimate(need.input_bytes, need.attachment_count, seen.ratios)
-    # What ``pricing.cost`` makes of plain tokens.
+    # What ``pricing.cost`` makes of plain tokens; a ``Usage`` would cost more than all else here.
     rates = price.rates_at(tokens) if price.tiers else price
     cost_nusd = price.request - (-(tokens * rates.input + output * rates.output) // PER_MILLION)
     quality, quality_from, observations, latency_ms = prior, "prior", 0, model.latency_ms
