@@ -27,7 +27,9 @@ HEAD_END: Final = b"\r\n\r\n"
 _CONTENT_LENGTH: Final = re.compile(rb"\ncontent-length:[ \t]*[0-9]{1,19}[ \t]*\r")
 _HOST: Final = re.compile(rb"(?:[a-z0-9_](?:[a-z0-9._-]*)|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.IGNORECASE)
 # Canonical paths only: no escapes, no empty or dot segments, no parameters. A trailing slash is the router's matter.
-_PATH: Final = re.compile(rb"/(?:[A-Za-z0-9_~@!$&'()*+,=:-][A-Za-z0-9._~@!$&'()*+,=:-]*(?:/|\Z))*")
+# But for a slash in the name of a model, which the SDKs escape: it is a part of the name however it is written.
+_SEGMENT: Final = rb"[A-Za-z0-9_~@!$&'()*+,=:-][A-Za-z0-9._~@!$&'()*+,=:-]*"
+_PATH: Final = re.compile(rb"/(?:%b(?:/|\Z))*|/v1/models/%b(?:(?:/|%%2[Ff])%b)*" % ((_SEGMENT,) * 3))
 _SHOWN_PATH_BYTES: Final = 256
 
 

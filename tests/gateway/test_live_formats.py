@@ -155,7 +155,7 @@ async def test_models_as_the_anthropic_sdk_lists_them(tmp_path):
     async with live(tmp_path, "sim", "sim-tokens-5") as here:
         listed = await do(here, MessagesSdk, lambda talker: [model.id for model in talker.client.models.list()])
         assert listed == ["sim", "sim-tokens-5", "ainf-inference", "ainf-mithril", "ainf-auto", "ainf/auto"]
-        target = await do(here, MessagesSdk, lambda talker: talker.client.models.retrieve("ainf-auto"))
+        target = await do(here, MessagesSdk, lambda talker: talker.client.models.retrieve("ainf/auto"))
         assert (target.type, target.max_tokens, target.ainf["target"]) == ("model", 4096, "ainf-inference")
 
 

@@ -289,7 +289,7 @@ async def test_models_are_listed_as_far_as_the_key_may_use_them(tmp_path):
         assert listed == ["sim", "sim-tools", *targets]
         listed = await here.sdk(lambda client: [model.id for model in client.models.list()], key=narrow)
         assert listed == ["sim", *targets]
-        target = await here.sdk(lambda client: client.models.retrieve("ainf-auto"), key=narrow)
+        target = await here.sdk(lambda client: client.models.retrieve("ainf/auto"), key=narrow)
         assert (target.owned_by, target.ainf) == (
             "ainf", {"kind": "target", "target": "ainf-inference", "models": ["sim"]}
         )  # fmt: skip

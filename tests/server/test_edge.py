@@ -11,6 +11,7 @@ LIMITS = server_limits(body_bytes=100, header_bytes=2000, header_lines=20, targe
 
 ACCEPTED = {
     "plain": "GET /v1/models HTTP/1.1\r\nHost: a",
+    "slash in a name": "GET /v1/models/ainf%2Fauto HTTP/1.1\r\nHost: a",
     "root": "GET / HTTP/1.1\r\nHost: a",
     "query": "GET /v1/x?a=%2f&b=//.. HTTP/1.1\r\nHost: a:8080",
     "ipv6 host": "GET /v1/x HTTP/1.1\r\nHost: [::1]:80",
@@ -59,6 +60,10 @@ REFUSED = {
     "dot segment at the end": ("GET /v1/.. HTTP/1.1\r\nHost: a", "not_found"),
     "escaped letter": ("GET /v1/%63hat HTTP/1.1\r\nHost: a", "not_found"),
     "escaped slash": ("GET /v1%2fx HTTP/1.1\r\nHost: a", "not_found"),
+    "escaped slash before the name": ("GET /v1/models%2fx HTTP/1.1\r\nHost: a", "not_found"),
+    "escaped dots in a name": ("GET /v1/models/x%2f..%2fy HTTP/1.1\r\nHost: a", "not_found"),
+    "dots in a name": ("GET /v1/models/x%2fy/../z HTTP/1.1\r\nHost: a", "not_found"),
+    "another escape in a name": ("GET /v1/models/%61uto HTTP/1.1\r\nHost: a", "not_found"),
     "parameter": ("GET /v1;x HTTP/1.1\r\nHost: a", "not_found"),
     "backslash": ("GET /v1\\x HTTP/1.1\r\nHost: a", "not_found"),
     "connect": ("CONNECT a:80 HTTP/1.1\r\nHost: a", "bad_request"),
