@@ -31,14 +31,14 @@ class PlayedCap:
     kind: str
     scope: Scope
     counts_from: int
-    """Entries up to this seq count by whose they are; later ones by what their exchange lists."""
+    """Entries up to this seq count by whose they are; later ones by what their attempt lists."""
     first_start: int | None
     """The start of the window that it was set in."""
     limit: int | None = None
     """None: it is not in force."""
 
     def counts_by_scope(self, seq: int, *, key_id: str, account_path: str, model: str, opened_at: int) -> bool:
-        """Whether it counts an entry because the exchange is in its scope: such as were posted before it was set."""
+        """Whether it counts an entry because its attempt is in its scope: such as were posted before it was set."""
         return (
             self.kind == "cap"
             and seq <= self.counts_from
@@ -110,7 +110,7 @@ def subjects_of(key_id: str, account_path: str) -> tuple[Subject, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def listed_caps(caps: str) -> tuple[CounterKey, ...] | None:
-    """Return the counters that an exchange counts on, as its row lists them; None where that cannot be read."""
+    """Return the counters that an attempt counts on, as its row lists them; None where that cannot be read."""
     try:
         return tuple(counters.from_json(caps))
     except msgspec.DecodeError:

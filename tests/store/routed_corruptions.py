@@ -206,6 +206,7 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "an outcome moved in time": (OUTCOME.format(change="at = at + 1", whose="routed"), "R2", ""),
     "an outcome moved to another key": (OUTCOME.format(change="key_id = :key", whose="routed"), "R2", ""),
     "an outcome of no key": (UNROUTED.format(change="key_id = 'ghost'"), "D1", ""),
+    "an outcome of an account that is not its key's": (UNROUTED.format(change="account_id = :account_other"), "D1", ""),
     "an outcome of another target": (OUTCOME.format(change="target = 'other'", whose="routed"), "R2", ""),
     "an outcome with a decision of its own": (
         OUTCOME.format(

@@ -48,11 +48,14 @@ def test_what_is_captured(books):
     ]
 
 
-def test_a_status_is_that_of_the_attempt_that_answered(books):
-    """The ending is told beside a status that no attempt of this model and provider makes of it."""
-    books.sql("UPDATE routing_outcomes SET status = 'succeeded' WHERE inference_id IS NOT NULL")
+@pytest.mark.parametrize(("model", "status"), [("medium", "succeeded"), ("small", "fell_back")])
+def test_a_status_is_that_of_the_attempt_that_answered(books, model, status):
+    """The ending is told beside a status that no attempt on this model makes of it."""
+    provider = {"small": "openai", "medium": "anthropic"}[model]
+    outcome = "UPDATE routing_outcomes SET model = ?, provider = ?, status = ? WHERE inference_id IS NOT NULL"
+    books.sql(outcome, model, provider, status)
     ((name, row),) = rows(books)
-    assert (name, row["status"], row["ending"]) == ("R1", "succeeded", Ending.COMPLETED)
+    assert (name, row["status"], row["ending"]) == ("R1", status, Ending.COMPLETED)
 
 
 def test_models_that_were_tried_twice(books):
