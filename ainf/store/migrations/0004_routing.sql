@@ -28,7 +28,7 @@ CREATE TABLE routing_decisions (    -- of each exchange that was routed, written
     target          TEXT    NOT NULL,       -- the canonical name; inferences.requested_model has the one that was asked for
     ruleset         TEXT    NOT NULL REFERENCES rulesets (ruleset),
     body            TEXT    NOT NULL        -- the decision: what was asked, the candidates, why which was chosen
-) STRICT, WITHOUT ROWID;
+) STRICT;                           -- with rowid, as audit_events: many bodies are longer than 1,000 bytes
 
 CREATE TABLE routing_outcomes (     -- one for each routed request: of an exchange in its closing transaction
     outcome_id      INTEGER PRIMARY KEY,
