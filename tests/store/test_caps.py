@@ -3,6 +3,7 @@
 import pytest
 
 from ainf.inference.errors import DownstreamError, SpendError
+from ainf.store import caps
 from ainf.store.caps import list_caps, remove_cap, subject_of
 from tests.store.books import COST, Books
 
@@ -110,3 +111,10 @@ def test_each_change_is_an_audit_event(books):
     kinds = [row[0] for row in books.sql("SELECT kind FROM audit_events ORDER BY epoch, seq")]
     assert kinds[-2:] == ["cap.set", "cap.removed"]
     assert '"limit_nusd":5' in books.sql("SELECT body FROM audit_events WHERE kind = 'cap.set'")[0][0]
+
+
+def test_what_runs_is_found_without_reading_the_past(books):
+    """Setting a cap holds the database for writing: of exchanges and attempts only those that run are read."""
+    plan = [row[3] for row in books.sql(f"EXPLAIN QUERY PLAN {caps._RUNNING}")]
+    assert not [step for step in plan if step.startswith("SCAN") and step not in {"SCAN o", "SCAN holds"}], plan
+    assert any("later_attempts USING PRIMARY KEY (inference_id=?)" in step for step in plan), plan
