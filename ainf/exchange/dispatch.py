@@ -183,12 +183,13 @@ async def let_go(services: Services, attempt: Attempt) -> None:
 def _hedge_after_s(exchange: "Exchange", attempt: Attempt) -> float | None:
     """Return after how long a second attempt is to run beside this one; None where none is to.
 
-    Not where the provider bills an answer that is broken off to its end: whoever loses would be paid in full.
+    Not where the provider bills an answer that is broken off to its end: whoever loses would be paid in full. Nor where
+    the client says what the answer may cost: the loser's part is not known before.
     """
     plan = attempt.plan
     if plan.route is None or not plan.route.hedges or plan.route.is_exhausted:
         return None
-    if plan.admission.terms.aborted_billing != "delivered":
+    if plan.admission.terms.aborted_billing != "delivered" or plan.route.decision.hint.max_cost_nusd is not None:
         return None
     return exchange.services.health.late_after_s(plan.admission.terms.provider, plan.admission.terms.name)
 
