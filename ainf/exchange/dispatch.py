@@ -134,7 +134,12 @@ async def _open(exchange: "Exchange", plan: Plan) -> RunningHold | None:
         input_tokens_estimate=plan.admission.input_tokens_estimate,
         ended=tuple(base.EndedAttempt(ended.number, ended.result.cost_nusd) for ended in ended),
     )
-    opened = await exchange.services.store.open_attempt(opening)
+    try:
+        opened = await exchange.services.store.open_attempt(opening)
+    except GatewayError:
+        if plan.route is not None:
+            plan.route.forget()  # it may yet be committed, and own its number
+        raise
     if opened.key_revoked:
         raise KeyRevokedError
     if opened.held_nusd is None:
