@@ -138,6 +138,12 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
         "E1", "",
     ),
     "a second hold": (_entry("kind = 'hold'", "running_both", "extend", 2), "I2", "E1"),
+    "a second hold at the opening of the exchange": (
+        _later("opened_at = (SELECT opened_at FROM inferences WHERE inference_id = :hedged)", "hedged", 2)
+        + "; UPDATE entries SET kind = 'hold', at = (SELECT opened_at FROM inferences WHERE inference_id = :hedged)"
+        " WHERE seq = (SELECT min(seq) FROM entries WHERE inference_id = :hedged AND attempt = 2)",
+        "E1", "",
+    ),
     "an attempt that began after a later one": (
         "UPDATE entries SET seq = 9999 WHERE seq = (SELECT min(seq) FROM entries WHERE inference_id = :third"
         " AND attempt = 2)", "E1", "I4",
@@ -196,6 +202,9 @@ ROUTED_CORRUPTIONS: Final[dict[str, tuple[str, str, str]]] = {
     "an outcome called better": (OUTCOME.format(change="status = 'succeeded'", whose="fell_back"), "R1", ""),
     "an outcome called worse": (OUTCOME.format(change="status = 'failed'", whose="routed"), "R1", ""),
     "an outcome called rejected": (OUTCOME.format(change="status = 'rejected_floor'", whose="routed"), "R1", ""),
+    "an ending of a routed one that is none": (
+        "UPDATE settlements SET ending = 'lost' WHERE inference_id = :routed", "I13", "A1 R1",
+    ),
     "an outcome moved to another attempt": (
         OUTCOME.format(change="model = 'small', provider = 'openai'", whose="fell_back"), "R1", "",
     ),
