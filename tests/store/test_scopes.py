@@ -246,3 +246,14 @@ def test_an_exchange_whose_first_caps_cannot_be_read(books):
     assert row == {"inference_id": inference_id, "attempt": 1, "caps": "[[", "fault": "cannot be read"}
     forget_later(books)
     assert [row["cap_id"] for _, row in SCOPES.breaches(Reading(books.tx)) if "cap_id" in row] == [cap_id]
+
+
+def test_an_extension_is_no_opening(books):
+    """A cap that was removed between the opening of an attempt and its extension stays in its list."""
+    cap_id = books.cap(10**9, account="acme", model="medium")
+    inference_id = route(books, books.key("team"))
+    attempt(books, inference_id, 2, "medium")
+    books.run(remove_cap, scope=books.scope(account="acme", model="medium"), at=books.tick())
+    assert books.extend(inference_id, 5, attempt=2)
+    assert lists(books, inference_id) == [[], [cap_id]]
+    assert faults(books) == []
