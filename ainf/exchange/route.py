@@ -4,8 +4,10 @@ from collections import deque
 from collections.abc import Callable
 from math import ceil
 
+import attrs
+
 from ainf.exchange.health import Health
-from ainf.exchange.plan import Plan
+from ainf.exchange.plan import Plan, Services
 from ainf.inference.errors import AinfError, DownstreamError, RoutingError
 from ainf.inference.request import InferenceRequest
 from ainf.routing.decision import Decision
@@ -75,7 +77,7 @@ class Route:
                 self._names.appendleft(name)
                 return None
             self._attempts_left -= 1
-            return plan
+            return attrs.evolve(plan, route=self)
         return None
 
     def put_back(self, plan: Plan) -> None:
@@ -115,13 +117,16 @@ class Route:
         self._plan_for = None
 
 
-def unrouted(
-    key: KeyRecord, request: InferenceRequest, route: Route, why: tuple[RoutingStatus, AinfError], at: int
-) -> Unrouted:
-    """Return the record of a routed request that is not admitted: the outcome's status, and what the client is told."""
-    status, error = why
-    return Unrouted(
-        at=at,
+async def note_refused(
+    services: Services, key: KeyRecord, request: InferenceRequest, route: Route, status: RoutingStatus, error: AinfError
+) -> None:
+    """Record, and count, that a routed request is not admitted: the outcome's status, and what the client is told.
+
+    Raises:
+        GatewayError: ``store_unavailable``: it is not on record.
+    """
+    unrouted = Unrouted(
+        at=services.wall_clock(),
         key_id=key.key_id,
         account_id=key.account_id,
         path=request.path,
@@ -131,6 +136,8 @@ def unrouted(
         status=status,
         code=error.code,
     )
+    await services.store.note_unrouted(unrouted)
+    services.telemetry.routed(route.decision.target, status)
 
 
 def all_rest(retry_after_s: int) -> RoutingError:

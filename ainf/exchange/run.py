@@ -19,7 +19,7 @@ from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
 from ainf.exchange.plan import Downstream, Headers, Plan, Services
-from ainf.exchange.route import unrouted
+from ainf.exchange.route import note_refused
 from ainf.exchange.settlement import Course, EndedAttempt
 from ainf.exchange.speech import Speech
 from ainf.exchange.watch import ClockWatcher, Limits, Patience
@@ -174,13 +174,9 @@ class Exchange:
         try:
             return await self.services.store.open_inference(self._opening())
         except SpendError as refusal:
-            if self.plan.route is not None:
-                at = self.services.wall_clock()
-                await self.services.store.note_unrouted(
-                    unrouted(
-                        self.plan.key, self.plan.request, self.plan.route, (RoutingStatus.REJECTED_MONEY, refusal), at
-                    )
-                )
+            plan, status = self.plan, RoutingStatus.REJECTED_MONEY
+            if plan.route is not None:
+                await note_refused(self.services, plan.key, plan.request, plan.route, status, refusal)
             raise
 
     def _opening(self) -> Opening:

@@ -56,6 +56,8 @@ class Asked:
     stored: StoredResponse | None = None
     """The response that it goes on from."""
     hint: Hint = NO_HINT
+    inference_shape: bool = False
+    """Whether a whole answer is to have the fields of ours (POST /v1/inference)."""
 
     @property
     def claim(self) -> Claim | None:

@@ -7,7 +7,7 @@ import attrs
 from ainf.admission import check_endpoint, check_model, permits
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
-from ainf.exchange.route import Route, unrouted
+from ainf.exchange.route import Route, note_refused
 from ainf.exchange.run import Exchange
 from ainf.formats.base import Listener
 from ainf.http.asked import Asked, RequestHeaders, fingerprint
@@ -23,7 +23,7 @@ from ainf.metering import MeterRatios
 from ainf.protocols.base import ClientProtocol
 from ainf.protocols.checks import unknown_model
 from ainf.routing.decision import Decision, decide
-from ainf.routing.hint import FIELD, NO_HINT, Hint
+from ainf.routing.hint import Hint
 from ainf.store.base import KeyRecord, StoredResponse
 
 
@@ -35,6 +35,18 @@ class RoutingSettings:
     """The most models that one request is tried at."""
     hedging: bool = False
     """Whether a second one may run beside one that is late."""
+
+
+@attrs.frozen
+class Choices:
+    """The models that may answer a request, before one is asked."""
+
+    request: InferenceRequest
+    """Without its hint."""
+    models: tuple[Model, ...]
+    """The best first."""
+    decision: Decision | None
+    """None: the client names the model itself."""
 
 
 @attrs.define
@@ -110,19 +122,32 @@ class Gateway:
         protocol: ClientProtocol,
         headers: Mapping[bytes, bytes],
         arrived_at: float,
+        *,
+        inference_shape: bool = False,
     ) -> Plan:
-        """Return the plan of a request that may be opened; ``arrived_at`` is trio's time of its head.
+        """Return the plan of a request that may be opened.
 
         Of a request for a routing target it is the plan for the first candidate, which knows the way to the others.
+
+        Args:
+            key: whose it is.
+            request: as its protocol parsed it.
+            protocol: that the client speaks.
+            headers: the request's own.
+            arrived_at: trio's time of its head.
+            inference_shape: whether a whole answer is to have the fields of ours (POST /v1/inference).
 
         Raises:
             DownstreamError: its model, its fields or its headers cannot be honoured.
             RoutingError: ``no_candidate``, ``all_candidates_failed``: nothing can be tried; that is on record.
             GatewayError: ``store_unavailable``, where it goes on from a stored response, or nothing can be tried.
         """
+        stored = await self._stored(key, request)
+        # No await from here on: what the model's name stands for must not be reloaded in between.
         self._check_model(key, request)
         digest = fingerprint(key.account_id, request)
-        hint, request = take_hint(request)
+        target = self.targets.get(request.model)
+        hint, request = take_hint(request, is_routed=target is not None)
         asked = Asked(
             key=key,
             request=request,
@@ -131,17 +156,13 @@ class Gateway:
             fingerprint=digest,
             headers=RequestHeaders.read(headers),
             arrived_at=arrived_at,
-            stored=await self._stored(key, request),
-            hint=hint or NO_HINT,
+            stored=stored,
+            hint=hint,
+            inference_shape=inference_shape,
         )
-        target = self.targets.get(request.model)
         if target is not None:
             return await self._routed(asked, target)
-        plan = planned(asked, self.models[request.model].at(self.services.wall_clock()))
-        if hint is None:
-            return plan
-        # The client names the model itself: there is nothing to hint at.
-        return attrs.evolve(plan, request=attrs.evolve(plan.request, dropped=(*plan.request.dropped, FIELD)))
+        return planned(asked, self.models[request.model].at(self.services.wall_clock()))
 
     async def _routed(self, asked: Asked, target: RoutingTarget) -> Plan:
         """Return the plan for the first candidate of a routed request.
@@ -159,7 +180,7 @@ class Gateway:
         def plan_for(name: str, spent_nusd: int) -> Plan:
             most = asked.hint.max_cost_nusd
             left = None if most is None else max(0, most - spent_nusd)
-            return attrs.evolve(planned(asked, models[name].at(now), left), route=route)
+            return planned(asked, models[name].at(now), left)
 
         route = Route(decision, services.health, plan_for, attempts=settings.attempts, hedges=settings.hedging)
         plan = route.next()
@@ -167,9 +188,7 @@ class Gateway:
             return plan
         status, refusal = route.refusal()
         if status is not None:
-            unadmitted = unrouted(asked.key, asked.request, route, (status, refusal), now)
-            await services.store.note_unrouted(unadmitted)
-            services.telemetry.routed(target.name, status)
+            await note_refused(services, asked.key, asked.request, route, status, refusal)
         raise refusal
 
     def _decide(
@@ -212,22 +231,21 @@ class Gateway:
         if (request.operation is Operation.EMBED) != (model.terms.kind == "embeddings"):
             raise not_for_this(model, request.path)
 
-    def model_for(self, key: KeyRecord, request: InferenceRequest) -> Model:
-        """Return the model that a request would be sent to first, at the price in force; nothing is recorded.
+    def choices(self, key: KeyRecord, request: InferenceRequest) -> Choices:
+        """Return the models that may answer a request, at the prices in force; nothing is recorded.
+
+        Where there are none, ``plan`` says why, and has that on record.
 
         Raises:
-            DownstreamError: as ``plan``.
-            RoutingError: as ``plan``.
+            DownstreamError: its model or its hint cannot be honoured.
         """
         self._check_model(key, request)
-        name, target = request.model, self.targets.get(request.model)
-        if target is not None:
-            hint, request = take_hint(request)
-            decision = self._decide(key, request, target, hint or NO_HINT, None)
-            if not decision.ranked:
-                raise decision.refusal()[1]
-            name = decision.ranked[0]
-        return self.models[name].at(self.services.wall_clock())
+        target = self.targets.get(request.model)
+        hint, request = take_hint(request, is_routed=target is not None)
+        decision = None if target is None else self._decide(key, request, target, hint, None)
+        names = (request.model,) if decision is None else decision.ranked
+        now = self.services.wall_clock()
+        return Choices(request, tuple(self.models[name].at(now) for name in names), decision)
 
     def _listener(self, request: InferenceRequest, protocol: ClientProtocol) -> Listener:
         return Listener(

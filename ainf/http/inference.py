@@ -4,22 +4,30 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
-import attrs
 import msgspec
 import trio
 from quart import Response, request
 
-from ainf.exchange.answers import Reply, error_reply, model_headers, request_ids, whole_head
+from ainf.exchange.answers import (
+    DIRECT,
+    Reply,
+    error_reply,
+    model_headers,
+    request_ids,
+    routing_headers,
+    whole_head,
+)
 from ainf.exchange.run import Exchange
 from ainf.formats.json import load_json
 from ainf.http.credentials import peer_of
 from ainf.http.gateway import Gateway
-from ainf.http.models import as_answer
+from ainf.http.models import Model, as_answer
 from ainf.http.seam import SCOPE_KEY, Seam
 from ainf.inference.errors import AinfError, DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.metering import input_estimate
 from ainf.protocols.base import ClientProtocol
+from ainf.routing.decision import Decision
 from ainf.store.base import KeyRecord, Rejection
 
 _JSON = b"application/json"
@@ -70,9 +78,9 @@ class InferenceRoute:
         if parsed.operation is Operation.COUNT and (reply := self._count_here(key, parsed)) is not None:
             await seam.reply(reply)
             return
-        plan = await gateway.plan(key, parsed, self._protocol, headers, arrived_at)
-        if self._inference_shape:
-            plan = attrs.evolve(plan, inference_shape=True)
+        plan = await gateway.plan(
+            key, parsed, self._protocol, headers, arrived_at, inference_shape=self._inference_shape
+        )
         del parsed  # the plan's request is another one where it is translated, and the one that is forgotten
         try:
             if plan.claim is None:
@@ -99,15 +107,35 @@ class InferenceRoute:
             self._gateway.end(exchange)
 
     def _count_here(self, key: KeyRecord, parsed: InferenceRequest) -> Reply | None:
-        """Return our own count of a request's tokens, where its provider has no counter; None where it has one."""
-        model = self._gateway.model_for(key, parsed)
-        if Operation.COUNT in model.backend.provider.formats:
-            return None
-        asked = as_answer(parsed, model)
+        """Return our own count of a request's tokens, where the provider that would be asked first has no counter.
+
+        None where it has one, or no model can be chosen: it is to be planned.
+
+        Raises:
+            DownstreamError: its model or its fields cannot be honoured.
+        """
+        choices = self._gateway.choices(key, parsed)
+        for model in choices.models:
+            if Operation.COUNT in model.backend.provider.formats:
+                return None
+            try:
+                asked = as_answer(choices.request, model)
+            except DownstreamError:
+                if choices.decision is None:
+                    raise
+                continue  # another one can perhaps be told
+            return self._counted(asked, model, choices.decision)
+        return None
+
+    def _counted(self, asked: InferenceRequest, model: Model, decision: Decision | None) -> Reply:
+        router = [DIRECT]
+        if decision is not None:
+            self._gateway.services.telemetry.alias_hit(decision.requested)
+            router = routing_headers(decision)
         tokens = input_estimate(asked.input_bytes, asked.attachment_count, model.terms.ratios)
         body = msgspec.json.encode({"input_tokens": tokens})
-        ids = request_ids(self._gateway.new_request_id())
-        own = [*ids, *model_headers(model.terms, asked.dropped), (b"x-ainf-evidence", b"metered")]
+        named = model_headers(model.terms, asked.dropped)
+        own = [*request_ids(self._gateway.new_request_id()), *router, *named, (b"x-ainf-evidence", b"metered")]
         return Reply(200, list(whole_head(own, body)), body)
 
     async def _refuse(

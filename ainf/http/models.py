@@ -74,6 +74,7 @@ def planned(asked: Asked, model: Model, most_nusd: int | None = None) -> Plan:
         deadline_at=asked.deadline_at(terms.exchange_s),
         sdk_retry_count=asked.headers.sdk_retry_count,
         labels=asked.headers.labels,
+        inference_shape=asked.inference_shape,
     )
 
 
@@ -121,7 +122,7 @@ def prepared(
         own = without_foreign(request.fields, provider_format)
         fields, dropped = drop_fields(own, provider.unsaid(own, operation), model.may_drop)
     if fields is not request.fields:
-        request = attrs.evolve(request, fields=fields, dropped=dropped)
+        request = attrs.evolve(request, fields=fields, dropped=(*request.dropped, *dropped))
     coverage = Coverage(model.terms.price, caches_unasked=provider.facts.caches_unasked)
     provider.check(request, coverage)
     if left_out := [beta for beta in request.betas if beta not in provider.facts.betas]:

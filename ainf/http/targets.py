@@ -10,7 +10,7 @@ from ainf.exchange.health import Health
 from ainf.http.models import Model
 from ainf.inference.request import InferenceRequest
 from ainf.routing.decision import Need, Seen
-from ainf.routing.hint import FIELD, Hint, parse_hint
+from ainf.routing.hint import FIELD, NO_HINT, Hint, parse_hint
 from ainf.routing.ruleset import Ruleset
 from ainf.store.base import StoredResponse
 
@@ -42,16 +42,20 @@ class RoutingTarget:
         return tuple(name for name in models if permits(rights, name))
 
 
-def take_hint(request: InferenceRequest) -> tuple[Hint | None, InferenceRequest]:
-    """Return a request without its ``routing_hint``, which is the gateway's own, and what it asks; None: there is none.
+def take_hint(request: InferenceRequest, *, is_routed: bool) -> tuple[Hint, InferenceRequest]:
+    """Return what a request's ``routing_hint`` asks, and the request without it: the field is the gateway's own.
+
+    Where the client names the model itself there is nothing to hint at: the field is among those that are dropped.
 
     Raises:
         DownstreamError: it is wrong; ``param`` names the part.
     """
     if FIELD not in request.fields:
-        return None, request
+        return NO_HINT, request
+    hint = parse_hint(request.fields[FIELD])
     fields: Mapping[str, Any] = {name: value for name, value in request.fields.items() if name != FIELD}
-    return parse_hint(request.fields[FIELD]), attrs.evolve(request, fields=fields)
+    dropped = request.dropped if is_routed else (*request.dropped, FIELD)
+    return hint, attrs.evolve(request, fields=fields, dropped=dropped)
 
 
 def need_of(request: InferenceRequest, stored: StoredResponse | None) -> Need:
