@@ -16,10 +16,11 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from ainf.http.openapi.document import document
+from ainf.sse import EventStreamReader
 from tests.gateway.world import Client
 
 _BASE: Final = "urn:openapi"
-_FRAMING: Final = {"content-type", "content-length"}
+_FRAMING: Final = {"content-type", "content-length", "connection", "date", "transfer-encoding"}
 """Headers that OpenAPI leaves to the media type and to HTTP."""
 
 
@@ -50,8 +51,12 @@ def closed(schema: Any) -> Any:
     return copy
 
 
-def pointer(*parts: str) -> str:
-    return "#/" + "/".join(part.replace("~", "~0").replace("/", "~1") for part in parts)
+def escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def pointer(*names: str) -> str:
+    return "#/" + "/".join(map(escaped, names))
 
 
 class Described:
@@ -99,12 +104,21 @@ class Described:
         name = str(status) if str(status) in answers else "default"
         return answers[name].get("$ref") or pointer(*at, name)
 
+    def codes(self, at: str) -> set[str]:
+        """The codes of the error answer at a pointer."""
+        _, only = self.at(f"{at}/content/application~1json/schema")["allOf"]
+        return set(only["properties"]["error"]["properties"]["code"]["enum"])
+
     def check(self, client: Client) -> None:
         """An answer is what the document says of its path and status, and every header of it is described."""
         assert client.status is not None
-        at = self.answer_at(client.scope["method"], client.scope["path"], client.status)
-        faults = [*self._header_faults(at, client.headers), *self._body_faults(at, client)]
-        assert not faults, (client.scope["path"], client.status, client.body[:600], faults)
+        self.check_answer(client.scope["method"], client.scope["path"], client.status, client.headers, client.body)
+
+    def check_answer(self, method: str, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """The same of an answer that came in any way."""
+        at = self.answer_at(method, path, status)
+        faults = [*self._header_faults(at, headers), *self._body_faults(at, headers["content-type"], body)]
+        assert not faults, (path, status, body[:600], faults)
 
     def _header_faults(self, at: str, headers: Mapping[str, str]) -> Iterator[str]:
         described = self.at(f"{at}/headers")
@@ -118,26 +132,26 @@ class Described:
             elif header.get("required"):
                 yield f"the header {name} is missing"
 
-    def _body_faults(self, at: str, client: Client) -> Iterator[str]:
-        kind = client.headers["content-type"].partition(";")[0]
-        media = pointer_below(f"{at}/content", kind)
+    def _body_faults(self, at: str, content_type: str, body: bytes) -> Iterator[str]:
+        kind = content_type.partition(";")[0]
         assert kind in self.at(f"{at}/content"), kind
+        schema = f"{at}/content/{escaped(kind)}/schema"
         if kind == "application/json":
-            yield from self.faults(f"{media}/schema", client.json())
+            yield from self.faults(schema, json.loads(body))
         elif kind == "text/event-stream":
-            yield from self.event_faults(f"{media}/schema", client.payloads())
+            yield from self.event_faults(schema, body)
         else:
-            yield from self.faults(f"{media}/schema", client.body.decode())
+            yield from self.faults(schema, body.decode())
 
-    def event_faults(self, at: str, payloads: list[bytes]) -> Iterator[str]:
-        """What is wrong with the events of a stream by its schema."""
+    def event_faults(self, at: str, body: bytes) -> Iterator[str]:
+        """What is wrong with a stream by its schema."""
+        reader = EventStreamReader(max_line_bytes=1 << 20, max_event_bytes=1 << 20)
+        payloads = reader.receive(body).payloads
+        assert payloads, "an empty stream"
+        assert not reader.pending, "the stream ends inside an event"
         for payload in payloads:
             if payload != b"[DONE]":
                 yield from self.faults(f"{at}/contentSchema", json.loads(payload))
-
-
-def pointer_below(at: str, name: str) -> str:
-    return f"{at}/{pointer(name).removeprefix('#/')}"
 
 
 def _read(value: str, kind: str) -> object:

@@ -22,7 +22,8 @@ ended (or as the key's or model's `finish_reasons` has it). What a provider of t
 on as it comes.
 
 **Asking again.** Every error answer has the header `x-should-retry`. It is `true` only where the cause is transient
-and nothing was charged; then `retry-after` says when.
+and nothing was charged; then `retry-after` says when. Errors are told in the words of the path; where a connection is
+refused before its request is read (503, too many connections), in OpenAI's.
 
 **Fields.** The gateway checks the fields of a request that are listed here. Others go on to a provider of the same
 format as they are; for one of another format they are translated, or refused by name (`param`). Refused are those that

@@ -41,7 +41,7 @@ _KEY: Final = ("ambiguous_credentials", "invalid_api_key", "rate_limited", "stor
 _PERIOD: Final = ("invalid_value", "unsupported_parameter")
 _BODY: Final = (
     "invalid_json", "invalid_encoding", "invalid_unicode", "number_out_of_range", "too_deep", "invalid_type",
-    "invalid_value", "missing_field", "unsupported_parameter",
+    "invalid_value", "missing_field", "unsupported_parameter", "unsupported_media_type", "request_too_large",
 )  # fmt: skip
 _RUN: Final = (
     "model_not_found", "not_permitted", "operation_not_supported", "overloaded", "shutting_down", "internal_error",
@@ -51,7 +51,8 @@ _RUN: Final = (
     "upstream_timeout",
 )  # fmt: skip
 _CLAIM: Final = tuple(code for code, row in CODES.items() if row.type == "idempotency_error")
-_GENERATE: Final = ("tools_not_supported", "streaming_not_supported", "no_candidate", "all_candidates_failed")
+_CHOICE: Final = ("tools_not_supported", "no_candidate", "all_candidates_failed")
+"""Where a routing target may be named."""
 
 _AFTER_ADMISSION: Final = frozenset({400, 401, 402, 429, 500, 502, 503, 504})
 """Statuses that an exchange may end with before its head."""
@@ -64,11 +65,11 @@ def _codes_of_endpoint(path: str) -> tuple[str, ...]:
     codes = (*_KEY, *_BODY, *_RUN)
     match protocol.operation:
         case Operation.GENERATE:
-            codes = (*codes, *_CLAIM, *_GENERATE)
+            codes = (*codes, *_CLAIM, *_CHOICE, "streaming_not_supported")
         case Operation.EMBED:
             codes = (*codes, *_CLAIM)
         case Operation.COUNT:
-            codes = (*codes, "tools_not_supported")
+            codes = (*codes, *_CHOICE)
     return (*codes, "not_found") if protocol.format == "responses" else codes
 
 
@@ -155,7 +156,7 @@ def _headers(status: int | None) -> dict[str, Any]:
     if status == 401:
         names.append(headers.CHALLENGE)
     if status not in _AFTER_ADMISSION:
-        return headers.told(*names, headers.ROUTER, headers.PREFERENCE, *headers.RATES)
+        return headers.told(*names, *headers.RATES)
     return headers.told(
         *names, *headers.SERVED, headers.ROUTER, headers.PREFERENCE, *headers.RATES, optional=headers.EXCHANGE
     )

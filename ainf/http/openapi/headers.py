@@ -126,7 +126,9 @@ _SOMETIMES: Final = {
         whole(minimum=1),
     ),
     "x-ainf-dropped-params": _header(
-        "Names of request fields and betas, comma-separated, that the provider was not told.", text()
+        "Names of request fields and betas, comma-separated, that the provider was not told; `routing_hint` where the "
+        "request named the model itself.",
+        text(),
     ),
     "x-ainf-idempotent-replay": _header("On an answer that was kept under an `Idempotency-Key`.", text(const="true")),
     EVIDENCE: _header(

@@ -88,11 +88,12 @@ def _messages(*, is_count: bool) -> Schema:
         "thinking": nullable(_THINKING),
         "stop_sequences": nullable(items(text())),
         "metadata": _METADATA,
+        **_ROUTED,
     }
     if is_count:
         optional |= {"max_tokens": nullable(limit), "stream": _NO_STREAM}
         return of_format(required, optional, "What shall be counted: a request as `/v1/messages` takes it.")
-    optional |= {"stream": _STREAM, **_ROUTED}
+    optional |= {"stream": _STREAM}
     return of_format(
         required | {"max_tokens": limit}, optional, "A request for a message, as Anthropic's reference has it."
     )

@@ -19,12 +19,9 @@ STYLES = ("OpenAI", "Anthropic")
 def codes_at(path: str) -> dict[str, set[str]]:
     """Status -> codes, as the document's schemas have them."""
     (operation,) = DOCUMENT["paths"][path].values()
-    found = {}
-    for status, answer in operation["responses"].items():
-        if status != "200":
-            at = DESCRIBED.at(f"{answer['$ref']}/content")["application/json"]["schema"]
-            found[status] = set(at["allOf"][1]["properties"]["error"]["properties"]["code"]["enum"])
-    return found
+    return {
+        status: DESCRIBED.codes(answer["$ref"]) for status, answer in operation["responses"].items() if status != "200"
+    }
 
 
 def test_every_code_is_in_the_enumeration_and_its_table():
@@ -44,14 +41,18 @@ def test_every_code_can_be_answered_by_some_path():
 
 @pytest.mark.parametrize("path", DOCUMENT["paths"])
 def test_each_code_stands_under_its_status(path):
-    """A path's codes are under the statuses that they have; those of any request are under ``default`` at the least."""
+    """A path's codes are under the statuses that they have, and in what is said of these."""
     found = codes_at(path)
     assert "default" in found
     for status, codes in found.items():
         if status != "default":
             assert {str(status_of(code)) for code in codes} == {status}
+    (operation,) = DOCUMENT["paths"][path].values()
     for code in CODES_OF.get(path, ()):
-        assert code in found[str(status_of(code))]
+        status = str(status_of(code))
+        answer = operation["responses"][status]
+        assert code in found[status]
+        assert f"`{code}`" in (answer.get("description") or DESCRIBED.at(f"{answer['$ref']}/description"))
 
 
 def test_a_path_says_which_codes_are_its_own():
