@@ -25,8 +25,7 @@ COSTS_AS_PRICED: Final = Invariant("I7", "reported usage costs what its price sa
 EVENTS_AGREE: Final = Invariant("A1", "a closing event says what the exchange, its settlement and its attempts say")
 ROUTED_AS_TOLD: Final = Invariant(
     "R1",
-    "a closing event says by what its model was chosen: `direct` where it was pinned, else the target, with the status"
-    " of the outcome, the attempt that it is of, the ruleset, and the digest of the decision",
+    "a closing event says how its model was chosen: `direct`, or the target with outcome, attempt, ruleset and decision",
 )
 ADJUSTED_AS_TOLD: Final = Invariant("I16", "an adjusting event names the amount that was posted, over all attempts")
 PRICES_BY_CONTENT: Final = Invariant("P1", "a price is stored under the digest of its content")
