@@ -25,7 +25,7 @@ COSTS_AS_PRICED: Final = Invariant("I7", "reported usage costs what its price sa
 EVENTS_AGREE: Final = Invariant("A1", "a closing event says what the exchange, its settlement and its attempts say")
 ROUTED_AS_TOLD: Final = Invariant(
     "R1",
-    "a closing event says how its model was chosen: `direct`, or the target with outcome, attempt, ruleset and decision",
+    "a closing event says how its model was chosen: `direct`, or the target with status, attempt, ruleset, decision",
 )
 ADJUSTED_AS_TOLD: Final = Invariant("I16", "an adjusting event names the amount that was posted, over all attempts")
 PRICES_BY_CONTENT: Final = Invariant("P1", "a price is stored under the digest of its content")
