@@ -50,7 +50,7 @@ async def outcomes(here: World) -> list[dict[str, Any]]:
 
 
 async def check_captured(here: World, inference_id: str, requested: str, status: str) -> dict[str, Any]:
-    """A routed exchange has one outcome, one decision, a closing event and a receipt that say so; return the receipt."""
+    """A routed exchange has one outcome, one decision, and a closing event that says so; return the receipt."""
     target = NAMES[requested]
     ((key_id, path, stream),) = await here.rows(
         "SELECT key_id, path, stream FROM inferences WHERE inference_id = ?", inference_id
@@ -102,7 +102,7 @@ async def check_unadmitted(here: World, client: Client, requested: str, status: 
 
 async def rejections(here: World) -> list[dict[str, Any]]:
     """The audit events of requests that were not admitted."""
-    await here.store.read(lambda tx: None)
+    await here.store.write(lambda tx: None)  # what was noted is written with the next commit
     rows = await here.rows("SELECT body FROM audit_events WHERE kind = 'rejected' ORDER BY seq")
     return [json.loads(body) for (body,) in rows]
 

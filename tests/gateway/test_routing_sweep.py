@@ -4,6 +4,7 @@ What is pinned is not captured at all, and says so.
 """
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -17,6 +18,7 @@ from tests.gateway.capture import (
     Surface,
     check_capture,
     check_captured,
+    check_direct,
     outcomes,
 )
 from tests.gateway.holds import base_of
@@ -122,3 +124,118 @@ def check_shape(client: Client, surface: Surface, *, stream: bool) -> None:
     """A whole answer on our own path has our own fields, whichever candidate gave it."""
     if client.status == 200 and not stream:
         assert ("audit_url" in client.json()) is (surface.path == "/v1/inference")
+
+
+# --- tokens that are counted ---
+
+COUNT = "/v1/messages/count_tokens"
+ASKED: dict[str, Any] = {"messages": [{"role": "user", "content": "Count to ten."}]}
+
+
+def sent(here: World) -> bytes:
+    """What the provider was asked last."""
+    return here.simulator.books.entries[-1].request_body or b""
+
+
+def counting(here: World, model: str, **fields: Any) -> Client:
+    return here.client({"model": model, **ASKED, **fields}, path=COUNT)
+
+
+async def test_a_provider_that_counts_is_chosen_and_captured(tmp_path, autojump_clock):
+    """To have tokens counted for a target is a routed exchange like any other, which costs nothing."""
+    async with world(tmp_path, "messages/sim", after=OWN_TARGET) as here:
+        for name, target in NAMES.items():
+            client = await here.run(counting(here, name, routing_hint={"min_quality": "good"}))
+            assert client.json()["input_tokens"] > 0
+            assert client.headers["x-ainf-router"] == target
+            receipt = await check_captured(here, client.inference_id, name, "succeeded")
+            assert receipt["settled_nusd"] == 0
+            assert b"routing_hint" not in sent(here)
+        await check_capture(here, admitted=len(NAMES), alias_hits=dict.fromkeys(NAMES, 1))
+
+
+async def test_what_we_count_ourselves_is_no_exchange(tmp_path, autojump_clock):
+    """Where the cheapest model's provider has no counter nobody is asked; the answer says how its model was chosen."""
+    async with world(tmp_path, "sim", after=OWN_TARGET) as here:
+        for name, target in NAMES.items():
+            hint = {"min_quality": 0.3, "routing_preference": "thrift"}
+            client = await here.run(counting(here, name, routing_hint=hint))
+            assert (client.status, client.headers["x-ainf-evidence"]) == (200, "metered")
+            assert (client.headers["x-ainf-router"], client.headers["x-ainf-model"]) == (target, "sim")
+            assert client.headers["x-ainf-routing-preference"] == "balanced"
+            assert "x-ainf-dropped-params" not in client.headers
+        await check_capture(here, admitted=0, alias_hits=dict.fromkeys(NAMES, 1))
+        assert not here.simulator.books.entries
+
+
+async def test_a_model_that_cannot_be_told_leaves_the_counting_to_another(tmp_path, autojump_clock):
+    """As the answer that is announced would come from the next model, so does the count; a pinned one is refused."""
+    async with world(tmp_path, "chat/sim", "messages/sim") as here:
+        assert (await here.run(counting(here, "ainf-auto"))).headers["x-ainf-model"] == "chat/sim"
+        client = await here.run(counting(here, "ainf-auto", top_k=5))
+        assert client.headers["x-ainf-model"] == "messages/sim"
+        await check_captured(here, client.inference_id, "ainf-auto", "succeeded")
+        pinned = await here.run(counting(here, "chat/sim", top_k=5))
+        assert (pinned.status, pinned.json()["error"]["param"]) == (400, "top_k")
+        await check_capture(here, admitted=1, alias_hits={"ainf-auto": 2})
+
+
+# --- what is pinned ---
+
+VECTORS = """
+[models.vectors]
+provider = "sim"
+upstream_model = "sim"
+kind = "embeddings"
+price = { input = "1.00", output = "0" }
+"""
+HINT = {"min_quality": 0.9, "max_cost": "0.01", "task_type": "code", "routing_preference": "thrift"}
+
+
+def pinned_bodies(*, stream: bool) -> dict[str, dict[str, Any]]:
+    """A request for a pinned model on each path; the model of messages has a counter of its own."""
+    asked = {surface.path: surface.dialect.question("sim", stream=stream) for surface in SURFACES}
+    asked["/v1/messages"]["model"] = "messages/sim"
+    asked["/v1/embeddings"] = {"model": "vectors", "input": "Count to ten."}
+    asked[COUNT] = {"model": "messages/sim", **ASKED}
+    return asked
+
+
+@streams
+async def test_pinned_models_are_not_captured(stream, tmp_path, autojump_clock):
+    """On no path does a request that names its model leave an outcome; its head, event and receipt say "direct"."""
+    async with world(tmp_path, "sim", "messages/sim", after=VECTORS) as here:
+        bodies = pinned_bodies(stream=stream)
+        for path, body in bodies.items():
+            client = await here.run(here.client(body, path=path))
+            assert client.status == 200, (path, client.body)
+            await check_direct(here, client)
+            assert "x-ainf-dropped-params" not in client.headers
+        assert await here.rows("SELECT * FROM routing_decisions") == []
+        await check_capture(here, admitted=len(bodies), alias_hits={})
+        assert await outcomes(here) == []
+
+
+@streams
+async def test_a_hint_on_a_pinned_model_is_dropped_by_name(stream, tmp_path, autojump_clock):
+    """There is nothing to choose: the hint is named among what the provider was not told, and the provider is not."""
+    async with world(tmp_path, "sim", "messages/sim", after=VECTORS) as here:
+        bodies = pinned_bodies(stream=stream)
+        for path, body in bodies.items():
+            client = await here.run(here.client(body | {"routing_hint": HINT}, path=path))
+            assert client.status == 200, (path, client.body)
+            await check_direct(here, client)
+            assert client.headers["x-ainf-dropped-params"] == "routing_hint"
+            assert b"routing_hint" not in sent(here)
+        await check_capture(here, admitted=len(bodies), alias_hits={})
+        assert await outcomes(here) == []
+
+
+async def test_a_hint_on_a_pinned_model_that_we_count_for(tmp_path, autojump_clock):
+    """Counted by us, it is answered and named all the same, beside what the provider would not be told."""
+    async with world(tmp_path, "sim", more='drop_params = ["top_k"]') as here:
+        client = await here.run(counting(here, "sim", routing_hint=HINT, top_k=5))
+        assert (client.status, client.headers["x-ainf-evidence"]) == (200, "metered")
+        assert client.headers["x-ainf-router"] == "direct"
+        assert client.headers["x-ainf-dropped-params"] == "routing_hint, top_k"
+        await check_capture(here, admitted=0, alias_hits={})
