@@ -41,6 +41,7 @@ async def conclude(exchange: "Exchange") -> None:
         words = _composed(exchange, end) if exchange.plan.claim is not None else None
         end, settlement = await _settle(exchange, end, words)
     exchange.outcome = end.outcome
+    exchange.used_tokens = end.usage.input_tokens + end.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
         try:
             await _speak(exchange, end, settlement, words)
@@ -168,8 +169,8 @@ def _record(exchange: "Exchange", end: End, settlement: Settlement | None) -> Ex
         code=outcome.verdict.code,
         finish_reason=outcome.finish_reason,
         evidence=outcome.evidence.value,
-        input_tokens=outcome.usage.input_tokens,
-        output_tokens=outcome.usage.output_tokens,
+        input_tokens=end.usage.input_tokens,
+        output_tokens=end.usage.output_tokens,
         held_nusd=settlement.held_nusd if settlement else exchange.hold.held_nusd,
         settled_nusd=settlement.settled_nusd if settlement else None,
         overrun_nusd=settlement.overrun_nusd if settlement else 0,

@@ -81,6 +81,8 @@ class Exchange:
         """How it ended, as it was settled; None until then."""
         self.counted_tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
         """What it takes of its key's tokens when it begins."""
+        self.used_tokens = 0
+        """Tokens of input and output, of all attempts, as they were settled; 0 until then."""
         self.opened_at_s = trio.current_time()
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []
@@ -300,11 +302,6 @@ class Exchange:
         plan = self.plan
         known = self.own_headers if plan.route is None else exchange_headers(plan, self.services.public_url)
         return stream_head([*request_ids(plan.inference_id), *known], is_wrapped=None)
-
-    @property
-    def used_tokens(self) -> int:
-        """Tokens of input and output as they were settled; 0 until then."""
-        return 0 if self.outcome is None else self.outcome.usage.input_tokens + self.outcome.usage.output_tokens
 
     @property
     def spent_nusd(self) -> int:

@@ -126,6 +126,8 @@ class End:
     reckoning: Reckoning | None
     """Its last attempt's numbers; None where they could not be computed: the whole hold is taken."""
     course: Course
+    usage: Usage
+    """Of all its attempts, as it is settled; the client is told that of the one that answered, as its provider says."""
 
     @property
     def is_blind(self) -> bool:
@@ -142,7 +144,7 @@ class End:
             ending=outcome.ending,
             error_code=outcome.verdict.code,
             finish_reason=outcome.finish_reason,
-            usage=outcome.usage,
+            usage=self.usage,
             evidence=outcome.evidence,
             cost_nusd=None if reckoning is None else outcome.billed_nusd,
             output_bytes=self.hold.delivered,
@@ -208,8 +210,8 @@ def end_of(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningH
         if line.cost_nusd and line.evidence is not Evidence.REPORTED:
             evidence = line.evidence
     answer = attempt.pipe.answer if attempt is not None else None
-    outcome = Outcome(verdict, finish_reason_of(verdict, answer, plan), usage, evidence, amount)
-    return End(plan, outcome, hold, attempt, reckoning, course)
+    outcome = Outcome(verdict, finish_reason_of(verdict, answer, plan), reckoning.usage, evidence, amount)
+    return End(plan, outcome, hold, attempt, reckoning, course, usage)
 
 
 def blind_end(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, course: Course) -> End:
@@ -220,4 +222,4 @@ def blind_end(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: Runni
     answer = attempt.pipe.answer if attempt is not None else None
     finish_reason = finish_reason_of(verdict, answer, plan)
     outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
-    return End(plan, outcome, hold, None, None, course)
+    return End(plan, outcome, hold, None, None, course, NOTHING)

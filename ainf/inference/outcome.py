@@ -54,6 +54,7 @@ class Outcome:
     finish_reason: str | None
     """What the client is told: the provider's reason, or the ending's own."""
     usage: Usage
+    """Of the attempt that answered; what others used before it is no matter of the client's, only what all cost."""
     evidence: Evidence
     billed_nusd: int
     """What the client is charged: settled plus overrun."""

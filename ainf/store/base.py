@@ -324,7 +324,7 @@ class StoredResponse:
     """The configured name."""
     upstream_model: str
     input_tokens: int
-    """What the exchange was settled at; with the output, what going on from it is read with."""
+    """Of the attempt that gave it; with the output, what going on from it is read with."""
     output_tokens: int
 
 

@@ -37,9 +37,10 @@ _KEEP = "INSERT INTO answers (inference_id, status, stream, headers, body, expir
 
 _FIND = """
     SELECT c.inference_id, c.fingerprint, c.state, a.status, a.stream, a.headers, a.body, s.ending, s.error_code,
-        s.finish_reason, s.evidence, s.settled_nusd + s.overrun_nusd, s.input_tokens, s.cached_input_tokens,
-        s.output_tokens, s.reasoning_tokens, s.cache_write_tokens, s.long_cache_write_tokens, s.audio_input_tokens,
-        s.audio_output_tokens
+        s.finish_reason, s.evidence, s.settled_nusd + s.overrun_nusd, (
+            SELECT t.usage FROM attempts AS t LEFT JOIN routing_outcomes AS o ON o.inference_id = t.inference_id
+            WHERE t.inference_id = c.inference_id AND t.model = coalesce(o.model, t.model)
+        )
     FROM claims AS c
     LEFT JOIN answers AS a ON a.inference_id = c.inference_id
     LEFT JOIN settlements AS s ON s.inference_id = c.inference_id
@@ -56,6 +57,7 @@ _FORGET_CLAIMS = """
     ) RETURNING inference_id
 """
 _HEADERS: Final = msgspec.json.Decoder(tuple[tuple[str, str], ...])
+_USAGE: Final = msgspec.json.Decoder(Usage)
 
 
 def check(tx: Transaction, opening: Opening) -> None:
@@ -150,12 +152,9 @@ def _claim(tx: Transaction, opening: Opening) -> Row | None:
 
 
 def _outcome(settled: Row) -> Outcome | None:
-    ending, error_code, finish_reason, evidence, billed, *tokens = settled
+    """Return how an exchange was settled, with the usage of the attempt that answered: the others are not told of."""
+    ending, error_code, finish_reason, evidence, billed, usage = settled
     if ending is None:
         return None
-    names = (
-        "input_tokens", "cached_input_tokens", "output_tokens", "reasoning_tokens", "cache_write_tokens",
-        "long_cache_write_tokens", "audio_input_tokens", "audio_output_tokens",
-    )  # fmt: skip
-    usage = Usage(**dict(zip(names, tokens, strict=True)))
-    return Outcome(Verdict(Ending(ending), error_code), finish_reason, usage, Evidence(evidence), billed)
+    told = Usage() if usage is None else _USAGE.decode(usage)
+    return Outcome(Verdict(Ending(ending), error_code), finish_reason, told, Evidence(evidence), billed)

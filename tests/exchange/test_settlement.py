@@ -240,13 +240,17 @@ def ended(evidence: Evidence, amount: int, usage: Usage = GOOD) -> AttemptResult
     ],
 )
 def test_failed_attempts_keep_their_own_cost(before, evidence):
-    """What is settled is the sum of all attempts, and no better founded than the worst of those that cost anything."""
+    """What is settled is the sum of all attempts, and no better founded than the worst of those that cost anything.
+
+    The client is told the usage of the answer that it got.
+    """
     others = tuple(EndedAttempt(number, line) for number, line in enumerate(before, 1))
     last = attempt(finish="stop", usage=GOOD)
     last.number = len(before) + 1
     end = end_with(COMPLETED, last, hold(received=9), Course(others, opened=last.number))
     assert end.outcome.billed_nusd == sum(line.cost_nusd for line in before) + 7 * IN + 3 * RATE
-    assert end.outcome.usage == sum((line.usage for line in before), GOOD)
+    assert end.usage == sum((line.usage for line in before), GOOD)
+    assert end.outcome.usage == GOOD
     assert end.outcome.evidence is evidence
 
 

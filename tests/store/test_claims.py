@@ -5,10 +5,11 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.inference.outcome import Ending
+from ainf.inference.usage import Usage
 from ainf.store import claims
 from ainf.store.base import Claim, KeptAnswer
 from ainf.store.store import Store
-from tests.store.records import COST, KEY, START, USAGE, closing, opening, seeded, strand
+from tests.store.records import COST, KEY, ROUTING, START, USAGE, closing, closing_of, later, opening, seeded, strand
 
 PATH = "/v1/chat/completions"
 ANSWER = KeptAnswer(200, True, (("content-type", "text/event-stream"), ("x-ainf-a", "é")), b"data: \xff\n\n")
@@ -56,6 +57,24 @@ async def test_an_answer_is_kept_with_the_settlement(store):
     assert (found.outcome.usage, found.outcome.billed_nusd, found.outcome.finish_reason) == (USAGE, COST, "stop")
     assert await refused(store, claiming(2)) == "idempotency_in_progress"
     assert await refused(store, claiming(3, fingerprint=b"another")) == "idempotency_in_progress"
+
+
+@pytest.mark.parametrize("served", [1, 2])
+async def test_of_several_attempts_the_usage_of_the_one_that_answered_is_told(store, served):
+    """What is told again says what was told: the usage of that one's answer, and what all of them cost."""
+    await store.write(seeded())
+    await store.open_inference(claiming(routing=ROUTING))
+    await store.open_attempt(later())
+    usages = (Usage(input_tokens=1), Usage(input_tokens=2))
+    lines = tuple(
+        attrs.evolve(line, usage=usage) for line, usage in zip(closing_of(10, 20).attempts, usages, strict=True)
+    )
+    whole = {"attempts": lines, "served": served, "usage": usages[0] + usages[1]}
+    await store.close_inference(
+        closing_of(10, 20, answer=ANSWER, frees_claim=False, claim_expires_at=START + DAY, **whole)
+    )
+    found = await store.read(find())
+    assert (found.outcome.usage, found.outcome.billed_nusd) == (usages[served - 1], 30)
 
 
 async def test_a_kept_answer_is_found_whatever_is_left_of_the_money(store):

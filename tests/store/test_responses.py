@@ -14,7 +14,7 @@ from ainf.store.rights import KeyRights
 from ainf.store.sqlite import SQLiteEngine
 from ainf.store.store import Store
 from ainf.store.transaction import Transaction
-from tests.store.records import START, closing, opening, seed, strand
+from tests.store.records import ROUTING, START, USAGE, closing, closing_of, later, opening, seed, strand
 
 TEAM, ORG, OTHER = "acct-team", "acct-org", "acct-other"
 FOUND = StoredResponse("openai", "gpt", "gpt-2026", input_tokens=10, output_tokens=20)
@@ -28,15 +28,15 @@ def books(tx):
         create_key(tx, key_id=name, digest=name.encode(), account=account, rights=KeyRights(), at=START)
 
 
-async def settle(store, number=1, response_id="resp-1", key_id="key00001", **changes):
+async def settle(store, number=1, response_id="resp-1", key_id="key00001", usage=USAGE, **changes):
     """Open and settle an exchange whose one attempt gave a response id."""
     await store.open_inference(opening(number, key_id=key_id))
-    attempts = tuple(attrs.evolve(line, response_id=response_id) for line in closing(number).attempts)
-    await store.close_inference(closing(number, **({"attempts": attempts} | changes)))
+    attempts = tuple(attrs.evolve(line, response_id=response_id, usage=usage) for line in closing(number).attempts)
+    await store.close_inference(closing(number, attempts=attempts, usage=usage, **changes))
 
 
 async def test_a_completed_exchange_is_found(store):
-    """By the id that the provider gave: who served it, under which names, and the tokens that it was settled at."""
+    """By the id that the provider gave: who served it, under which names, and the tokens of that."""
     await store.write(books)
     await settle(store)
     assert await store.find_response("resp-1", TEAM) == FOUND
@@ -104,15 +104,27 @@ async def test_the_newest_counts(store):
     assert (await store.find_response("resp-1", TEAM)).input_tokens == 4
 
 
-async def test_only_the_attempt_that_answered_counts(store):
-    """An id that a failed attempt had given before another one answered is nobody's response."""
+@pytest.mark.parametrize("served", [1, 2])
+async def test_only_the_attempt_that_answered_counts(store, served):
+    both = [
+        StoredResponse("openai", "gpt", "gpt-2026", 1, 2),
+        StoredResponse("anthropic", "claude", "claude-2026", 3, 4),
+    ]
     await store.write(books)
-    (line,) = closing().attempts
-    failed = attrs.evolve(line, provider="a", response_id="resp-a", error_code="upstream_error", cost_nusd=0)
-    answered = attrs.evolve(line, provider="b", model="large", upstream_model="large-1", response_id="resp-b")
-    await settle(store, attempts=(failed, answered))
-    assert await store.find_response("resp-a", TEAM) is None
-    assert await store.find_response("resp-b", TEAM) == StoredResponse("b", "large", "large-1", 10, 20)
+    await store.open_inference(opening(routing=ROUTING))
+    await store.open_attempt(later())
+    usages = (Usage(input_tokens=1, output_tokens=2), Usage(input_tokens=3, output_tokens=4))
+    lines = tuple(
+        attrs.evolve(line, response_id=f"resp-{number}", usage=usage)
+        for number, (line, usage) in enumerate(zip(closing_of(10, 20).attempts, usages, strict=True), 1)
+    )
+    await store.close_inference(closing_of(10, 20, attempts=lines, served=served, usage=usages[0] + usages[1]))
+    found = [await store.find_response(f"resp-{number}", TEAM) for number in (1, 2)]
+    both = [
+        StoredResponse("openai", "gpt", "gpt-2026", 1, 2),
+        StoredResponse("anthropic", "claude", "claude-2026", 3, 4),
+    ]
+    assert found == [response if number == served else None for number, response in enumerate(both, 1)]
 
 
 async def test_text_that_no_database_takes_finds_nothing(store):
