@@ -112,6 +112,9 @@ class Attempt:
         if 200 <= status < 400:
             # 204, redirects and the rest are no answers to an inference; a redirect is never followed.
             return UpstreamError("upstream_protocol", f"The provider answered with status {status}.")
+        if status == 404 and self.plan.route is not None and self.plan.request.previous_response_id is None:
+            # Whoever named no model cannot have named a wrong one.
+            return UpstreamError("upstream_error", "The provider does not know the model.")
         return self.plan.backend.provider.read_error(status, headers, body)
 
     async def read(self) -> Reading:

@@ -74,7 +74,12 @@ def _model_text(model: str, more: str) -> str:
     wire_format, found, behaviour = model.partition("/")
     if not found or wire_format not in FORMATS:
         wire_format, behaviour = "chat", model
+    return model_table(model, FORMATS[wire_format][0], behaviour, more)
+
+
+def model_table(name: str, provider: str, behaviour: str, more: str = "") -> str:
+    """The table of a model whose name says nothing of its behaviour; ``more`` goes into it."""
     given = {line.partition("=")[0].strip() for line in more.splitlines()}
     defaults = _DEFAULTS | {"upstream_model": f'"{behaviour}"'}
     lines = [f"{key} = {value}" for key, value in defaults.items() if key not in given]
-    return _MODEL.format(name=model, provider=FORMATS[wire_format][0], more="\n".join([*lines, more]))
+    return _MODEL.format(name=name, provider=provider, more="\n".join([*lines, more]))

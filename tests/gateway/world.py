@@ -6,7 +6,7 @@ in-memory connections, and a client speaks ASGI as hypercorn does. What is left 
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from io import StringIO
 from pathlib import Path
@@ -295,6 +295,10 @@ class World:
         )
 
 
+async def _everywhere(host: str) -> None:
+    """Every host can be reached."""
+
+
 def question(model: str, *, stream: bool = True, **fields: Any) -> dict[str, Any]:
     return {"model": model, "messages": [{"role": "user", "content": "Count to ten."}], "stream": stream, **fields}
 
@@ -314,11 +318,12 @@ async def world(
     simulator: Simulator | None = None,
     store: Store | None = None,
     clock: Callable[[], int] = composition.wall_clock,
+    reach: Callable[[str], Awaitable[None]] = _everywhere,
 ) -> AsyncIterator[World]:
     """Run a gateway in memory around a block.
 
     ``more`` goes into every model's table, ``limits`` into [limits], ``after`` behind everything; ``clock`` is the wall
-    clock of all of it.
+    clock of all of it; ``reach`` is asked for each host before it is connected to, and may fail, or take its time.
     """
     path = tmp_path / "ainf.toml"
     path.write_text(config_text(models or DEFAULT_MODELS, more, limits) + after)
@@ -332,6 +337,7 @@ async def world(
 
         async def dial(host: str, port: int) -> SimulatedWire:
             await trio.lowlevel.checkpoint()
+            await reach(host)
             wire = SimulatedWire(simulator.connect(nursery))
             wires.append(wire)
             return wire
