@@ -36,6 +36,7 @@ BY_SERVER = {"bad_request"}
 """Of the codes under a path's own statuses, those that the server says before there is a path."""
 
 GENERATE = [on for on in ENDPOINTS if not (on.is_count or on.is_embeddings)]
+choosing = pytest.mark.parametrize("on", [*GENERATE, COUNT], ids=lambda on: on.path)
 generating = pytest.mark.parametrize("on", GENERATE, ids=lambda on: on.path)
 streams = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 formats = pytest.mark.parametrize("format_", FORMATS)
@@ -171,30 +172,72 @@ TARGETS = """
 [targets.mixed]
 models = ["chat/*", "messages/*"]
 aliases = ["mix"]
+min_quality = 0.6
 """
 
 
-@streams
-@generating
-async def test_routed_answers(on, stream, tmp_path, autojump_clock):
+@choosing
+async def test_routed_answers(on, tmp_path, autojump_clock):
     """By a target, with a preference that is known and one that is not, and after a first candidate that failed: as
     it is described, receipt and all."""
-    models = ("chat/sim", "messages/sim-error-500")
-    more = "quality = 0.6"
-    async with world(tmp_path, *models, more=more, after=TARGETS) as here:
+    models = ("chat/sim-overloaded", "messages/sim")
+    asked: dict[str, dict[str, Any]] = {
+        "quality": {"routing_preference": "quality"},
+        "balanced": {"routing_preference": "fastest", "max_cost": "1", "task_type": "code"},
+    }
+    live = f"{TARGETS}[routing]\npreference_live = true\n"
+    async with world(tmp_path, *models, more="quality = 0.9", after=live) as here:
         asker = await Asker.new(here, on)
-        asked: dict[str, dict[str, Any]] = {
-            "quality": {"routing_preference": "quality"},
-            "balanced": {"routing_preference": "fastest", "max_cost": "1", "task_type": "code"},
-        }
         for name in ("ainf-inference", "mix"):
             for preference, hint in asked.items():
-                client = await asker.ask(name, stream=stream, routing_hint=hint)
-                assert client.status == 200, client.body
-                assert client.headers["x-ainf-routing-preference"] in {preference, "balanced"}
-                assert client.headers["x-ainf-router"] in {"ainf-inference", "mixed"}
-                DESCRIBED.check(client)
-                DESCRIBED.check(await here.get(f"/v1/audit/{client.inference_id}", asker.key))
+                for mode in {} if on.is_count else {"stream": True}, {}:
+                    client = await asker.ask(name, routing_hint=hint, **mode)
+                    assert client.status == 200, client.body
+                    assert client.headers["x-ainf-routing-preference"] == preference
+                    assert client.headers["x-ainf-router"] in {"ainf-inference", "mixed"}
+                    DESCRIBED.check(client)
+                    if "x-ainf-inference-id" in client.headers:
+                        receipt = await here.get(f"/v1/audit/{client.inference_id}", asker.key)
+                        assert receipt.json()["routing"]["status"] in {"succeeded", "fell_back"}
+                        DESCRIBED.check(receipt)
+
+
+@generating
+async def test_a_routed_stream_that_begins_before_its_model_is_known(on, tmp_path, autojump_clock):
+    """Its head names none, and the document says so."""
+    model = f"{on.format}/sim-tokens-6-delay-5s"
+    async with world(tmp_path, model, limits="early_head_s = 1") as here:
+        client = await (await Asker.new(here, on)).ask("ainf-inference", stream=True)
+        assert client.status == 200
+        assert "x-ainf-model" not in client.headers
+        DESCRIBED.check(client)
+
+
+@choosing
+async def test_whatever_leaves_no_model_to_choose(on, tmp_path, autojump_clock):
+    """The floor, the cost, what models can do, that they rest, that the key may use none: as it is described."""
+    model = f"{on.format}/sim-error-500"
+    tool = dialect_of(on.path).tool
+    asked: dict[str, dict[str, Any]] = {
+        "floor": {"routing_hint": {"min_quality": "frontier"}},
+        "cost": {"routing_hint": {"max_cost": "0.000000001"}},
+        "tools": {"tools": [tool]},
+    }
+    async with world(tmp_path, model, more="tools = false") as here:
+        asker = await Asker.new(here, on)
+        for reason, fields in asked.items():
+            client = await asker.ask("ainf-inference", **fields)
+            assert (client.status, client.json()["error"]["code"]) == (422, "no_candidate")
+            assert client.json()["error"]["routing"]["fell"] == {reason: 1}
+            DESCRIBED.check(client)
+        for _ in range(6):
+            client = await asker.ask("ainf-inference")
+            assert (client.status, client.json()["error"]["code"]) == (503, "all_candidates_failed")
+            DESCRIBED.check(client)
+        assert client.json()["error"]["routing"]["fell"] == {"resting": 1}
+        stranger = await (await Asker.new(here, on, models=("another",))).ask("ainf-inference")
+        assert (stranger.status, stranger.json()["error"]["code"]) == (403, "not_permitted")
+        DESCRIBED.check(stranger)
 
 
 async def test_counts_and_embeddings(tmp_path, autojump_clock):
@@ -352,7 +395,7 @@ async def test_examples_of_requests_are_answered(on, tmp_path, autojump_clock):
             DESCRIBED.check(client)
 
 
-@generating
+@choosing
 async def test_hints_as_the_schema_has_them(on, tmp_path, autojump_clock):
     """What the schema takes is taken, and what it refuses is refused by name; for a target and for a model alike."""
     async with world(tmp_path, "chat/sim", more="quality = 1") as here:
@@ -362,6 +405,7 @@ async def test_hints_as_the_schema_has_them(on, tmp_path, autojump_clock):
                 client = await asker.ask(model, routing_hint=hint)
                 refused = client.status != 200 and client.json()["error"]["code"]
                 assert refused in {False, "no_candidate"}, (hint, client.body)
+                DESCRIBED.check(client)
             for hint in HINTS["bad"]:
                 client = await asker.ask(model, routing_hint=hint)
                 assert client.status == 400, hint

@@ -61,7 +61,7 @@ def _of_answer(operation: Operation) -> dict[str, Any]:
         case Operation.EMBED:
             return headers.told(*headers.EXCHANGE, *names)
         case Operation.COUNT:  # what the gateway counts by itself is no exchange
-            return headers.told(*names, headers.EVIDENCE, optional=headers.EXCHANGE)
+            return headers.told(*names, headers.PREFERENCE, headers.EVIDENCE, optional=headers.EXCHANGE)
 
 
 def _get(path: str, summary: str, tag: str, content: Mapping[str, Any], *, is_open: bool = False) -> dict[str, Any]:
