@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import attrs
 
+from tests.gateway.candidates import counter
 from tests.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.gateway.law import check_ledger, check_provider
 from tests.gateway.world import Client, World
@@ -105,17 +106,6 @@ async def rejections(here: World) -> list[dict[str, Any]]:
     await here.store.write(lambda tx: None)  # what was noted is written with the next commit
     rows = await here.rows("SELECT body FROM audit_events WHERE kind = 'rejected' ORDER BY seq")
     return [json.loads(body) for (body,) in rows]
-
-
-def counter(here: World, name: str, **labels: str) -> float:
-    """The value of a counter; 0 where it has not counted."""
-    shown = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
-    head = f"ainf_{name}_total" + (f"{{{shown}}}" if labels else "")
-    for line in here.telemetry.exposition().decode().splitlines():
-        found, _, value = line.rpartition(" ")
-        if found == head:
-            return float(value)
-    return 0.0
 
 
 async def check_capture(here: World, *, admitted: int, alias_hits: dict[str, int], unadmitted: int = 0) -> None:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from ainf.inference.errors import GatewayError
+from tests.gateway.candidates import counter
 from tests.gateway.capture import (
     NAMES,
     OWN_TARGET,
@@ -16,7 +17,6 @@ from tests.gateway.capture import (
     Surface,
     check_capture,
     check_unadmitted,
-    counter,
     rejections,
 )
 from tests.gateway.dialects import MESSAGES
