@@ -230,6 +230,9 @@ async def test_whatever_leaves_no_model_to_choose(on, tmp_path, autojump_clock):
             assert (client.status, client.json()["error"]["code"]) == (422, "no_candidate")
             assert client.json()["error"]["routing"]["fell"] == {reason: 1}
             DESCRIBED.check(client)
+        client = await asker.ask("ainf-inference", api_base="http://elsewhere.test")
+        assert client.json()["error"]["routing"] == {"skipped": {model: "unsupported_parameter"}}
+        DESCRIBED.check(client)
         for _ in range(6):
             client = await asker.ask("ainf-inference")
             assert (client.status, client.json()["error"]["code"]) == (503, "all_candidates_failed")

@@ -11,7 +11,9 @@ from ainf.http.openapi.shapes import (
     Schema,
     constant,
     count,
+    either,
     flag,
+    mapping,
     moment,
     nullable,
     record,
@@ -186,7 +188,7 @@ _LIMIT: Final = record(
     {"name": word(("requests_per_minute", "tokens_per_minute", "concurrent_streams")), "value": whole(minimum=1)},
     description="With `rate_limited`: the limit of the key that was reached.",
 )
-_ROUTING: Final = record(
+_LEFT_OUT: Final = record(
     {
         "target": text("The routing target, by its canonical name."),
         "candidates": count("How many of its models the key may use."),
@@ -194,7 +196,14 @@ _ROUTING: Final = record(
         "fell": record({}, {name: count() for name in Filter}, "At what, how many of them were left out."),
     },
     {"least_cost": ref("USD"), "best_quality": {"type": "number"}},
-    "With `no_candidate` or `all_candidates_failed`: why no model was chosen.",
+    "None could be chosen.",
+)
+_SKIPPED: Final = record(
+    {"skipped": mapping(text("The code of its refusal, or `rests`."), "By the models' names.")},
+    description="Each that was chosen had to be passed over: its provider cannot be told what is asked.",
+)
+_ROUTING: Final = either(
+    _LEFT_OUT, _SKIPPED, description="With `no_candidate`, or `all_candidates_failed` where all models rest."
 )
 _DETAILS: Final[Fields] = {
     "cap": ref("RefusedBy"),
