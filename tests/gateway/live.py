@@ -228,12 +228,14 @@ async def live(
     simulator: Simulator | None = None,
     tls: ssl.SSLContext | None = None,
     vendors: Mapping[str, str] | None = None,
+    after: str = "",
     within_s: float = 60,
 ) -> AsyncIterator[Live]:
     """Run a gateway and its provider around a block, drain it at once behind the block, then check the law.
 
     ``vendors``, by name with their path at the simulator, each have a model more ("mistral-model": the first of
-    ``models``), as they are declared. It fails when it is not over ``within_s``.
+    ``models``), as they are declared; ``after`` goes behind its configuration. It fails when it is not over
+    ``within_s``.
     """
     simulator = simulator or Simulator(keep_bytes=True)
     log, fatal = StringIO(), []
@@ -243,7 +245,7 @@ async def live(
             path = tmp_path / "ainf.toml"
             server = server if "drain_s" in server else f"{server}\ndrain_s = 0"
             text = config_text(base_url, models or ("sim",), more=more, limits=limits, server=server, store=store)
-            path.write_text(text + vendors_text(base_url.removesuffix("/v1"), vendors or {}, models))
+            path.write_text(text + vendors_text(base_url.removesuffix("/v1"), vendors or {}, models) + after)
             config = load_config(path, {"SIM_KEY": PROVIDER_KEY})
             async with running_gateway(config, Telemetry(log), on_fatal=fatal.append) as running:
                 here = Live(running, simulator, log, tls)
