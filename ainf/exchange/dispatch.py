@@ -41,7 +41,7 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
             ``store_unavailable``.
         KeyRevokedError: another attempt was to be opened, and the key is no longer valid.
     """
-    attempt = exchange.begin_attempt(exchange.plan, exchange.hold, number=1)
+    attempt = await _begin(exchange, exchange.plan, exchange.hold)
     while True:
         try:
             delay_s = _hedge_after_s(exchange, attempt)
@@ -51,6 +51,12 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
         except UpstreamError as error:
             failure = error if exchange.attempt is None else exchange.note_failure(exchange.attempt, error)
         attempt = await _fall_back(exchange, failure)
+
+
+async def _begin(exchange: "Exchange", plan: Plan, hold: RunningHold) -> Attempt:
+    """Begin the attempt that was opened last; an ending that came first dials nothing."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    return exchange.begin_attempt(plan, hold, exchange.opened)
 
 
 async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
@@ -101,15 +107,15 @@ async def _fall_back(exchange: "Exchange", failure: UpstreamError) -> Attempt:
     plan = route.next(exchange.spent_nusd)
     hold = None if plan is None else await _open(exchange, plan)
     if plan is None or hold is None:
-        raise _all_failed(failure)
+        raise _all_failed(exchange, failure)
     exchange.services.telemetry.fell_back(model, failure.code)
-    return exchange.begin_attempt(plan, hold, exchange.opened)
+    return await _begin(exchange, plan, hold)
 
 
-def _all_failed(last: UpstreamError) -> AinfError:
+def _all_failed(exchange: "Exchange", last: UpstreamError) -> AinfError:
     """Return the error of a request whose candidates have all failed."""
-    if last.code == "context_length_exceeded":
-        return last  # the client can mend it
+    if {ended.result.error_code for ended in exchange.ended} == {"context_length_exceeded"}:
+        return last  # the client can mend it, and nobody else
     return RoutingError(
         "all_candidates_failed",
         f"Every model that could be tried failed; the last one: {last.message}",
@@ -301,4 +307,4 @@ async def _begin_beside(exchange: "Exchange") -> Attempt | None:
         return None
     if exchange.has_leader:  # while it was opened, the first one came: it costs nothing
         return None
-    return exchange.begin_attempt(plan, hold, exchange.opened)
+    return await _begin(exchange, plan, hold)

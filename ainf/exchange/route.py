@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable
-from math import ceil
 
 import attrs
 
@@ -93,9 +92,7 @@ class Route:
         if not self.decision.ranked:
             return self.decision.refusal()
         refusal = self._refusal
-        if refusal is None:  # they came to rest between the decision and now
-            rests = [self._health.rests_s(self._providers[name], name) or 1.0 for name in self.decision.ranked]
-            return RoutingStatus.REJECTED_UNAVAILABLE, all_rest(ceil(min(rests)))
+        assert refusal is not None, "what the decision ranked had not come to rest"
         if refusal.code == "no_candidate":
             return RoutingStatus.REJECTED_COST, refusal
         return RoutingStatus.REJECTED_ABILITY, RoutingError(
@@ -138,12 +135,3 @@ async def note_refused(
     )
     await services.store.note_unrouted(unrouted)
     services.telemetry.routed(route.decision.target, status)
-
-
-def all_rest(retry_after_s: int) -> RoutingError:
-    """Return the error of a request whose candidates have all failed of late."""
-    return RoutingError(
-        "all_candidates_failed",
-        "Every model that could answer has failed too often of late and is let rest; ask again.",
-        retry_after_s=retry_after_s,
-    )

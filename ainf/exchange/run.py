@@ -310,7 +310,6 @@ class Exchange:
 
     async def _pump(self) -> None:
         """Dial, read, meter and write, until the body or the exchange ends. Expected failures become offers."""
-        await trio.lowlevel.checkpoint_if_cancelled()  # an ending that came first dials nothing
         try:
             attempt, reading = await reach_content(self)
             await self._relay(attempt, reading)
