@@ -8,6 +8,7 @@ late; the first to pass the commit point leads, and the other is closed before a
 
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from ainf.exchange.attempt import Attempt
@@ -67,14 +68,15 @@ async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
     """
     if attempt.turn is None and attempt.plan.route is not None:
         raise UpstreamError("upstream_overloaded", "The model has just been let rest.")
+    await trio.lowlevel.checkpoint_if_cancelled()  # beside another one it has a task of its own, which begins later
     await attempt.dial()
     answer, kept = attempt.pipe.answer, 0
     while True:
         reading = await attempt.read()
         if reading.is_meaningful:
-            exchange.watcher.touch()
+            exchange.watcher.touch(attempt)
         if reading.is_content or answer.raw_finish_reason is not None:
-            exchange.take_lead(attempt)
+            exchange.take_lead(attempt, reading)
             return reading
         if reading.data:
             kept += len(reading.data)
@@ -101,7 +103,6 @@ async def _fall_back(exchange: "Exchange", failure: UpstreamError) -> Attempt:
     route, model = exchange.plan.route, exchange.plan.admission.terms.name
     if route is None or failure.code not in FALLS_BACK or exchange.arbiter.verdict is not None:
         raise failure
-    exchange.watcher.pause()
     if exchange.attempt is not None:
         await retire(exchange, exchange.attempt, Verdict(Ending.UPSTREAM_ERROR, failure.code))
     plan = route.next(exchange.spent_nusd)
@@ -123,22 +124,28 @@ def _all_failed(exchange: "Exchange", last: UpstreamError) -> AinfError:
     )
 
 
-async def _open(exchange: "Exchange", plan: Plan) -> RunningHold | None:
+async def _open(exchange: "Exchange", plan: Plan, beside: Attempt | None = None) -> RunningHold | None:
     """Open another attempt in the ledger; return what is held for it, or None where there is no money for it.
+
+    Beside one that runs, only where there is enough for the worst of both: neither is to be cut short by the other.
 
     Raises:
         GatewayError: ``store_unavailable``.
         KeyRevokedError: the key is no longer valid.
     """
-    ended = tuple(exchange.newly_ended)
+    ended, ask, spare_nusd = tuple(exchange.newly_ended), plan.admission.ask, 0
+    if beside is not None:
+        ask = attrs.evolve(ask, min_tokens=ask.worst_tokens)
+        spare_nusd = beside.hold.worst_nusd - beside.hold.held_nusd
     opening = base.AttemptOpening(
         inference_id=plan.inference_id,
         at=exchange.services.wall_clock(),
         number=exchange.opened + 1,
         attempt=plan.attempt_plan,
-        ask=plan.admission.ask,
+        ask=ask,
         input_tokens_estimate=plan.admission.input_tokens_estimate,
         ended=tuple(base.EndedAttempt(ended.number, ended.result.cost_nusd) for ended in ended),
+        spare_nusd=spare_nusd,
     )
     try:
         opened = await exchange.services.store.open_attempt(opening)
@@ -160,6 +167,11 @@ async def retire(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> No
     """Let go of an attempt whose exchange goes on, and reckon what it costs; uninterrupted, without waiting."""
     with trio.CancelScope(shield=True):
         await let_go(exchange.services, attempt)
+    note_ended(exchange, attempt, verdict)
+
+
+def note_ended(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> None:
+    """Reckon what an attempt costs that was let go of, and take it out of its exchange."""
     reckoning = reckon(verdict, attempt)
     at = exchange.services.wall_clock()
     line = attempt.result(at, reckoning.usage, reckoning.evidence, reckoning.cost_nusd)
@@ -195,10 +207,11 @@ def _hedge_after_s(exchange: "Exchange", attempt: Attempt) -> float | None:
     """Return after how long a second attempt is to run beside this one; None where none is to.
 
     Not where the provider bills an answer that is broken off to its end: whoever loses would be paid in full. Nor where
-    the client says what the answer may cost: the loser's part is not known before.
+    the client says what the answer may cost: the loser's part is not known before. Nor for a whole answer: the first
+    that comes of it is its end, and how soon that usually is depends on its length.
     """
     plan = attempt.plan
-    if plan.route is None or not plan.route.hedges or plan.route.is_exhausted:
+    if plan.route is None or not plan.route.hedges or plan.route.is_exhausted or not plan.is_streamed:
         return None
     if plan.admission.terms.aborted_billing != "delivered" or plan.route.decision.hint.max_cost_nusd is not None:
         return None
@@ -215,6 +228,10 @@ class _Race:
         self.winner: tuple[Attempt, Reading] | None = None
         self.failure: UpstreamError | None = None
         """Why the last of them failed."""
+
+    def is_won_by(self, attempt: Attempt) -> bool:
+        """Whether an attempt leads."""
+        return self.winner is not None and self.winner[0] is attempt
 
     @property
     def is_over(self) -> bool:
@@ -256,37 +273,39 @@ async def _race(exchange: "Exchange", first: Attempt, delay_s: float) -> tuple[A
         KeyRevokedError: the key is no longer valid.
     """
     race, rival, is_revoked = _Race(exchange), None, False
-    async with trio.open_nursery() as nursery:
-        race.announce()
-        nursery.start_soon(race.run, first)
-        with trio.move_on_after(delay_s):
-            await race.wait_over()
-        if not race.is_over:
+    try:
+        async with trio.open_nursery() as nursery:
             race.announce()
-            try:
-                rival = await _begin_beside(exchange)
-            except KeyRevokedError:  # out of a nursery it would come in a group
-                is_revoked = True
-            if rival is None:
-                race.withdraw()
-            else:
-                nursery.start_soon(race.run, rival)
-        if not is_revoked:
-            await race.wait_over()
-        nursery.cancel_scope.cancel()
-    if is_revoked:
-        raise KeyRevokedError
+            nursery.start_soon(race.run, first)
+            with trio.move_on_after(delay_s):
+                await race.wait_over()
+            if not race.is_over:
+                race.announce()
+                try:
+                    rival = await _begin_beside(exchange, first)
+                except KeyRevokedError:  # out of a nursery it would come in a group
+                    is_revoked = True
+                if rival is None:
+                    race.withdraw()
+                else:
+                    nursery.start_soon(race.run, rival)
+            if not is_revoked:
+                await race.wait_over()
+            nursery.cancel_scope.cancel()
+    finally:
+        if rival is not None:
+            exchange.services.telemetry.hedged("won" if race.is_won_by(rival) else "lost")
     if race.winner is None:
+        if is_revoked:
+            raise KeyRevokedError
         assert race.failure is not None
         raise race.failure
-    if rival is not None:
-        exchange.services.telemetry.hedged("won" if race.winner[0] is rival else "lost")
     if exchange.rival is not None:
         await retire(exchange, exchange.rival, LOST)
     return race.winner
 
 
-async def _begin_beside(exchange: "Exchange") -> Attempt | None:
+async def _begin_beside(exchange: "Exchange", first: Attempt) -> Attempt | None:
     """Begin an attempt beside the one that is late; None where there is no other candidate, or no room for it.
 
     Raises:
@@ -298,9 +317,9 @@ async def _begin_beside(exchange: "Exchange") -> Attempt | None:
     if plan is None:
         return None
     try:
-        hold = await _open(exchange, plan)
+        hold = await _open(exchange, plan, beside=first)
     except GatewayError:
-        hold = None  # the store is away; the first one still holds what it needs
+        return None  # the store is away; the first one still holds what it needs
     if hold is None:
         route.put_back(plan)
         exchange.services.telemetry.hedged("no_room")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from ainf.exchange.dispatch import LOST, let_go, retire
+from ainf.exchange.dispatch import LOST, let_go, note_ended
 from ainf.exchange.settlement import End, blind_end, end_of
 from ainf.exchange.words import Words, kept_answer, last_words, may_retry
 from ainf.inference.errors import GatewayError
@@ -56,19 +56,20 @@ async def conclude(exchange: "Exchange") -> None:
 
 async def _let_go(exchange: "Exchange") -> None:
     """Let go of the providers. Never waits."""
-    if exchange.rival is not None:
-        await retire(exchange, exchange.rival, LOST)
-    if exchange.attempt is not None:
-        await let_go(exchange.services, exchange.attempt)
+    for attempt in (exchange.rival, exchange.attempt):
+        if attempt is not None:
+            await let_go(exchange.services, attempt)
 
 
 def _end(exchange: "Exchange", verdict: Verdict) -> End:
-    plan, hold, course = exchange.plan, exchange.hold, exchange.course()
+    plan, hold = exchange.plan, exchange.hold
     try:
-        return end_of(plan, verdict, exchange.attempt, hold, course)
+        if exchange.rival is not None:
+            note_ended(exchange, exchange.rival, LOST)
+        return end_of(plan, verdict, exchange.attempt, hold, exchange.course())
     except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
         exchange.services.telemetry.defect("reckoning", defect, inference_id=plan.inference_id)
-        return blind_end(plan, verdict, exchange.attempt, hold, course)
+        return blind_end(plan, verdict, exchange.attempt, hold, exchange.course())
 
 
 async def _settle(exchange: "Exchange", end: End, words: Words | None) -> tuple[End, Settlement | None]:

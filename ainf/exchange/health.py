@@ -72,11 +72,20 @@ class Health:
     def answered(self, attempt: "Attempt") -> None:
         """Note that a model has begun to answer."""
         names = _names(attempt)
-        if attempt.plan.request.stream and attempt.plan.target.streams:
-            self.observed(*names).note_latency(round((trio.current_time() - attempt.started_at_s) * 1000))
+        if attempt.plan.is_streamed:
+            self.observed(*names).note_latency(_waited_ms(attempt))
         breaker = self._breakers.of(*names)
         if attempt.turn is not None and breaker.state(trio.current_time()) is not BreakerState.CLOSED:
             breaker.succeeded(attempt.turn)  # the others need not wait for the probe's end
+
+    def outrun(self, attempt: "Attempt") -> None:
+        """Note that another one was faster: where this one was late, nobody will know by how much, but that it was.
+
+        Without it every late answer would go unseen that another one was asked beside, and fewer and fewer be in time.
+        """
+        p95_ms, waited_ms = self.observed(*_names(attempt)).p95_ms(), _waited_ms(attempt)
+        if attempt.plan.is_streamed and p95_ms is not None and waited_ms >= p95_ms:
+            self.observed(*_names(attempt)).note_latency(waited_ms)
 
     def failed(self, attempt: "Attempt", failure: UpstreamError) -> None:
         """Note that a model failed, before it began to answer or after."""
@@ -136,6 +145,10 @@ class Health:
         self._answered[inference_id] = names
         if len(self._answered) > _REMEMBERED:
             self._answered.popitem(last=False)
+
+
+def _waited_ms(attempt: "Attempt") -> int:
+    return round((trio.current_time() - attempt.started_at_s) * 1000)
 
 
 def _names(attempt: "Attempt") -> tuple[str, str]:

@@ -148,6 +148,11 @@ class RunningHold:
         """
         self._extend = _ended
 
+    @property
+    def worst_nusd(self) -> int:
+        """The most that it may grow to, as long as its provider keeps to the output limit."""
+        return max(self.held_nusd, self._ask.base_nusd + tokens_cost(self._limit_tokens, self._ask.output_rate))
+
     def tokens(self, output_bytes: int) -> int:
         """Return the tokens that we count for ``output_bytes`` of visible output."""
         return tokens_of(output_bytes, self._ratio)

@@ -134,6 +134,11 @@ class Plan:
         return AttemptPlan(terms.name, terms.upstream_model, terms.provider, terms.price)
 
     @property
+    def is_streamed(self) -> bool:
+        """Whether the provider is asked for a stream; if not, the first that comes of its answer is the end."""
+        return self.request.stream and self.target.streams
+
+    @property
     def is_translated(self) -> bool:
         """Whether the provider speaks another format than the client."""
         return self.provider_format != self.protocol.format

@@ -232,8 +232,7 @@ class Exchange:
         else:
             self.rival = attempt
         terms = plan.admission.terms
-        is_streamed = plan.request.stream and plan.target.streams
-        patience = Patience(terms.first_byte_s, terms.silence_s, is_streamed=is_streamed)
+        patience = Patience(terms.first_byte_s, terms.silence_s, is_streamed=plan.is_streamed)
         self.watcher.begin(attempt, patience, may_fall_back=plan.route is not None)
         self.services.health.begin(attempt)
         return attempt
@@ -244,8 +243,8 @@ class Exchange:
             self.plan, self.hold = attempt.plan, attempt.hold
             self._name_model()
 
-    def take_lead(self, attempt: Attempt) -> None:
-        """Let an attempt pass the commit point: it is the one that answers; a second one beside it is closed at once.
+    def take_lead(self, attempt: Attempt, reading: Reading) -> None:
+        """Let an attempt pass the commit point with a reading; a second one beside it is closed at once.
 
         Raises:
             UpstreamError: another one was first.
@@ -255,10 +254,12 @@ class Exchange:
         self.has_leader = True
         other = self.rival if attempt is self.attempt else self.attempt
         self._adopt(attempt)
+        self._in_hand = reading
         self.rival = other
         if other is not None:
             self._lose(other)
-        self.watcher.commit()
+            self.services.health.outrun(other)
+        self.watcher.commit(attempt)
         self.services.health.answered(attempt)
         if self.plan.route is not None:
             self.plan.route.forget()
@@ -270,6 +271,7 @@ class Exchange:
 
     def drop(self, attempt: Attempt) -> None:
         """Let go of an attempt that is over; what ran beside it takes its place."""
+        self.watcher.end(attempt)
         if attempt is self.rival:
             self.rival = None
         elif attempt is self.attempt:
@@ -366,7 +368,7 @@ class Exchange:
                 self._nursery.start_soon(self._extend_ahead)
             reading = await attempt.read()
             if reading.is_meaningful:
-                self.watcher.touch()
+                self.watcher.touch(attempt)
 
     async def _read_tail(self, attempt: Attempt) -> None:
         """Read on behind the evidence of an end, for usage and the end of the body, but not for long."""

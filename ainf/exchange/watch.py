@@ -40,9 +40,6 @@ class Patience:
     """Whether the provider is asked for a stream; a whole answer of its has only the exchange clock."""
 
 
-_NOBODY = Patience(math.inf, math.inf, is_streamed=False)
-
-
 class Watched(Protocol):
     """An attempt that is watched while another may be tried in its place."""
 
@@ -51,8 +48,22 @@ class Watched(Protocol):
         ...
 
 
+@attrs.define(eq=False)
+class _Wait:
+    """The waiting for one attempt."""
+
+    patience: Patience
+    may_fall_back: bool
+    """Whether its silence ends nothing but itself."""
+    since: float
+    """When it said something meaningful, or began."""
+    held_up_then: float
+    """For how long the client had held us up by then."""
+    has_event: bool = False
+
+
 class ClockWatcher:
-    """Watches one exchange; the pump tells it of attempts by ``begin``, and of meaningful events by ``touch``."""
+    """Watches one exchange; the pump tells it of attempts by ``begin``, and of their meaningful events by ``touch``."""
 
     def __init__(self, arbiter: OutcomeArbiter, speech: Speech, limits: Limits, clocks: Clocks, head: Headers) -> None:
         self._arbiter = arbiter
@@ -61,37 +72,32 @@ class ClockWatcher:
         self._clocks = clocks
         self._head = head
         self._started = trio.current_time()
-        self._last_event = self._started
-        self._held_up_then = 0.0
-        self._has_event = False
-        self._patience = _NOBODY
-        self._replaceable: list[Watched] = []
+        self._waits: dict[Watched, _Wait] = {}
         self._nap = trio.CancelScope()
 
     def begin(self, attempt: Watched, patience: Patience, *, may_fall_back: bool) -> None:
-        """Wait for an attempt from now on; where others may be tried for it, its silence does not end the exchange."""
-        self._patience = patience
-        self._last_event = trio.current_time()
-        self._held_up_then = self._speech.held_up_s
-        self._has_event = False
-        if may_fall_back:
-            self._replaceable.append(attempt)
+        """Wait for an attempt too; where others may be tried for it, its silence does not end the exchange."""
+        self._waits[attempt] = _Wait(patience, may_fall_back, trio.current_time(), self._speech.held_up_s)
         self._nap.cancel()  # it may be due sooner than what is waited for
 
-    def commit(self) -> None:
-        """Note that the commit point is passed: from now on silence ends the exchange."""
-        self._replaceable.clear()
+    def commit(self, attempt: Watched) -> None:
+        """Note that an attempt passed the commit point: it alone is waited for, and its silence ends the exchange."""
+        wait = self._waits[attempt]
+        wait.may_fall_back = False
+        self._waits = {attempt: wait}
 
-    def pause(self) -> None:
-        """Wait for no provider until the next one begins."""
-        self._patience = _NOBODY
-        self._replaceable.clear()
+    def end(self, attempt: Watched) -> None:
+        """Wait for an attempt no longer."""
+        self._waits.pop(attempt, None)
 
-    def touch(self) -> None:
-        """Note a meaningful event of the provider."""
-        self._last_event = trio.current_time()
-        self._held_up_then = self._speech.held_up_s
-        self._has_event = True
+    def touch(self, attempt: Watched) -> None:
+        """Note a meaningful event of an attempt, if it is waited for."""
+        wait = self._waits.get(attempt)
+        if wait is None:
+            return
+        wait.since = trio.current_time()
+        wait.held_up_then = self._speech.held_up_s
+        wait.has_event = True
 
     async def run(self, nursery: trio.Nursery) -> None:
         """Watch until cancelled or an ending was found; beats run in ``nursery``, so that none delays an ending."""
@@ -112,31 +118,37 @@ class ClockWatcher:
         due = self._exchange_due()
         if self._limits.is_stream:
             # What happens from now on, a first event or the head, makes nothing due sooner than this.
-            soonest = trio.current_time() + min(self._patience.silence_s, self._clocks.heartbeat_s)
+            patience = min((wait.patience.silence_s for wait in self._waits.values()), default=math.inf)
+            soonest = trio.current_time() + min(patience, self._clocks.heartbeat_s)
             due = min(due, self._silence_due(), self._beat_due(), soonest)
         return due
 
     def _break_silence(self) -> None:
-        waited = "did not begin to answer" if not self._has_event else "was silent for too long"
-        message = f"The provider {waited}."
-        replaceable = self._replaceable[:]
-        self.pause()
-        for attempt in replaceable:
-            attempt.give_up(UpstreamError("upstream_timeout", message))
-        if not replaceable:
-            self._arbiter.offer(Verdict(Ending.UPSTREAM_ERROR, "upstream_timeout", message))
+        """Give up what is waited for in vain, or the exchange."""
+        now = trio.current_time()
+        for attempt, wait in [each for each in self._waits.items() if self._due(each[1]) <= now]:
+            waited = "did not begin to answer" if not wait.has_event else "was silent for too long"
+            message = f"The provider {waited}."
+            self.end(attempt)
+            if wait.may_fall_back:
+                attempt.give_up(UpstreamError("upstream_timeout", message))
+            else:
+                self._arbiter.offer(Verdict(Ending.UPSTREAM_ERROR, "upstream_timeout", message))
 
     def _exchange_due(self) -> float:
         return self._started + self._limits.exchange_s
 
     def _silence_due(self) -> float:
-        patience = self._patience
+        return min(map(self._due, self._waits.values()), default=math.inf)
+
+    def _due(self, wait: _Wait) -> float:
+        patience = wait.patience
         if not patience.is_streamed:
             return math.inf
         if self._speech.is_writing:
             return trio.current_time() + patience.silence_s
-        held_up = self._speech.held_up_s - self._held_up_then
-        return self._last_event + held_up + (patience.silence_s if self._has_event else patience.first_byte_s)
+        held_up = self._speech.held_up_s - wait.held_up_then
+        return wait.since + held_up + (patience.silence_s if wait.has_event else patience.first_byte_s)
 
     def _beat_due(self) -> float:
         if not self._limits.is_stream:

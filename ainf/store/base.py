@@ -174,6 +174,8 @@ class AttemptOpening:
     input_tokens_estimate: int
     ended: tuple[EndedAttempt, ...] = ()
     """The attempts that ended since the last one was opened; those that are not named go on beside it."""
+    spare_nusd: int = 0
+    """What its caps must leave besides, for those that go on."""
 
 
 @attrs.frozen

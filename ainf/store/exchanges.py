@@ -131,7 +131,7 @@ def open_attempt(tx: Transaction, opening: AttemptOpening) -> AttemptOpened:
     changes = _changes(before, opening.ended)
     then = _with_changes(standing.in_force, changes)
     tightest = ledger.binding(then[key] for key in standing.counted_on if key in then)
-    grant = ledger.fit(opening.ask, tightest.headroom if tightest else None)
+    grant = ledger.fit(opening.ask, tightest.headroom - opening.spare_nusd if tightest else None)
     if grant is None:
         return AttemptOpened(None, refused_by=tightest)
     if (passed := _passed(then, changes)) is not None:

@@ -18,7 +18,7 @@ PATIENCE = Patience(first_byte_s=30, silence_s=20, is_streamed=True)
 UNSTREAMED = Patience(first_byte_s=30, silence_s=20, is_streamed=False)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Asked:
     """An attempt; notes why it was given up."""
 
@@ -36,6 +36,7 @@ class Watched:
     wire: Wire
     watcher: ClockWatcher
     began: float
+    asked: Asked
 
     @property
     def now(self) -> float:
@@ -50,8 +51,9 @@ def watched(limits: Limits = LIMITS, patience: Patience = PATIENCE, *, takes_s: 
     wire = Wire(takes_s)
     arbiter, speech = OutcomeArbiter(lambda _: None), Speech(wire)
     watcher = ClockWatcher(arbiter, speech, limits, CLOCKS, HEAD)
-    watcher.begin(Asked(), patience, may_fall_back=False)
-    return Watched(arbiter, speech, wire, watcher, trio.current_time())
+    asked = Asked()
+    watcher.begin(asked, patience, may_fall_back=False)
+    return Watched(arbiter, speech, wire, watcher, trio.current_time(), asked)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +77,7 @@ async def test_when_it_ends(limits, patience, touched_at, ended_at, code, autoju
     async def touch() -> None:
         for at in touched_at:
             await trio.sleep_until(here.began + at)
-            here.watcher.touch()
+            here.watcher.touch(here.asked)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(touch)
@@ -108,7 +110,7 @@ async def test_beats_only_in_silence(autojump_clock):
         nursery.start_soon(here.watcher.run, nursery)
         await here.speech.start(200, HEAD)
         for _ in range(6):
-            here.watcher.touch()
+            here.watcher.touch(here.asked)
             await here.speech.write(b"a")
             await trio.sleep(14)
         assert HEARTBEAT not in here.wire.said
@@ -130,7 +132,7 @@ async def test_the_clients_time_is_no_silence(autojump_clock):
     async with trio.open_nursery() as nursery:
 
         async def pump() -> None:
-            here.watcher.touch()
+            here.watcher.touch(here.asked)
             await here.speech.write(b"a")
 
         nursery.start_soon(pump)
@@ -166,35 +168,74 @@ async def test_it_wakes_rarely(autojump_clock):
     assert wakes <= 2 * 1000 / CLOCKS.heartbeat_s
 
 
-async def test_an_attempt_that_may_be_replaced_is_given_up_alone(autojump_clock):
-    """Its silence ends it and not the exchange; the next one has all of its own time, also where that is shorter."""
+@pytest.fixture
+async def waiting():
+    """A watcher at work that waits for nothing yet; it may fall back."""
     here = watched()
-    first, second = Asked(), Asked()
-    here.watcher.begin(first, PATIENCE, may_fall_back=True)
+    here.watcher.end(here.asked)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(here.watcher.run, nursery)
-        await trio.sleep(31)
-        assert first.failure is not None
-        assert first.failure.code == "upstream_timeout"
-        assert first.given_up_at == pytest.approx(here.began + 30, abs=0.05)
-        await trio.sleep(9)
-        here.watcher.begin(second, attrs.evolve(PATIENCE, first_byte_s=3), may_fall_back=True)
-        await trio.sleep(4)
-        assert second.given_up_at == pytest.approx(here.began + 43, abs=0.05)
-        assert here.arbiter.verdict is None
+        yield here
         nursery.cancel_scope.cancel()
 
 
-async def test_behind_the_commit_point_silence_ends_the_exchange(autojump_clock):
-    """What has begun to answer is not replaced."""
-    here = watched()
+def begin(here: Watched, **patience: float) -> Asked:
     asked = Asked()
-    here.watcher.begin(asked, PATIENCE, may_fall_back=True)
-    here.watcher.touch()
-    here.watcher.commit()
+    here.watcher.begin(asked, attrs.evolve(PATIENCE, **patience), may_fall_back=True)
+    return asked
+
+
+async def test_an_attempt_that_may_be_replaced_is_given_up_alone(waiting, autojump_clock):
+    """Its silence ends it and not the exchange; the next one has all of its own time, also where that is shorter."""
+    first = begin(waiting)
+    await trio.sleep(31)
+    assert first.failure is not None
+    assert first.failure.code == "upstream_timeout"
+    assert first.given_up_at == pytest.approx(waiting.began + 30, abs=0.05)
+    await trio.sleep(9)
+    second = begin(waiting, first_byte_s=3)
+    await trio.sleep(4)
+    assert second.given_up_at == pytest.approx(waiting.began + 43, abs=0.05)
+    assert waiting.arbiter.verdict is None
+
+
+async def test_two_attempts_have_each_their_own_clock(waiting, autojump_clock):
+    """What one says breaks no silence of the other, and one whose answer comes whole keeps the other from nothing."""
+    first, whole = begin(waiting), begin(waiting, is_streamed=False)
+    await trio.sleep(10)
+    second = begin(waiting, first_byte_s=25, silence_s=6)
+    await trio.sleep(15)
+    waiting.watcher.touch(second)
+    waiting.watcher.touch(whole)
+    await trio.sleep(100)
+    assert first.given_up_at == pytest.approx(waiting.began + 30, abs=0.05)
+    assert second.given_up_at == pytest.approx(waiting.began + 31, abs=0.05)
+    assert whole.given_up_at is None
+    assert "did not begin" in first.failure.message
+    assert "was silent" in second.failure.message
+
+
+async def test_what_is_over_is_waited_for_no_longer(waiting, autojump_clock):
+    """An attempt that ended otherwise is not given up, nor brought back by what it says late."""
+    first = begin(waiting)
+    waiting.watcher.end(first)
+    waiting.watcher.end(first)
+    waiting.watcher.touch(first)
+    await trio.sleep(99)
+    assert first.given_up_at is None
+
+
+@pytest.mark.parametrize("leads", [0, 1])
+async def test_behind_the_commit_point_silence_ends_the_exchange(leads, autojump_clock):
+    """What has begun to answer is not replaced; it is waited for by its own limits, and nothing else any more."""
+    here = watched()
+    here.watcher.end(here.asked)
+    both = begin(here), begin(here, silence_s=7)
+    here.watcher.touch(both[leads])
+    here.watcher.commit(both[leads])
     async with trio.open_nursery() as nursery:
-        assert await here.until_the_end(nursery) == pytest.approx(20, abs=0.05)
+        assert await here.until_the_end(nursery) == pytest.approx((20, 7)[leads], abs=0.05)
         nursery.cancel_scope.cancel()
-    assert asked.failure is None
+    assert (both[0].failure, both[1].failure) == (None, None)
     assert here.arbiter.verdict is not None
     assert here.arbiter.verdict.code == "upstream_timeout"
