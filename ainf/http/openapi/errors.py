@@ -159,9 +159,8 @@ def _headers(status: int | None) -> dict[str, Any]:
         names.append(headers.CHALLENGE)
     if status not in _AFTER_ADMISSION:
         return headers.told(*names, *headers.RATES)
-    return headers.told(
-        *names, *headers.SERVED, headers.ROUTER, headers.PREFERENCE, *headers.RATES, optional=headers.EXCHANGE
-    )
+    names += [*headers.SERVED, headers.LIMIT, headers.REPLAY, headers.ROUTER, headers.PREFERENCE]
+    return headers.told(*names, *headers.RATES, optional=headers.EXCHANGE)
 
 
 def _listed(codes: Iterable[str]) -> str:

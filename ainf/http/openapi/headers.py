@@ -76,9 +76,9 @@ MODE: Final = "x-ainf-stream-mode"
 STREAMS: Final = ("cache-control", "x-accel-buffering")
 ROUTER: Final = "x-ainf-router"
 PREFERENCE: Final = "x-ainf-routing-preference"
-SERVED: Final = (
-    "x-ainf-model", "x-ainf-provider", "x-ainf-max-tokens", "x-ainf-dropped-params", "x-ainf-idempotent-replay",
-)  # fmt: skip
+SERVED: Final = ("x-ainf-model", "x-ainf-provider", "x-ainf-dropped-params")
+LIMIT: Final = "x-ainf-max-tokens"
+REPLAY: Final = "x-ainf-idempotent-replay"
 EVIDENCE: Final = "x-ainf-evidence"
 RETRY: Final = "x-should-retry"
 RETRY_AFTER: Final = "retry-after"
@@ -111,7 +111,8 @@ _SOMETIMES: Final = {
         text(),
     ),
     PREFERENCE: _header(
-        "The `routing_preference` that held, where `routing_hint` had one: `balanced` for any that is not known.",
+        "The `routing_preference` that took effect, where `routing_hint` had one: `balanced` also for one that is not "
+        "known, or moves nothing.",
         word(PREFERENCES),
     ),
     MODE: _header(
@@ -120,9 +121,9 @@ _SOMETIMES: Final = {
     ),
     "cache-control": _header("On a stream: nobody between may keep or change it.", text()),
     "x-accel-buffering": _header("On a stream: a proxy shall not hold it back.", text(const="no")),
-    "x-ainf-max-tokens": _header(
+    LIMIT: _header(
         "The output limit that was sent to the provider, where what the client or the model allows did not fit under a "
-        "cap.",
+        "cap, or under the hint's `max_cost`.",
         whole(minimum=1),
     ),
     "x-ainf-dropped-params": _header(
@@ -130,7 +131,7 @@ _SOMETIMES: Final = {
         "request named the model itself.",
         text(),
     ),
-    "x-ainf-idempotent-replay": _header("On an answer that was kept under an `Idempotency-Key`.", text(const="true")),
+    REPLAY: _header("On an answer that was kept under an `Idempotency-Key`.", text(const="true")),
     EVIDENCE: _header(
         "`metered`: the gateway counted by itself, for the model's provider has no counter.", text(const="metered")
     ),

@@ -57,9 +57,10 @@ def _of_answer(operation: Operation) -> dict[str, Any]:
     names = (*headers.IDS, headers.MODE, *headers.SERVED, headers.ROUTER, *headers.RATES)
     match operation:
         case Operation.GENERATE:
-            return headers.told(*headers.EXCHANGE, *names, headers.PREFERENCE, *headers.STREAMS)
+            own = (headers.LIMIT, headers.REPLAY, headers.PREFERENCE, *headers.STREAMS)
+            return headers.told(*headers.EXCHANGE, *names, *own)
         case Operation.EMBED:
-            return headers.told(*headers.EXCHANGE, *names)
+            return headers.told(*headers.EXCHANGE, *names, headers.REPLAY)
         case Operation.COUNT:  # what the gateway counts by itself is no exchange
             return headers.told(*names, headers.PREFERENCE, headers.EVIDENCE, optional=headers.EXCHANGE)
 
