@@ -11,18 +11,18 @@ from ainf.cli.invoice import Invoice, InvoiceError, open_invoice
 from ainf.cli.output import print_json, print_table
 from ainf.cli.settings import books_config, config_option, json_option, past, period_of, read, told
 from ainf.inference.money import format_usd
-from ainf.store.reconcile import Match, ReconcileAsk, Reconciliation, Sums, reconcile
+from ainf.store.reconcile import Match, ReconcileAsk, Reconciliation, Sums, Unknown, reconcile
 
 _DIFFERENCES: Final = (
-    "inference", "line", "ending", "evidence", "ours $", "theirs $", "difference $", "input", "theirs", "output",
-    "theirs",
+    "inference", "attempt", "line", "ending", "evidence", "ours $", "theirs $", "difference $", "input", "theirs",
+    "output", "theirs",
 )  # fmt: skip
-_SUMS: Final = ("ending", "exchanges", "ours $", "theirs $", "difference $")
+_SUMS: Final = ("ending", "attempts", "ours $", "theirs $", "difference $")
 
 
 @click.command("reconcile")
 @click.argument("invoice", type=click.Path(path_type=Path, exists=True, dir_okay=False))
-@click.option("--provider", metavar="NAME", help="Whose invoice it is: only exchanges with it are looked for.")
+@click.option("--provider", metavar="NAME", help="Whose invoice it is: only attempts there are looked at.")
 @click.option(
     "--since", callback=past, required=True, help="The first moment that it is of: 2026-11-01, or an age: 30d, 12h."
 )
@@ -48,7 +48,8 @@ def reconcile_(  # noqa: PLR0913 - an option each
 
     INVOICE is a CSV whose first line names its columns: one or more of inference_id (which providers are sent as
     x-client-request-id), provider_request_id and response_id, and one or more of cost_usd, input_tokens (with the
-    cached ones) and output_tokens. Others are not looked at. Lines of one exchange are added up.
+    cached ones) and output_tokens. Others are not looked at. Lines of one attempt are added up; where lines name an
+    exchange, all its attempts at the provider are. Without --provider the invoice is taken to be of all of them.
     """
     config = books_config(config_path)
     if provider is not None and provider not in config.providers:
@@ -60,7 +61,7 @@ def reconcile_(  # noqa: PLR0913 - an option each
     if as_json:
         print_json(_document(found, lines))
     else:
-        _print(found, lines)
+        _print(found, ask, lines)
     if lines.fault_count or not found.agrees:
         ctx.exit(1)
 
@@ -87,28 +88,25 @@ def _told(match: Match) -> dict[str, Any]:
     return attrs.asdict(match) | {"difference_nusd": match.difference_nusd}
 
 
-def _print(found: Reconciliation, invoice: Invoice) -> None:
-    click.echo(f"Equal: {_counted(found.equal.count, 'exchange')}, {format_usd(found.equal.ours_nusd)} USD.")
+def _print(found: Reconciliation, ask: ReconcileAsk, invoice: Invoice) -> None:
+    click.echo(f"Equal: {_counted(found.equal.count, 'attempt')}, {format_usd(found.equal.ours_nusd)} USD.")
     if found.differing.count:
         _print_differences(found)
     if count := found.unknown_sums.count:
         rows = [
-            [str(each.line), each.id, format_usd(each.theirs_nusd), _why(is_ambiguous=each.is_ambiguous)]
-            for each in found.unknown.rows()
+            [str(each.line), each.id, format_usd(each.theirs_nusd), _why(each, ask)] for each in found.unknown.rows()
         ]
         amount = format_usd(found.unknown_sums.theirs_nusd)
         click.echo(f"\nOn the invoice and not with us: {_counted(count, 'line')}, {amount} USD{_largest(count, rows)}.")
         print_table(("line", "id", "theirs $", "why"), rows)
     if count := found.missing_sums.count:
-        rows = [
-            [each.inference_id, each.provider, each.model, each.ending, each.evidence, format_usd(each.ours_nusd)]
-            for each in found.missing.rows()
-        ]
+        names = ("inference", "attempt", "provider", "model", "ending", "evidence", "ours $")
+        rows = [[*map(str, facts), format_usd(ours)] for *facts, ours in map(attrs.astuple, found.missing.rows())]
         amount = format_usd(found.missing_sums.ours_nusd)
         click.echo(
-            f"\nCharged and not on the invoice: {_counted(count, 'exchange')}, {amount} USD{_largest(count, rows)}."
+            f"\nCharged and not on the invoice: {_counted(count, 'attempt')}, {amount} USD{_largest(count, rows)}."
         )
-        print_table(("inference", "provider", "model", "ending", "evidence", "ours $"), rows)
+        print_table(names, rows)
     if invoice.fault_count:
         click.echo(f"\nLeft out: {_counted(invoice.fault_count, 'line')}; the first of them:")
         for fault in invoice.faults:
@@ -119,7 +117,7 @@ def _print_differences(found: Reconciliation) -> None:
     rows = [_cells(match) for match in found.differences.rows()]
     sums = found.differing
     beyond = format_usd(sums.theirs_nusd - sums.ours_nusd)
-    told_first = f"{_counted(sums.count, 'exchange')}, {beyond} USD billed beyond what was charged"
+    told_first = f"{_counted(sums.count, 'attempt')}, {beyond} USD billed beyond what was charged"
     click.echo(f"\nDifferent: {told_first}{_largest(sums.count, rows)}.")
     print_table(_DIFFERENCES, rows)
     click.echo("\nBy ending:")
@@ -132,6 +130,7 @@ def _cells(match: Match) -> list[str]:
     )  # fmt: skip
     return [
         match.inference_id,
+        "-" if match.attempt is None else str(match.attempt),
         str(match.line),
         match.ending,
         match.evidence or "-",
@@ -155,5 +154,7 @@ def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
-def _why(*, is_ambiguous: bool) -> str:
-    return "its id names several exchanges" if is_ambiguous else "no exchange has its id"
+def _why(unknown: Unknown, ask: ReconcileAsk) -> str:
+    if unknown.is_ambiguous:
+        return "its id names several exchanges"
+    return "no attempt has its id" if ask.provider is None else f"no attempt at {ask.provider} has its id"

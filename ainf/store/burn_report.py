@@ -12,8 +12,8 @@ from ainf.store.usage import Whose
 
 # What an adjustment gave back did not burn: the sum is what it came to.
 _BURNT: Final = """
-    SELECT i.fingerprint, i.inference_id, i.opened_at, a.name, i.key_id, i.model, s.ending, s.is_empty,
-        s.settled_nusd + s.overrun_nusd + coalesce((
+    SELECT i.fingerprint, i.inference_id, i.opened_at, a.name, i.key_id, coalesce(o.model, i.model), s.ending,
+        s.is_empty, s.settled_nusd + s.overrun_nusd + coalesce((
             SELECT sum(e.amount_nusd) FROM entries AS e
             WHERE e.inference_id = i.inference_id AND e.kind = 'adjustment'
         ), 0),
@@ -21,6 +21,7 @@ _BURNT: Final = """
     FROM inferences AS i
     JOIN settlements AS s ON s.inference_id = i.inference_id
     JOIN accounts AS a ON a.account_id = i.account_id
+    LEFT JOIN routing_outcomes AS o ON o.inference_id = i.inference_id
     WHERE {whose} AND i.opened_at >= ? AND i.opened_at < ? AND (
         s.is_empty = 1 OR EXISTS (SELECT 1 FROM settlements AS r WHERE r.retry_of = i.inference_id)
     )
@@ -37,6 +38,7 @@ class BurntExchange:
     account: str
     key_id: str
     model: str
+    """That answered, or was tried last."""
     ending: str
     kind: Burn
     charged_nusd: int

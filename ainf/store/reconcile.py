@@ -2,10 +2,16 @@
 
 Nothing is posted: which of two numbers is right is for people to decide.
 
+What is compared are attempts, since an exchange may have called several providers, and each bills its own. Where lines
+name an exchange and not which of its attempts, all of them together are compared that the invoice is of.
+
 Strategy: an invoice may have as many lines as there are exchanges, so it goes into temporary tables, which spill to the
-disk and are gone with the transaction. Lines are joined with exchanges there, by one pass for each kind of id; what is
-compared is read in pages, and of what differs only the largest are kept.
+disk and are gone with the transaction. Lines are joined with attempts there, by one pass for each kind of id; what is
+compared is read in pages, and of what differs only the largest are kept. The number of an attempt is 0 there where a
+line is of all that its exchange has.
 """
+
+# ruff: noqa: S608 - the statements are made of this file's constants and of numbers
 
 import heapq
 from collections.abc import Iterable, Iterator
@@ -29,63 +35,99 @@ _TABLES: Final = (
     CREATE TEMP TABLE invoice (
         line INTEGER PRIMARY KEY, inference_id TEXT, provider_request_id TEXT, response_id TEXT,
         cost_nusd INTEGER, input_tokens INTEGER, output_tokens INTEGER,
-        matched TEXT, is_ambiguous INTEGER NOT NULL DEFAULT 0
+        matched TEXT, attempt INTEGER, is_ambiguous INTEGER NOT NULL DEFAULT 0
     )
     """,
-    "CREATE TEMP TABLE named (id TEXT PRIMARY KEY, first_id TEXT NOT NULL, last_id TEXT NOT NULL)",
+    """
+    CREATE TEMP TABLE named (
+        id TEXT PRIMARY KEY, first_id TEXT NOT NULL, last_id TEXT NOT NULL, attempt INTEGER NOT NULL
+    )
+    """,
     """
     CREATE TEMP TABLE theirs (
-        inference_id TEXT PRIMARY KEY, lines INTEGER NOT NULL, line INTEGER NOT NULL,
-        cost_nusd INTEGER, input_tokens INTEGER, output_tokens INTEGER
-    )
+        inference_id TEXT NOT NULL, attempt INTEGER NOT NULL, lines INTEGER NOT NULL, line INTEGER NOT NULL,
+        cost_nusd INTEGER, input_tokens INTEGER, output_tokens INTEGER,
+        PRIMARY KEY (inference_id, attempt)
+    ) WITHOUT ROWID
     """,
+    "CREATE TEMP TABLE asked (provider TEXT)",
 )
+_ASKED: Final = "coalesce((SELECT provider FROM asked), {of}.provider) = {of}.provider"
+"""Whether the invoice is of the provider of ``of``."""
 _LINE: Final = """
     INSERT INTO invoice (line, inference_id, provider_request_id, response_id, cost_nusd, input_tokens, output_tokens)
     VALUES (?, ?, ?, ?, ?, ?, ?)
 """
-_MATCH_OURS: Final = """
-    UPDATE invoice SET matched = inference_id
-    WHERE EXISTS (SELECT 1 FROM inferences AS i WHERE i.inference_id = invoice.inference_id)
+_MATCH_OURS: Final = f"""
+    UPDATE invoice SET matched = inference_id, attempt = 0
+    WHERE EXISTS (
+        SELECT 1 FROM inferences AS i WHERE i.inference_id = invoice.inference_id AND {_ASKED.format(of="i")}
+    ) OR EXISTS (
+        SELECT 1 FROM later_attempts AS l WHERE l.inference_id = invoice.inference_id AND {_ASKED.format(of="l")}
+    )
 """
 _INDEX: Final = "CREATE INDEX temp.invoice_by_{name} ON invoice ({name})"
 # What an id names is told by its first and last exchange: one and the same, unless the provider gave it twice.
-_NAMED: Final = """
-    INSERT INTO named SELECT a.{name}, min(a.inference_id), max(a.inference_id) FROM attempts AS a
-    WHERE a.{name} IN (SELECT v.{name} FROM invoice AS v WHERE v.matched IS NULL AND v.{name} IS NOT NULL)
-    GROUP BY a.{name}
+_NAMED: Final = f"""
+    INSERT INTO named SELECT a.{{name}}, min(a.inference_id), max(a.inference_id),
+        CASE WHEN min(a.number) = max(a.number) THEN min(a.number) ELSE 0 END
+    FROM attempts AS a
+    WHERE a.{{name}} IN (SELECT v.{{name}} FROM invoice AS v WHERE v.matched IS NULL AND v.{{name}} IS NOT NULL)
+        AND {_ASKED.format(of="a")}
+    GROUP BY a.{{name}}
 """
 _MATCH_THEIRS: Final = """
-    UPDATE invoice SET matched = CASE WHEN n.first_id = n.last_id THEN n.first_id END,
+    UPDATE invoice SET matched = CASE WHEN n.first_id = n.last_id THEN n.first_id END, attempt = n.attempt,
         is_ambiguous = (n.first_id <> n.last_id)
     FROM named AS n WHERE invoice.matched IS NULL AND n.id = invoice.{name}
 """
 _THEIR_IDS: Final = ("provider_request_id", "response_id")
+# Lines of one exchange are parted by its attempts only where it has several, and each of the lines says of which it is.
+_TOGETHER: Final = """
+    UPDATE invoice SET attempt = 0
+    WHERE attempt <> 0 AND (
+        matched NOT IN (SELECT inference_id FROM later_attempts)
+        OR matched IN (SELECT v.matched FROM invoice AS v WHERE v.attempt = 0)
+    )
+"""
 _SUM_UP: Final = """
     INSERT INTO theirs
-    SELECT matched, count(*), min(line), sum(cost_nusd), sum(input_tokens), sum(output_tokens)
-    FROM invoice WHERE matched IS NOT NULL GROUP BY matched
+    SELECT matched, attempt, count(*), min(line), sum(cost_nusd), sum(input_tokens), sum(output_tokens)
+    FROM invoice WHERE matched IS NOT NULL GROUP BY matched, attempt
 """
-_POSTED: Final = """
-    s.settled_nusd + s.overrun_nusd + coalesce((SELECT sum(e.amount_nusd) FROM entries AS e
-        WHERE e.inference_id = s.inference_id AND e.kind = 'adjustment'), 0)
-"""
+_CHARGED: Final = f"""(
+        SELECT sum(c.amount_nusd) FROM entries AS c
+        WHERE c.inference_id = {{of}}.inference_id AND {{of}}.attempt IN (0, c.attempt)
+            AND c.kind IN ('settle', 'overrun', 'adjustment') AND {_ASKED.format(of="c")}
+    )"""
 _MATCHED: Final = f"""
-    SELECT t.inference_id, t.line, t.lines, s.ending, s.evidence, {_POSTED}, t.cost_nusd, s.input_tokens,
-        t.input_tokens, s.output_tokens, t.output_tokens
-    FROM theirs AS t LEFT JOIN settlements AS s ON s.inference_id = t.inference_id
-    WHERE t.inference_id > ? ORDER BY t.inference_id LIMIT ?
-"""  # noqa: S608 - no value is put in
+    SELECT t.inference_id, t.attempt, CASE count(a.number) WHEN 1 THEN a.number END, t.line, t.lines, s.ending,
+        CASE count(a.number) WHEN 1 THEN a.evidence ELSE s.evidence END, {_CHARGED.format(of="t")}, t.cost_nusd,
+        sum(a.usage ->> 'input_tokens'), t.input_tokens, sum(a.usage ->> 'output_tokens'), t.output_tokens
+    FROM theirs AS t
+    LEFT JOIN settlements AS s ON s.inference_id = t.inference_id
+    LEFT JOIN attempts AS a ON a.inference_id = t.inference_id AND t.attempt IN (0, a.number)
+        AND {_ASKED.format(of="a")}
+    WHERE (t.inference_id, t.attempt) > (?, ?)
+    GROUP BY t.inference_id, t.attempt ORDER BY t.inference_id, t.attempt LIMIT ?
+"""
 _UNKNOWN: Final = """
     SELECT line, coalesce(inference_id, provider_request_id, response_id), is_ambiguous, coalesce(cost_nusd, 0)
     FROM invoice WHERE matched IS NULL AND line > ? ORDER BY line LIMIT ?
 """
-_MISSING: Final = """
-    SELECT s.inference_id, i.provider, i.model, s.ending, s.evidence, {posted}
-    FROM settlements AS s CROSS JOIN inferences AS i
-    WHERE s.inference_id > ? AND i.inference_id = s.inference_id AND i.opened_at >= {since} AND i.opened_at < {until}
-        AND NOT EXISTS (SELECT 1 FROM theirs AS t WHERE t.inference_id = s.inference_id)
-    ORDER BY s.inference_id LIMIT ?
+# Each attempt of what is settled has one entry `settle`.
+_MISSING: Final = f"""
+    SELECT e.seq, e.inference_id, e.attempt, e.provider, coalesce(l.model, i.model), s.ending,
+        coalesce(a.evidence, s.evidence), {_CHARGED.format(of="e")}
+    FROM entries AS e CROSS JOIN inferences AS i CROSS JOIN settlements AS s
+    LEFT JOIN later_attempts AS l ON l.inference_id = e.inference_id AND l.number = e.attempt
+    LEFT JOIN attempts AS a ON a.inference_id = e.inference_id AND a.number = e.attempt
+    WHERE e.seq > ? AND e.kind = 'settle' AND {_ASKED.format(of="e")} AND i.inference_id = e.inference_id
+        AND s.inference_id = e.inference_id AND i.opened_at >= {{since}} AND i.opened_at < {{until}}
+        AND NOT EXISTS (
+            SELECT 1 FROM theirs AS t WHERE t.inference_id = e.inference_id AND t.attempt IN (0, e.attempt)
+        )
+    ORDER BY e.seq LIMIT ?
 """
 
 
@@ -109,24 +151,30 @@ class ReconcileAsk:
     """What of ours should be on the invoice, and how much is listed."""
 
     period: Period
-    """Exchanges that were admitted in it."""
+    """What was admitted in it."""
     provider: str | None
-    """By its configured name; None: all."""
+    """Whose invoice it is, by its configured name: only attempts there are looked at; None: all."""
     most: int
     """The most of each kind that are listed, the largest amounts first."""
 
 
 @attrs.frozen(kw_only=True)
 class Match:
-    """An exchange that the invoice has too; the lines of one exchange are added up."""
+    """An attempt that the invoice has too; the lines of one attempt are added up.
+
+    Where they are of an exchange, and do not say which of its attempts, it is all of these.
+    """
 
     inference_id: str
+    attempt: int | None
+    """Its number; None where there are several, or none is known of."""
     line: int
     """The first that names it."""
     lines: int
     ending: str
-    """Or ``RUNNING``."""
+    """Of the exchange, or ``RUNNING``."""
     evidence: str | None
+    """Of the attempt; where there are several, of the exchange."""
     ours_nusd: int
     """Settled, overrun and adjustments."""
     theirs_nusd: int | None
@@ -153,7 +201,7 @@ class Match:
 
 @attrs.frozen
 class Unknown:
-    """A line that belongs to no exchange."""
+    """A line that belongs to no attempt that was looked at."""
 
     line: int
     id: str
@@ -164,19 +212,21 @@ class Unknown:
 
 @attrs.frozen
 class Missing:
-    """An exchange that was charged and is not on the invoice."""
+    """An attempt that was charged and is not on the invoice."""
 
     inference_id: str
+    attempt: int
     provider: str
     model: str
     ending: str
+    """Of the exchange."""
     evidence: str
     ours_nusd: int
 
 
 @attrs.define
 class Sums:
-    """Exchanges, or lines, and their amounts in nano-dollars; what the invoice has no amount of counts as ours."""
+    """Attempts, or lines, and their amounts in nano-dollars; what the invoice has no amount of counts as ours."""
 
     count: int = 0
     ours_nusd: int = 0
@@ -235,11 +285,12 @@ class Reconciliation:
 def reconcile(tx: Transaction, ask: ReconcileAsk, lines: Iterable[InvoiceLine]) -> Reconciliation:
     """Lay an invoice beside the ledger (an operation that only reads; its tables are temporary).
 
-    A line belongs to the exchange that its first known id names: our own, then the provider's for the request, then
-    that for the response.
+    A line belongs to what its first known id names: our own an exchange, then the provider's for the request, then that
+    for the response an attempt.
     """
     for table in _TABLES:
         tx.execute(table)
+    tx.execute("INSERT INTO asked VALUES (?)", (ask.provider,))
     found = Reconciliation(
         _load(tx, lines), Sums(), Sums(), {}, Largest(ask.most), Sums(), Largest(ask.most), Sums(), Largest(ask.most)
     )
@@ -270,14 +321,16 @@ def _match(tx: Transaction) -> None:
         tx.execute("DELETE FROM named")
         tx.execute(_NAMED.format(name=name))
         tx.execute(_MATCH_THEIRS.format(name=name))
+    tx.execute(_TOGETHER)
     tx.execute(_SUM_UP)
 
 
 def _compare(tx: Transaction, found: Reconciliation) -> None:
-    for row in walk(tx, _MATCHED, ("",)):
-        inference_id, line, lines, ending, evidence, ours, theirs, *tokens = row
+    for row in walk(tx, _MATCHED, ("", 0)):
+        inference_id, _, attempt, line, lines, ending, evidence, ours, theirs, *tokens = row
         match = Match(
             inference_id=inference_id,
+            attempt=attempt,
             line=line,
             lines=lines,
             ending=ending or RUNNING,
@@ -299,8 +352,8 @@ def _compare(tx: Transaction, found: Reconciliation) -> None:
 
 
 def _missing(tx: Transaction, ask: ReconcileAsk) -> Iterator[Missing]:
-    sql = _MISSING.format(posted=_POSTED, since=int(ask.period.since), until=int(ask.period.until))
-    for row in walk(tx, sql, ("",)):
+    sql = _MISSING.format(since=int(ask.period.since), until=int(ask.period.until))
+    for _, *row in walk(tx, sql, (0,)):
         missing = Missing(*row)
-        if missing.ours_nusd and ask.provider in {None, missing.provider}:
+        if missing.ours_nusd:
             yield missing

@@ -2,6 +2,13 @@
 
 An exchange counts at the time of its admission, as on caps; an adjustment, which may come much later, when it was
 posted. What still runs is not in the sums: it is held.
+
+By model and provider, the tokens and the money of an exchange that called several are parted: what each attempt used
+and was charged stands with the model and provider that it called, though nothing of it was used, and the exchange is
+counted once, with those that answered, or were tried last. All else is the exchange's: its ending and evidence too.
+
+Strategy: most exchanges have one attempt, and their settlement says all. Those that have more are left out there where
+their attempts are asked for, and summed over the entries and lines of these.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +23,8 @@ from ainf.store.transaction import Row, Transaction
 
 _GROUPS: Final[Mapping[str, str]] = {
     "day": f"{{at}} / {DAY_US}",
-    "model": "i.model",
-    "provider": "i.provider",
+    "model": "coalesce(l.model, i.model)",
+    "provider": "coalesce(l.provider, i.provider)",
     "key": "i.key_id",
     "account": "i.account_id",
     "ending": "s.ending",
@@ -25,25 +32,53 @@ _GROUPS: Final[Mapping[str, str]] = {
 }
 DIMENSIONS: Final = tuple(_GROUPS)
 """What usage may be summed by."""
+_OF_ATTEMPTS: Final = frozenset({"model", "provider"})
 
-_SUMMED: Final = (
+_TOKENS: Final = (
     "input_tokens", "cached_input_tokens", "cache_write_tokens", "long_cache_write_tokens", "output_tokens",
-    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens", "settled_nusd", "overrun_nusd",
+    "reasoning_tokens", "audio_input_tokens", "audio_output_tokens",
 )  # fmt: skip
 
-_SETTLED = """
-    SELECT {groups}, count(*), {sums} FROM inferences AS i JOIN settlements AS s ON s.inference_id = i.inference_id
-    WHERE {whose} AND i.opened_at >= ? AND i.opened_at < ? GROUP BY {numbers}
+_SETTLED: Final = """
+    SELECT {groups}, count(*), {settled_tokens}, sum(s.settled_nusd), sum(s.overrun_nusd)
+    FROM inferences AS i
+    JOIN settlements AS s ON s.inference_id = i.inference_id
+    LEFT JOIN later_attempts AS l ON l.inference_id = i.inference_id AND l.number = 2
+    WHERE {whose} AND i.opened_at >= ? AND i.opened_at < ? {alone} GROUP BY {numbers}
+"""
+_ALONE: Final = "AND l.number IS NULL"
+# Joined in this order: the exchanges that have several attempts are found by indexes alone, and are few. Each attempt
+# has one entry `settle`. Those of one model and provider are in one group, in which their exchange is counted once.
+_BY_ATTEMPT: Final = """
+    SELECT {groups},
+        count(DISTINCT CASE WHEN (coalesce(l.model, i.model), coalesce(l.provider, i.provider))
+            = (coalesce(o.model, i.model), coalesce(o.provider, i.provider)) THEN i.inference_id END),
+        {attempt_tokens},
+        sum(CASE e.kind WHEN 'settle' THEN e.amount_nusd ELSE 0 END),
+        sum(CASE e.kind WHEN 'overrun' THEN e.amount_nusd ELSE 0 END)
+    FROM (
+        SELECT i.inference_id FROM inferences AS i
+        CROSS JOIN later_attempts AS n ON n.inference_id = i.inference_id AND n.number = 2
+        WHERE {whose} AND i.opened_at >= ? AND i.opened_at < ?
+    ) AS several
+    CROSS JOIN inferences AS i ON i.inference_id = several.inference_id
+    CROSS JOIN settlements AS s ON s.inference_id = i.inference_id
+    CROSS JOIN entries AS e ON e.inference_id = i.inference_id AND e.kind IN ('settle', 'overrun')
+    LEFT JOIN later_attempts AS l ON l.inference_id = i.inference_id AND l.number = e.attempt
+    LEFT JOIN attempts AS a ON a.inference_id = i.inference_id AND a.number = e.attempt AND e.kind = 'settle'
+    LEFT JOIN routing_outcomes AS o ON o.inference_id = i.inference_id
+    GROUP BY {numbers}
 """
 # Joined in this order: there are few adjustments, but what plans the query does not know.
-_ADJUSTED = """
+_ADJUSTED: Final = """
     SELECT {groups}, sum(e.amount_nusd)
     FROM entries AS e CROSS JOIN inferences AS i CROSS JOIN settlements AS s
+    LEFT JOIN later_attempts AS l ON l.inference_id = i.inference_id AND l.number = e.attempt
     WHERE {whose} AND e.kind = 'adjustment' AND e.at >= ? AND e.at < ?
         AND i.inference_id = e.inference_id AND s.inference_id = i.inference_id
     GROUP BY {numbers}
 """
-_HELD = """
+_HELD: Final = """
     SELECT count(*), coalesce(sum(h.held_nusd), 0)
     FROM holds AS h JOIN inferences AS i ON i.inference_id = h.inference_id
     WHERE {whose}
@@ -91,6 +126,7 @@ class Sums:
     """What some exchanges used and spent. The words for tokens are those of ``inference.usage``."""
 
     exchanges: int = 0
+    """By model and provider: those that were answered there. Others may have called it too, and have spent there."""
     input_tokens: int = 0
     cached_input_tokens: int = 0
     cache_write_tokens: int = 0
@@ -144,9 +180,10 @@ def usage(tx: Transaction, ask: UsageAsk) -> UsageReport:
     Raises:
         DownstreamError: ``invalid_value``: more rows than are allowed.
     """
-    found: dict[Row, Sums] = {}
-    for group, (exchanges, *sums) in _grouped(tx, ask, _SETTLED, at="i.opened_at"):
-        found[group] = Sums(exchanges, *sums)
+    found = {group: Sums(*sums) for group, sums in _grouped(tx, ask, _SETTLED, at="i.opened_at")}
+    if _OF_ATTEMPTS & set(ask.by):
+        for group, sums in _grouped(tx, ask, _BY_ATTEMPT, at="i.opened_at"):
+            found[group] = found.get(group, Sums()) + Sums(*sums)
     for group, (adjusted,) in _grouped(tx, ask, _ADJUSTED, at="e.at"):
         found[group] = found.get(group, Sums()) + Sums(adjustments_nusd=adjusted)
     if ask.most_rows is not None and len(found) > ask.most_rows:
@@ -169,14 +206,20 @@ def _grouped(tx: Transaction, ask: UsageAsk, sql: str, *, at: str) -> Iterable[t
     assert ask.by
     assert set(ask.by) <= set(DIMENSIONS)
     count = len(ask.by)
-    statement = sql.format(
-        groups=", ".join(_GROUPS[name].format(at=at) for name in ask.by),
-        sums=", ".join(f"sum(s.{name})" for name in _SUMMED),
-        numbers=", ".join(map(str, range(1, count + 1))),
-        whose=ask.whose.where,
-    )
+    statement = _statement(ask, sql, at)
     for row in tx.execute(statement, (*ask.whose.parameters, ask.period.since, ask.period.until)):
         yield row[:count], row[count:]
+
+
+def _statement(ask: UsageAsk, sql: str, at: str) -> str:
+    return sql.format(
+        groups=", ".join(_GROUPS[name].format(at=at) for name in ask.by),
+        settled_tokens=", ".join(f"sum(s.{name})" for name in _TOKENS),
+        attempt_tokens=", ".join(f"coalesce(sum(a.usage ->> '{name}'), 0)" for name in _TOKENS),
+        numbers=", ".join(map(str, range(1, len(ask.by) + 1))),
+        whose=ask.whose.where,
+        alone=_ALONE if _OF_ATTEMPTS & set(ask.by) else "",
+    )
 
 
 def _names(tx: Transaction, by: tuple[str, ...]) -> list[Callable[[Any], str]]:

@@ -11,7 +11,7 @@ from ainf.store.burn_report import Burner, burn_report
 from ainf.store.period import Period
 from ainf.store.settling import close_inference
 from ainf.store.usage import Whose
-from tests.store.records import COST, START, closing, opening, seeded, strand
+from tests.store.records import COST, ROUTING, START, closing, closing_of, later, opening, seeded, strand
 
 SECOND = 1_000_000
 FAILED = {"ending": Ending.UPSTREAM_ERROR, "error_code": "upstream_truncated"}
@@ -109,6 +109,19 @@ async def test_what_was_asked_again_twice_burnt_once(store):
     found = await report(store)
     assert ids(found) == [["inf-000001"]]
     assert found.bodies[0].exchanges[0].asked_again_by == "inf-000002"
+
+
+async def test_the_model_is_the_one_that_answered(store):
+    """Of a routed exchange it is not the one that was called first; that another was called is no burn by itself."""
+    await store.write(seeded())
+    for number, end in ((1, EMPTY | FAILED), (2, {})):
+        at = START + number * SECOND
+        await store.open_inference(opening(number, at=at, routing=ROUTING))
+        await store.open_attempt(later(2, (1, 3), of=number))
+        changes = {"inference_id": f"inf-{number:06d}", "at": at + 50, **end}
+        await store.close_inference(closing_of(3, 9, **changes))
+    ((burnt,),) = [body.exchanges for body in (await report(store)).bodies]
+    assert (burnt.inference_id, burnt.model, burnt.kind, burnt.charged_nusd) == ("inf-000001", "claude", "empty", 12)
 
 
 async def test_what_was_given_back_did_not_burn(store):

@@ -1,6 +1,10 @@
 """Usage: sums over settlements and adjustments, to the nano-dollar, of whom and when and by what is asked."""
 
 import itertools
+import json
+import os
+import random
+from collections import Counter
 from functools import partial
 
 import attrs
@@ -16,11 +20,29 @@ from ainf.store.base import AttemptPlan
 from ainf.store.period import Period
 from ainf.store.settling import close_inference
 from ainf.store.usage import DIMENSIONS, Sums, UsageAsk, Whose, usage
-from tests.store.records import COST, PRICE, START, USAGE, closing, opening, seeded, strand
+from tests.store.played import played
+from tests.store.records import (
+    COST,
+    PRICE,
+    ROUTING,
+    START,
+    USAGE,
+    closing,
+    closing_of,
+    later,
+    opening,
+    seeded,
+    strand,
+)
 
 DAY_ONE = START // DAY_US * DAY_US
 ALWAYS = Period(0, DAY_ONE + 1000 * DAY_US)
 ALL = Whose()
+EVER = Period(0, 1 << 62)
+
+FULL = os.environ.get("AINF_LAW") == "full"
+SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000_000)))
+SEQUENCES = 1_000 if FULL else 100
 
 
 def more_accounts(tx):
@@ -179,14 +201,151 @@ async def test_it_reads_no_more_than_the_period(store, whose):
     """Exchanges and adjustments are found by indexes on their time, whoever is asked about."""
 
     def plan(sql, at):
-        statement = sql.format(
-            groups=module._GROUPS["day"].format(at=at), sums="sum(s.input_tokens)", numbers="1", whose=whose.where
-        )
+        statement = module._statement(UsageAsk(whose, ALWAYS, ("day", "model")), sql, at)
         return lambda tx: [row[3] for row in tx.execute("EXPLAIN QUERY PLAN " + statement, (*whose.parameters, 0, 1))]
 
     settled = await store.read(plan(module._SETTLED, "i.opened_at"))
     assert "inferences_by_account (account_id=? AND opened_at>? AND opened_at<?)" in settled[0]
     assert "SEARCH s USING PRIMARY KEY (inference_id=?)" in settled
+    by_attempt = await store.read(plan(module._BY_ATTEMPT, "i.opened_at"))
+    assert by_attempt[0].startswith("SEARCH i USING COVERING INDEX inferences_by_account (account_id=? AND opened_at>?")
     adjusted = await store.read(plan(module._ADJUSTED, "e.at"))
     assert adjusted[0] == "SEARCH e USING INDEX entries_adjusted (at>? AND at<?)"
-    assert not [line for line in settled + adjusted if line.startswith("SCAN") and line != "SCAN w"]
+    steps = settled + by_attempt + adjusted
+    assert not [line for line in steps if line.startswith("SCAN") and line != "SCAN w"]
+
+
+# --- exchanges of several attempts ---
+
+
+async def run_both(store, *costs, ended=None, **changes):
+    """Run an exchange at "gpt" and then at "claude"; ``ended``: what the first cost by then, else it goes on."""
+    await store.open_inference(opening(routing=ROUTING))
+    await store.open_attempt(later(2, *([] if ended is None else [(1, ended)])))
+    if costs:
+        lines = tuple(
+            attrs.evolve(line, usage=usage) for line, usage in zip(closing_of(*costs).attempts, USAGES, strict=True)
+        )
+        await store.close_inference(closing_of(*costs, attempts=lines, usage=USAGES[0] + USAGES[1], **changes))
+
+
+USAGES = (Usage(input_tokens=7), Usage(input_tokens=8, cached_input_tokens=3, output_tokens=60, reasoning_tokens=5))
+OF_GPT = Sums(input_tokens=7, settled_nusd=7)
+OF_CLAUDE = Sums(input_tokens=8, cached_input_tokens=3, output_tokens=60, reasoning_tokens=5, settled_nusd=80)
+
+
+@pytest.mark.parametrize(
+    ("served", "claude", "gpt"),
+    [(2, {"exchanges": 1}, {}), (None, {"exchanges": 1}, {}), (1, {}, {"exchanges": 1})],
+    ids=["fell back", "the last", "won against a hedge"],
+)
+async def test_each_attempt_where_it_called(store, served, claude, gpt):
+    """By model and provider, money and tokens of each attempt are its own; the exchange counts where it was served."""
+    await store.write(seeded())
+    await run_both(store, 7, 91, ended=None if served == 1 else 7, served=served)
+    right = [attrs.evolve(OF_CLAUDE, overrun_nusd=11, **claude), attrs.evolve(OF_GPT, **gpt)]
+    for by, groups in (
+        (("model",), [("claude",), ("gpt",)]),
+        (("provider",), [("anthropic",), ("openai",)]),
+        (("model", "ending", "provider"), [("claude", "completed", "anthropic"), ("gpt", "completed", "openai")]),
+    ):
+        report = await ask(store, by=by)
+        assert [(row.group, row.sums) for row in report.rows] == list(zip(groups, right, strict=True))
+        assert report.totals == right[0] + right[1]
+    (row,) = (await ask(store, by=("account", "evidence"))).rows
+    assert (row.group, row.sums) == (("team", "reported"), report.totals)
+
+
+async def test_attempts_of_one_model_are_one_row(store):
+    """Where an exchange called a model twice, or two of one provider, it is still one exchange."""
+    await store.write(seeded())
+    await store.open_inference(opening(routing=ROUTING))
+    await store.open_attempt(later(attempt=opening().attempt))
+    (line,) = closing().attempts
+    both = {"attempts": (line, line), "charges": (5, 6), "usage": USAGE + USAGE}
+    await store.close_inference(closing_of(5, 6, **both))
+    for by in (("model",), ("provider",)):
+        (row,) = (await ask(store, by=by)).rows
+        assert (row.sums.exchanges, row.sums.spent_nusd, row.sums.input_tokens) == (1, 11, 20)
+
+
+async def test_of_several_attempts_nothing_is_known(store):
+    """What is held for each is charged there; tokens are nowhere, and the exchange is the first one's."""
+    await store.write(seeded())
+    await run_both(store)
+    await store.close_inference(
+        closing(cost_nusd=None, evidence=Evidence.NONE, attempts=(), usage=Usage(), ending=Ending.INTERNAL_ERROR)
+    )
+    rows = (await ask(store, by=("model",))).rows
+    assert [row.sums for row in rows] == [Sums(settled_nusd=80), Sums(exchanges=1, settled_nusd=50)]
+
+
+async def test_adjustments_of_attempts(store):
+    """A correction is of the attempt that it is for, on the day on which it was posted."""
+    await store.write(seeded())
+    await run_both(store)
+    await store.write(strand)
+    assert await store.recover(START + 90)
+    late = closing_of(4, 9, at=START + DAY_US)
+    await store.write(partial(close_inference, closing=late))
+    # Recovery took the estimated input of each: 11 tokens at 1, 12 at 2 nano-dollars.
+    assert told(await ask(store, by=("model", "day"))) == [
+        ("claude", "2023-11-14", 1, 24),
+        ("claude", "2023-11-15", 0, 9 - 24),
+        ("gpt", "2023-11-14", 0, 11),
+        ("gpt", "2023-11-15", 0, 4 - 11),
+    ]
+
+
+async def test_what_is_held_for_attempts(store):
+    """What runs is held for all its attempts, and is one exchange; what an ended one cost is held until the end."""
+    await store.write(seeded())
+    await run_both(store, ended=7)
+    for by in (("model",), ("day",)):
+        report = await ask(store, by=by)
+        assert (report.rows, report.running, report.held_nusd) == ((), 1, 87)
+
+
+def some_dimensions():
+    """Each alone, every two, and all."""
+    for size in (1, 2, len(DIMENSIONS)):
+        yield from itertools.combinations(DIMENSIONS, size)
+
+
+def posted(tx, kind):
+    return tx.one("SELECT coalesce(sum(amount_nusd), 0) FROM entries WHERE kind = ?", (kind,))[0]
+
+
+@pytest.mark.law
+def test_sums_are_the_ledgers(count_cases):
+    """By whatever it is summed, it comes to what was posted; each attempt's money is in its own model's row."""
+    seen = Counter()
+    for seed in range(SEED, SEED + SEQUENCES):
+        with played(seed) as player:
+            seen += player.seen
+            whole = usage(player.tx, UsageAsk(ALL, EVER))
+            sums = whole.totals
+            amounts = sums.settled_nusd, sums.overrun_nusd, sums.adjustments_nusd
+            assert amounts == tuple(posted(player.tx, kind) for kind in ("settle", "overrun", "adjustment")), seed
+            running = [each.held for each in player.model.exchanges if each.state == "open"]
+            assert (whole.running, whole.held_nusd) == (len(running), sum(running)), seed
+            for by in some_dimensions():
+                report = usage(player.tx, UsageAsk(ALL, EVER, by))
+                assert report.totals == sum((row.sums for row in report.rows), Sums()) == sums, (seed, by)
+            check_rows(player, seed)
+    assert seen.keys() >= {"settled with several attempts", "recovered with several attempts", "hedges", "adjusted"}
+    count_cases(f"books whose usage is the ledger's, AINF_SEED={SEED}", SEQUENCES)
+
+
+def check_rows(player, seed):
+    """The model says what each attempt was charged, closing events who served."""
+    spent, served = Counter(), Counter()
+    for exchange in player.model.exchanges:
+        for attempt in exchange.attempts:
+            spent[attempt.model, exchange.key.key_id] += attempt.charged
+    for (body,) in player.tx.execute("SELECT body FROM audit_events WHERE kind = 'inference.closed'"):
+        event = json.loads(body)
+        served[event["model"], event["key_id"]] += 1
+    rows = usage(player.tx, UsageAsk(ALL, EVER, ("model", "key"))).rows
+    assert {row.group: row.sums.spent_nusd for row in rows if row.sums.spent_nusd} == +spent, seed
+    assert {row.group: row.sums.exchanges for row in rows if row.sums.exchanges} == served, seed
