@@ -12,8 +12,10 @@ from ainf.cli.invoice import Invoice
 from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Verdict
 from ainf.store.period import Period
-from ainf.store.reconcile import ReconcileAsk, Reconciliation, reconcile
+from ainf.store.reconcile import ReconcileAsk, Reconciliation, Sums, reconcile
 from benchmarks.reconcile import billed
+from tests.gateway.candidates import Candidate, ask_target, target_text
+from tests.gateway.dialects import DIALECTS
 from tests.gateway.world import World, question, world
 
 FULL = os.environ.get("AINF_LAW") == "full"
@@ -29,14 +31,14 @@ ALWAYS = Period(0, 1 << 62)
 KILLED = Verdict(Ending.TERMINATED, "killed", "Killed.")
 
 
-def invoice_of(here: World) -> str:
-    """The provider's books, as one would write them."""
+def invoice_of(here: World, path: str = "/") -> str:
+    """The provider's books, as one would write them; only of what was asked under a path."""
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
     for entry in here.simulator.books.entries:
         tokens = entry.billed_input_tokens, entry.billed_output_tokens
-        if any(tokens):
+        if any(tokens) and entry.path.startswith(path):
             cost = format_usd(billed(entry))
             writer.writerow([entry.headers["x-client-request-id"], cost, *tokens, entry.status])
     return text.getvalue()
@@ -58,9 +60,9 @@ async def visit(here: World, rng: random.Random) -> None:
                 rng.choice(running).offer(KILLED)
 
 
-async def lay_beside(here: World, text: str) -> tuple[Reconciliation, Invoice]:
+async def lay_beside(here: World, text: str, provider: str | None = None) -> tuple[Reconciliation, Invoice]:
     invoice = Invoice(io.StringIO(text), 10)
-    ask = ReconcileAsk(ALWAYS, None, 10_000)
+    ask = ReconcileAsk(ALWAYS, provider, 10_000)
     return await here.store.read(partial(reconcile, ask=ask, lines=invoice)), invoice
 
 
@@ -83,6 +85,26 @@ async def test_only_what_we_counted_differs(tmp_path, autojump_clock, count_case
         bill = sum(billed(entry) for entry in here.simulator.books.entries)
         assert (ours, found.equal.theirs_nusd + found.differing.theirs_nusd) == (posted, bill)
         assert sum(sums.count for sums in found.by_ending.values()) == found.differing.count == found.differences.count
+
+
+async def test_each_provider_bills_its_attempts(tmp_path, autojump_clock):
+    """Exchanges that fell back agree with the invoice of whom they left, and with that of whom they went to."""
+    first, second = Candidate("sim-error-first", "messages"), Candidate(format="responses")
+    async with world(tmp_path, "responses/sim", after=target_text(first, second)) as here:
+        clients = [await ask_target(here, dialect=dialect) for dialect in DIALECTS]
+        receipts = [await here.receipt(client.inference_id) for client in clients]
+        pinned = await here.receipt((await here.ask("responses/sim")).inference_id)
+        own = {
+            "messages": [receipt["attempts"][0]["cost_nusd"] for receipt in receipts],
+            "responses": [receipt["attempts"][1]["cost_nusd"] for receipt in receipts] + [pinned["settled_nusd"]],
+        }
+        for provider, charged in own.items():
+            assert all(charged)
+            found, _ = await lay_beside(here, invoice_of(here, f"/v1/{provider}"), provider)
+            assert found.agrees
+            assert found.equal == Sums(len(charged), sum(charged), sum(charged))
+            assert not (await lay_beside(here, invoice_of(here), provider))[0].agrees
+        assert (await lay_beside(here, invoice_of(here)))[0].agrees
 
 
 async def test_what_somebody_did_to_it_is_found(tmp_path, autojump_clock):

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 import trio
 
+from tests.gateway.candidates import Candidate, ask_target, target_text
 from tests.gateway.law import check_ledger
 from tests.gateway.world import Client, World, world
 
@@ -53,6 +54,28 @@ async def test_it_says_what_the_receipts_say(tmp_path, autojump_clock):
                 for tokens in own[0]["usage"]:
                     assert row[tokens] == sum(receipt["usage"][tokens] for receipt in own)
         await check_ledger(here, admitted=len(receipts))
+
+
+async def test_attempts_are_told_where_they_called(tmp_path, autojump_clock):
+    """What was spent before an exchange fell back stands with the model that failed; the exchange with the other."""
+    target = target_text(Candidate("sim-close-after-head"), Candidate(format="messages"))
+    async with world(tmp_path, "sim", after=target) as here:
+        clients = [await ask_target(here, stream=stream) for stream in (True, False)] + [await here.ask()]
+        receipts = [await here.receipt(client.inference_id) for client in clients]
+        lines = [line for receipt in receipts for line in receipt["attempts"]]
+        assert len(lines) == 5
+        for name in ("model", "provider"):
+            told = {row[name]: row for row in (await usage(here, by=name))["rows"]}
+            assert told.keys() == {line[name] for line in lines}
+            for group, row in told.items():
+                own = [line for line in lines if line[name] == group]
+                assert row["exchanges"] == sum(receipt[name] == group for receipt in receipts)
+                assert row["spent_nusd"] == sum(line["cost_nusd"] for line in own) > 0
+                for tokens in own[0]["usage"]:
+                    assert row[tokens] == sum(line["usage"][tokens] for line in own)
+        (row,) = (await usage(here, by="account"))["rows"]
+        assert (row["exchanges"], row["spent_nusd"]) == (3, sum(line["cost_nusd"] for line in lines))
+        await check_ledger(here, admitted=3)
 
 
 async def test_what_runs_is_held_and_then_spent(tmp_path, autojump_clock):
