@@ -55,8 +55,13 @@ class Exchange:
     drain. ``run`` is called once.
     """
 
+    watcher: ClockWatcher
+    _nursery: trio.Nursery
+
     def __init__(self, plan: Plan, services: Services, downstream: Downstream) -> None:
         self.plan = plan
+        self._planned_first = plan.request
+        """Whoever made the exchange has it as long as that runs."""
         self.services = services
         self.arbiter = OutcomeArbiter(self._on_first_offer)
         self.speech = Speech(downstream)
@@ -93,8 +98,6 @@ class Exchange:
         self._provider_ended = False
         self._in_hand: Reading | None = None
         self._durable: Progress | None = None
-        self.watcher: ClockWatcher
-        self._nursery: trio.Nursery
 
     def offer(self, verdict: Verdict) -> bool:
         """Offer an ending; return whether it won."""
@@ -449,6 +452,7 @@ class Exchange:
         """Pass the commit point: the head goes out, with the prelude that was kept; the request is forgotten."""
         self.first_byte_s = trio.current_time() - self.opened_at_s
         self.plan.request.forget()
+        self._planned_first.forget()
         if self.plan.request.stream:
             await self.speech.start(200, stream_head(self.head, is_wrapped=attempt.pipe.is_wrapped))
             if prelude := b"".join(attempt.prelude):

@@ -13,7 +13,7 @@ import trio
 from ainf.simulator.books import Entry
 from ainf.store.base import AttemptOpened, AttemptOpening
 from tests.gateway.backends import FORMATS, model_table
-from tests.gateway.dialects import CHAT, Dialect
+from tests.gateway.dialects import CHAT, PROMPT, Dialect
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.leaks import check_no_leak
 from tests.gateway.world import Client, World
@@ -149,6 +149,8 @@ async def check_routed(
         client.inference_id,
     )
     assert later == [(line["model"], line["provider"], line["price_version"]) for line in lines[1:]]
+    for entry in entries(here, client):
+        assert PROMPT.encode() in (entry.request_body or b""), "each is asked all of it"
     await check_transcript(here, client)
     check_no_leak(here, client)
     await check_provider(here)
