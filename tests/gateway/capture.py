@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import attrs
 
+from ainf.inference.outcome import Ending
 from tests.gateway.candidates import counter
 from tests.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.gateway.law import check_ledger, check_provider
@@ -122,3 +123,65 @@ async def check_capture(here: World, *, admitted: int, alias_hits: dict[str, int
         assert counter(here, "routing_outcomes", target=target, status=status) == times
     assert counter(here, "dispatch_without_capture") == counter(here, "passthrough_captured") == 0
     assert '"defect"' not in here.log.getvalue()
+
+
+_STATUSES: Final = {
+    Ending.SPEND_CAP_EXCEEDED: "capped",
+    Ending.CLIENT_DISCONNECTED: "cancelled",
+    Ending.UPSTREAM_ERROR: "failed",
+    Ending.DEADLINE_EXCEEDED: "timed_out",
+    Ending.SHUTDOWN: "shut_down",
+    Ending.TERMINATED: "terminated",
+    Ending.INTERNAL_ERROR: "failed",
+}
+
+
+class Captured:
+    """What one request after the other adds to what is captured."""
+
+    def __init__(self, here: World):
+        self._here = here
+        self._last = 0
+        self._exchanges: set[str] = set()
+
+    async def look(self) -> None:
+        """Take what there is for given."""
+        ((self._last,),) = await self._here.rows("SELECT coalesce(max(outcome_id), 0) FROM routing_outcomes")
+        self._exchanges = {row[0] for row in await self._here.rows("SELECT inference_id FROM inferences")}
+
+    async def check(self, *clients: Client, is_rejected: bool = False) -> str:
+        """Some requests more: each new exchange, if it was routed, has one outcome, and there are no others.
+
+        Requests that are to be rejected have outcomes without an exchange: at most one each, at least one if any of
+        them was told. Return the first outcome's status and how many attempts were opened; empty where there is none.
+        """
+        rows = await self._here.rows(
+            "SELECT inference_id, status, attempts FROM routing_outcomes WHERE outcome_id > ? ORDER BY outcome_id",
+            self._last,
+        )
+        admitted = {row[0] for row in await self._here.rows("SELECT inference_id FROM inferences")} - self._exchanges
+        routed = {row[0] for row in await self._here.rows("SELECT inference_id FROM routing_decisions")} & admitted
+        captured = [row[0] for row in rows if row[0] is not None]
+        assert sorted(captured) == sorted(routed)
+        unadmitted = len(rows) - len(captured)
+        if is_rejected:
+            told = [client for client in clients if client.status is not None and not client.gone]
+            assert bool(told) <= unadmitted <= len(clients)
+        else:
+            assert unadmitted == 0
+        for inference_id, status, _ in rows if captured else ():
+            receipt = await self._here.receipt(inference_id)
+            answered = "succeeded" if receipt["routing"]["served"] == 1 else "fell_back"
+            assert status == _STATUSES.get(Ending(receipt["ending"]), answered)
+        return f"{rows[0][1]} {rows[0][2]}" if rows else ""
+
+
+def check_let_go(here: World) -> None:
+    """Nothing runs, every place of a connection is free, and no model waits for a probe that has ended."""
+    assert len(here.gateway.inflight) == 0
+    for backend in here.gateway.backends.values():
+        for lane in backend.client.pool._lanes.values():
+            assert lane.places.value == lane.places.max_value
+    assert not [
+        names for names, breaker in here.gateway.services.health._breakers._breakers.items() if breaker._is_probed
+    ]

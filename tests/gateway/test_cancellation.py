@@ -18,9 +18,12 @@ import trio
 import trio.testing
 
 from ainf.inference.outcome import Ending, Verdict
-from ainf.store.base import Closing, Extended, Extension, Opened, Opening, Settlement
+from ainf.routing.observed import LEAST_LATENCIES, PastAttempt
+from ainf.store.base import AttemptOpened, AttemptOpening, Closing, Extended, Extension, Opened, Opening, Settlement
 from tests.gateway.backends import FORMATS
-from tests.gateway.dialects import CHAT, DIALECTS, RESPONSES, Dialect
+from tests.gateway.candidates import Candidate, target_text
+from tests.gateway.capture import Captured, check_let_go
+from tests.gateway.dialects import CHAT, DIALECTS, MESSAGES, RESPONSES, Dialect
 from tests.gateway.holds import base_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
@@ -49,6 +52,14 @@ class Kind:
     dialect: Dialect = CHAT
     leaves_at_write: int | None = None
     """The client leaves by itself then: what happens at a later step finds an exchange that has ended already."""
+    candidates: tuple[str, ...] = ()
+    """Where the model is a target: how its models behave, in the order in which they are tried."""
+    comes_to: str = ""
+    """What becomes of it then, undisturbed: the outcome's status, and how many attempts were opened."""
+    late_after_ms: int | None = None
+    """When a second candidate runs beside the first; None: never."""
+    probes: bool = False
+    """Whether the candidates have failed before, and are tried again for the first time."""
 
 
 def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
@@ -68,6 +79,42 @@ def pair_kinds(dialect: Dialect, format_: str) -> list[Kind]:
         kind("early-head", "sim-tokens-4-delay-12s"),
     ]
 
+
+TARGET = "target-0"
+LATE = "sim-tokens-6-delay-2s"
+
+
+def routed(name: str, comes_to: str, *candidates: str, **how: Any) -> Kind:
+    """A kind that asks a target."""
+    return Kind(f"routed-{name}", TARGET, candidates=candidates, comes_to=comes_to, **how)
+
+
+ROUTED = [
+    routed("stream", "succeeded 1", "sim-tokens-20-pace-5ms", "sim"),
+    routed("whole", "succeeded 1", "sim-tokens-20", "sim", stream=False),
+    routed("falls-back", "fell_back 2", "sim-error-500", "messages/sim-tokens-9-pace-5ms"),
+    routed("falls-back-whole", "fell_back 2", "sim-error-500", "sim-tokens-9", stream=False, dialect=MESSAGES),
+    routed(
+        "falls-back-in-band", "fell_back 2", "responses/sim-error-first", "sim-tokens-9-pace-5ms", dialect=RESPONSES
+    ),
+    routed(
+        "falls-back-late", "fell_back 2", "sim-stall-after-head", "sim", limits="first_byte_s = 11\nexchange_s = 30"
+    ),
+    routed("falls-back-slowly", "fell_back 2", "sim-error-500", "sim-tokens-4", slow_store=True),
+    routed("falls-back-capped", "capped 2", "sim-error-500", "sim-tokens-60-pace-5ms", room_nusd=30_000),
+    routed("all-fail", "failed 3", "sim-error-500", "sim-close-after-head", "sim-overloaded"),
+    routed("fails-in-content", "failed 1", "sim-tokens-9-reset-after-3", "sim", dialect=MESSAGES),
+    routed("rival-wins", "fell_back 2", LATE, "sim-tokens-6-pace-5ms", late_after_ms=100),
+    routed("rival-loses", "succeeded 2", "sim-tokens-6-delay-150ms", LATE, late_after_ms=100, dialect=RESPONSES),
+    routed("rival-translated", "fell_back 2", f"messages/{LATE}", "sim", late_after_ms=100, dialect=RESPONSES),
+    routed("rivals-fail", "fell_back 3", "sim-error-500-delay-200ms", "sim-error-500", "sim", late_after_ms=100),
+    routed("rival-slowly", "succeeded 2", "sim-delay-300ms", "sim", late_after_ms=100, slow_store=True),
+    routed("probe", "succeeded 1", "sim-tokens-6-pace-5ms", "sim", probes=True),
+    routed("probe-fails", "fell_back 2", "sim-error-500", "sim-tokens-4", probes=True),
+    routed("rejected", "rejected_floor 0", "sim", fields={"routing_hint": {"min_quality": 1}}),
+    routed("rejected-money", "rejected_money 0", "sim", room_nusd=0),
+]
+"""The kinds of requests for a target."""
 
 DRAINED = 'slice_tokens = 8\nmin_output_tokens = 4\naborted_billing = "drain"\nabort_read_s = 2'
 
@@ -101,6 +148,7 @@ KINDS = [
     Kind("drained-slow-store", "sim-tokens-20-pace-5ms-bills-on", slow_store=True, more=DRAINED, leaves_at_write=3),
     Kind("drained-translated", "messages/sim-tokens-20-reasoning-4-pace-5ms-bills-on", more=DRAINED, dialect=RESPONSES),
     *(kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)),
+    *ROUTED,
 ]
 
 
@@ -155,6 +203,9 @@ class SlowStore:
     async def open_inference(self, opening: Opening) -> Opened:
         return await self._slowly(partial(self._store.open_inference, opening))
 
+    async def open_attempt(self, opening: AttemptOpening) -> AttemptOpened:
+        return await self._slowly(partial(self._store.open_attempt, opening))
+
     async def extend_hold(self, extension: Extension) -> Extended:
         return await self._slowly(partial(self._store.extend_hold, extension))
 
@@ -190,20 +241,55 @@ async def run_at_step(here: World, kind: Kind, source: str, at: int) -> tuple[Cl
     return client, watcher[0]
 
 
+def target_of(model: str, candidates: tuple[str, ...], more: str = "", *, hedging: bool = False) -> str:
+    """The tables of a target whose models behave like this; none where there are no candidates."""
+    if not candidates:
+        return ""
+    named = [behaviour.rpartition("/") for behaviour in candidates]
+    models = [Candidate(behaviour, format_ or "chat", more=more) for format_, _, behaviour in named]
+    routing = f"[routing]\nbreaker_failures = 1000000\nhedging = {str(hedging).lower()}\n"
+    return target_text(*models, name=model) + routing
+
+
+async def prepare(here: World, kind: Kind) -> None:
+    """Let the candidates be known to begin as late as they shall, and to have failed, if they shall, before now."""
+    health = here.gateway.services.health
+    known = [(terms.provider, terms.name) for terms in (model.terms for model in here.gateway.models.values())]
+    late_us = (kind.late_after_ms or 0) * 1000
+    health.recall(
+        PastAttempt(provider=provider, model=model, ending=None, error_code=None, first_content_us=late_us)
+        for provider, model in known
+        for _ in range(LEAST_LATENCIES if late_us else 0)
+    )
+    for names in known if kind.probes else ():
+        breaker = health._breakers.of(*names)
+        if (turn := breaker.begin(trio.current_time())) is not None:
+            breaker.failed(turn, trio.current_time(), retry_after_s=1)
+    if kind.probes:
+        await trio.sleep(max(health.rests_s(*names) or 0 for names in known))
+
+
 async def enumerate_steps(kind: Kind, source: str, tmp_path: Path, counts: Counter[str]) -> None:
-    async with world(tmp_path, kind.model, more=kind.more, limits=kind.limits) as here:
+    models = ("sim",) if kind.candidates else (kind.model,)
+    after = target_of(kind.model, kind.candidates, kind.more, hedging=kind.late_after_ms is not None)
+    async with world(tmp_path, *models, more=kind.more, limits=kind.limits, after=after) as here:
         if kind.slow_store:
             here.gateway.services = attrs.evolve(here.gateway.services, store=SlowStore(here.store))
         base = 0 if kind.room_nusd is None else await base_of(here, asking(here, kind))
-        at, answered = SEED % STRIDE, True
+        at, answered, captured = SEED % STRIDE, True, Captured(here)
         while answered:
             if kind.room_nusd is not None:  # the same room for every run, whatever the runs before it used
                 ((used,),) = await here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")
                 await here.set_cap(used + base + kind.room_nusd)
+            await prepare(here, kind)
+            await captured.look()
             client, steps = await run_at_step(here, kind, source, at)
             with trio.CancelScope(shield=True):
                 ending = await check_transcript(here, client)
                 await check_provider(here)
+                outcome = await captured.check(client, is_rejected="rejected" in kind.name)
+                assert steps.acted or outcome == kind.comes_to
+                check_let_go(here)
             counts[ending or ("left" if client.gone or client.status is None else "rejected")] += 1
             answered = steps.acted
             at += STRIDE

@@ -18,11 +18,12 @@ import trio.testing
 
 from ainf.http.idempotency import SharedExchanges
 from ainf.inference.outcome import Ending, Verdict
+from tests.gateway.capture import Captured, check_let_go
 from tests.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
 from tests.gateway.keyed import keyed
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
-from tests.gateway.test_cancellation import SlowStore
+from tests.gateway.test_cancellation import TARGET, SlowStore, target_of
 from tests.gateway.world import Client, World, world
 
 FULL = os.environ.get("AINF_LAW") == "full"
@@ -45,6 +46,8 @@ class Kind:
     limit: int = 1 << 20
     stalls: bool = False
     dialect: Dialect = CHAT
+    candidates: tuple[str, ...] = ()
+    """Where the model is a target: how its models behave, in the order in which they are tried."""
 
 
 KINDS = [
@@ -64,6 +67,10 @@ KINDS = [
     Kind("refused-opening", "sim", cap_nusd=1),
     Kind("messages", "messages/sim-tokens-12-pace-5ms", (True, False), dialect=MESSAGES),
     Kind("responses", "responses/sim-tokens-12-pace-5ms", (True, False), dialect=RESPONSES),
+    Kind("routed", TARGET, candidates=("sim-tokens-12-pace-5ms", "sim")),
+    Kind("falls-back", TARGET, (True, False), candidates=("sim-error-500", "sim-tokens-9-pace-5ms"), dialect=MESSAGES),
+    Kind("all-fail", TARGET, (False, True), candidates=("sim-error-500", "sim-error-500-delay-50ms")),
+    Kind("routed-refused-opening", TARGET, cap_nusd=1, candidates=("sim", "sim")),
 ]
 
 
@@ -159,8 +166,11 @@ async def run_at_step(here: World, kind: Kind, whose: str, source: str, at: int)
     return run, any(watcher.acted for watcher in watchers)
 
 
-async def check_key(here: World, kind: Kind, run: Run) -> None:
-    """Ask once more under the key: what was told and is not to be asked again is told again, else it is asked again."""
+async def check_key(here: World, kind: Kind, run: Run) -> Client:
+    """Ask once more under the key: what was told and is not to be asked again is told again, else it is asked again.
+
+    Return who asked.
+    """
     (first, _), key = run.clients, dict(run.clients[0].scope["headers"])[b"idempotency-key"].decode()
     states = dict(await here.rows("SELECT inference_id, state FROM claims WHERE idempotency_key = ?", key))
     assert "running" not in states.values()
@@ -180,24 +190,31 @@ async def check_key(here: World, kind: Kind, run: Run) -> None:
     else:
         assert third.headers.get("x-ainf-inference-id") not in states
     await check_transcript(here, third)
+    return third
 
 
 async def enumerate_steps(kind: Kind, whose: str, source: str, tmp_path: Path, counts: Counter[str]) -> None:
     more, limits = "slice_tokens = 8\nmin_output_tokens = 4", "silence_s = 30\nexchange_s = 40"
-    async with world(tmp_path, kind.model, more=more, limits=limits) as here:
+    models = ("sim",) if kind.candidates else (kind.model,)
+    after = target_of(kind.model, kind.candidates, more)
+    async with world(tmp_path, *models, more=more, limits=limits, after=after) as here:
         if kind.slow_store:
             here.gateway.services = attrs.evolve(here.gateway.services, store=SlowStore(here.store))
-        at, acted = SEED % STRIDE, True
+        at, acted, captured = SEED % STRIDE, True, Captured(here)
         while acted:
             if kind.cap_nusd is not None:  # the same room for every run, whatever the runs before it used
                 ((used,),) = await here.rows("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")
                 await here.set_cap(used + kind.cap_nusd)
+            await captured.look()
             run, acted = await run_at_step(here, kind, whose, source, at)
             for client in run.clients:
                 ending = await check_transcript(here, client)
                 counts[ending or "not admitted"] += 1
             await check_provider(here)
-            await check_key(here, kind, run)
+            third = await check_key(here, kind, run)
+            is_rejected = bool(kind.candidates) and kind.cap_nusd is not None
+            await captured.check(*run.clients, third, is_rejected=is_rejected)
+            check_let_go(here)
             at += STRIDE
         await check_ledger(here)
         assert [line for line in here.log.getvalue().splitlines() if '"defect"' in line] == []
