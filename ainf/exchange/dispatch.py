@@ -29,6 +29,7 @@ FALLS_BACK: Final = frozenset({
 })  # fmt: skip
 """Failures that another model need not share. A request that a provider calls invalid or filters is not tried again."""
 
+REVOKED: Final = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked.")
 LOST: Final = Verdict(Ending.UPSTREAM_ERROR, None, "Another model was faster.")
 
 
@@ -219,39 +220,43 @@ def _hedge_after_s(exchange: "Exchange", attempt: Attempt) -> float | None:
 
 
 class _Race:
-    """Two attempts on their way to the commit point, of which one leads in the end, or both fail."""
+    """Two attempts on their way to the commit point, of which one leads in the end, or both fail.
 
-    def __init__(self, exchange: "Exchange") -> None:
+    Each runs in a task of the exchange's: one that has lost is closed, which ends its task by itself; and what the
+    ledger is asked meanwhile keeps nobody waiting.
+    """
+
+    def __init__(self, exchange: "Exchange", first: Attempt) -> None:
         self._exchange = exchange
-        self._runners = 0
+        self._first = first
+        self._runners = 1
         self._over = trio.Event()
+        self.rival: Attempt | None = None
+        """The second one, once it has begun."""
         self.winner: tuple[Attempt, Reading] | None = None
         self.failure: UpstreamError | None = None
         """Why the last of them failed."""
 
-    def is_won_by(self, attempt: Attempt) -> bool:
-        """Whether an attempt leads."""
-        return self.winner is not None and self.winner[0] is attempt
+    async def reach_content(self, delay_s: float) -> tuple[Attempt, Reading]:
+        """Bring the first to the commit point, or the second, which begins after ``delay_s``.
 
-    @property
-    def is_over(self) -> bool:
-        return self._over.is_set()
+        Raises:
+            UpstreamError: whichever ran failed.
+        """
+        tasks = self._exchange.nursery
+        tasks.start_soon(self._run, self._first)
+        with trio.move_on_after(delay_s):
+            await self._over.wait()
+        if not self._over.is_set():
+            self._runners += 1  # while it is not there yet, the failure of the first ends nothing
+            tasks.start_soon(self._run_beside)
+            await self._over.wait()
+        if self.winner is None:
+            assert self.failure is not None
+            raise self.failure
+        return self.winner
 
-    async def wait_over(self) -> None:
-        await self._over.wait()
-
-    def announce(self) -> None:
-        """Say that another one is to run: while it is not there yet, the failure of all others ends nothing."""
-        self._runners += 1
-
-    def withdraw(self) -> None:
-        """Say that it is not to run after all."""
-        self._runners -= 1
-        if not self._runners:
-            self._over.set()
-
-    async def run(self, attempt: Attempt) -> None:
-        """Let one that was announced run."""
+    async def _run(self, attempt: Attempt) -> None:
         try:
             self.winner = attempt, await lead(self._exchange, attempt)
         except UpstreamError as error:
@@ -260,8 +265,23 @@ class _Race:
             self.failure = self._exchange.note_failure(attempt, error)
             if self._runners > 1 and self._exchange.arbiter.verdict is None:
                 await retire(self._exchange, attempt, Verdict(Ending.UPSTREAM_ERROR, self.failure.code))
-            self.withdraw()
+            self._withdraw()
         else:
+            self._over.set()
+
+    async def _run_beside(self) -> None:
+        try:
+            self.rival = await _begin_beside(self._exchange, self._first)
+        except KeyRevokedError:
+            self._exchange.offer(REVOKED)
+        if self.rival is None:
+            self._withdraw()
+        else:
+            await self._run(self.rival)
+
+    def _withdraw(self) -> None:
+        self._runners -= 1
+        if not self._runners:
             self._over.set()
 
 
@@ -270,39 +290,17 @@ async def _race(exchange: "Exchange", first: Attempt, delay_s: float) -> tuple[A
 
     Raises:
         UpstreamError: whichever ran failed.
-        KeyRevokedError: the key is no longer valid.
     """
-    race, rival, is_revoked = _Race(exchange), None, False
+    race = _Race(exchange, first)
     try:
-        async with trio.open_nursery() as nursery:
-            race.announce()
-            nursery.start_soon(race.run, first)
-            with trio.move_on_after(delay_s):
-                await race.wait_over()
-            if not race.is_over:
-                race.announce()
-                try:
-                    rival = await _begin_beside(exchange, first)
-                except KeyRevokedError:  # out of a nursery it would come in a group
-                    is_revoked = True
-                if rival is None:
-                    race.withdraw()
-                else:
-                    nursery.start_soon(race.run, rival)
-            if not is_revoked:
-                await race.wait_over()
-            nursery.cancel_scope.cancel()
+        winner = await race.reach_content(delay_s)
     finally:
-        if rival is not None:
-            exchange.services.telemetry.hedged("won" if race.is_won_by(rival) else "lost")
-    if race.winner is None:
-        if is_revoked:
-            raise KeyRevokedError
-        assert race.failure is not None
-        raise race.failure
+        if race.rival is not None:
+            has_won = race.winner is not None and race.winner[0] is race.rival
+            exchange.services.telemetry.hedged("won" if has_won else "lost")
     if exchange.rival is not None:
         await retire(exchange, exchange.rival, LOST)
-    return race.winner
+    return winner
 
 
 async def _begin_beside(exchange: "Exchange", first: Attempt) -> Attempt | None:

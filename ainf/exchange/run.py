@@ -14,7 +14,7 @@ import trio
 from ainf.exchange import rule
 from ainf.exchange.answers import exchange_headers, own_headers, request_ids, stream_head
 from ainf.exchange.attempt import Attempt
-from ainf.exchange.dispatch import reach_content
+from ainf.exchange.dispatch import REVOKED, reach_content
 from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
@@ -35,7 +35,6 @@ from ainf.store.base import Extended, Extension, Opened, Opening, Progress
 from ainf.upstream.client import UpstreamAborted
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
-_REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked.")
 _OUT_OF_BOUNDS = Verdict(
     Ending.UPSTREAM_ERROR, "upstream_protocol", "The provider produced far more than the request's output limit."
 )
@@ -56,7 +55,8 @@ class Exchange:
     """
 
     watcher: ClockWatcher
-    _nursery: trio.Nursery
+    nursery: trio.Nursery
+    """Its tasks while it runs; they end before it does."""
 
     def __init__(self, plan: Plan, services: Services, downstream: Downstream) -> None:
         self.plan = plan
@@ -157,7 +157,7 @@ class Exchange:
             self._begin(opened)
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
+                    self.nursery = nursery
                     nursery.start_soon(self.watcher.run, nursery)
                     await self._pump()
                     nursery.cancel_scope.cancel()
@@ -322,7 +322,7 @@ class Exchange:
             if self._offer_error(Ending.UPSTREAM_ERROR, error) and self.attempt is not None:
                 self.attempt.error_code = error.code
         except KeyRevokedError:
-            self.offer(_REVOKED)
+            self.offer(REVOKED)
         except OutOfBoundsError:
             self.offer(_OUT_OF_BOUNDS)
         except AinfError as error:  # of the store, asked for more of the hold
@@ -368,7 +368,7 @@ class Exchange:
             if self.arbiter.verdict is not None:
                 return  # nothing more is handed over: what still comes is for whoever reads on
             if hold.received >= hold.wants_more_at:
-                self._nursery.start_soon(self._extend_ahead)
+                self.nursery.start_soon(self._extend_ahead)
             reading = await attempt.read()
             if reading.is_meaningful:
                 self.watcher.touch(attempt)
@@ -475,7 +475,7 @@ class Exchange:
         try:
             await self.hold.extend_ahead()
         except KeyRevokedError:
-            self.offer(_REVOKED)
+            self.offer(REVOKED)
 
     def progress(self) -> Progress | None:
         """Return how far this exchange has come, if that is further than what is durable."""
