@@ -50,6 +50,7 @@ async def conclude(exchange: "Exchange") -> None:
             exchange.speech.abort()
     exchange.services.calibrator.note(end)
     exchange.services.health.note(end, settlement)
+    _give_leave_back(exchange)
     _tell_routing(exchange, end, settlement)
     telemetry.exchange_ended(_record(exchange, end, settlement))
 
@@ -59,6 +60,13 @@ async def _let_go(exchange: "Exchange") -> None:
     for attempt in (exchange.rival, exchange.attempt):
         if attempt is not None:
             await let_go(exchange.services, attempt)
+
+
+def _give_leave_back(exchange: "Exchange") -> None:
+    """Let others ask the models that were asked here, also where the end is blind, and nothing was learnt of it."""
+    for attempt in (exchange.rival, exchange.attempt):
+        if attempt is not None:
+            exchange.services.health.gave_up(attempt)
 
 
 def _end(exchange: "Exchange", verdict: Verdict) -> End:

@@ -8,7 +8,8 @@ import msgspec
 import trio
 
 from ainf.inference.errors import UpstreamError
-from ainf.inference.outcome import Ending
+from ainf.inference.outcome import Ending, Verdict
+from ainf.inference.request import Operation
 from ainf.routing.breaker import Breakers, BreakerState
 from ainf.routing.observed import Observed, PastAttempt, Signal, is_blamed, is_doubted, recall
 from ainf.store.base import Settlement
@@ -111,7 +112,20 @@ class Health:
         return None if p95_ms is None else p95_ms / 1000
 
     def note(self, end: "End", settlement: Settlement | None) -> None:
-        """Learn of an exchange that has ended, and let go of what its breakers lent it."""
+        """Learn of an exchange that has ended."""
+        if end.attempt is not None:
+            self._judge(end.attempt, end.outcome.verdict)
+        if end.plan.request.operation is Operation.GENERATE:  # who can count need not be able to answer
+            self._learn(end, settlement)
+
+    def _judge(self, attempt: "Attempt", verdict: Verdict) -> None:
+        if verdict.ending is Ending.UPSTREAM_ERROR and verdict.code is not None:
+            self.failed(attempt, UpstreamError(verdict.code, "", retry_after_s=verdict.retry_after_s))
+        has_answered = attempt.hold.received > 0 or verdict.ending is Ending.COMPLETED
+        if attempt.turn is not None and has_answered:
+            self._breakers.of(*_names(attempt)).succeeded(attempt.turn)
+
+    def _learn(self, end: "End", settlement: Settlement | None) -> None:
         for ended in end.course.ended:
             line = ended.result
             past = PastAttempt(provider=line.provider, model=line.model, ending=None, error_code=line.error_code)
@@ -121,23 +135,17 @@ class Health:
             self.observed(*doubted).note(Signal.ASKED_AGAIN)
         if end.attempt is None:
             return
-        attempt, verdict = end.attempt, end.outcome.verdict
-        if verdict.ending is Ending.UPSTREAM_ERROR and verdict.code is not None:
-            self.failed(attempt, UpstreamError(verdict.code, "", retry_after_s=verdict.retry_after_s))
-        provider, model = names = _names(attempt)
+        provider, model = names = _names(end.attempt)
         past = PastAttempt(
             provider=provider,
             model=model,
-            ending=verdict.ending,
-            error_code=verdict.code,
-            finish=attempt.pipe.answer.finish,
-            has_content=attempt.hold.received > 0,
+            ending=end.outcome.verdict.ending,
+            error_code=end.outcome.verdict.code,
+            finish=end.attempt.pipe.answer.finish,
+            has_content=end.attempt.hold.received > 0,
             is_empty=settlement is not None and settlement.is_empty,
         )
         self.observed(*names).note_past(past)
-        if attempt.turn is not None and (past.has_content or verdict.ending is Ending.COMPLETED):
-            self._breakers.of(*names).succeeded(attempt.turn)
-        self.gave_up(attempt)
         if is_doubted(msgspec.structs.replace(past, was_asked_again=True)):
             self._remember(end.plan.inference_id, names)
 

@@ -24,6 +24,7 @@ _NEWEST: Final = """
     JOIN inferences AS i ON i.inference_id = o.inference_id
     JOIN settlements AS s ON s.inference_id = o.inference_id
     JOIN attempts AS a ON a.inference_id = o.inference_id
+    WHERE i.protocol <> 'count_tokens' -- who can count need not be able to answer
     ORDER BY o.at DESC, o.outcome_id DESC, a.number DESC
 """
 

@@ -237,3 +237,10 @@ async def test_it_finds_what_it_reads_by_indexes(store):
         "SEARCH r USING COVERING INDEX settlements_retried (retry_of=?)",
         "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
     ]
+
+
+async def test_who_can_count_need_not_be_able_to_answer(books):
+    """Of tokens that were counted nothing is told: it would pass for an answer."""
+    await books.open_inference(routed(protocol="count_tokens"))
+    await books.close_inference(closing())
+    assert await told(books) == []
