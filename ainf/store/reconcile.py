@@ -82,28 +82,23 @@ _MATCH_THEIRS: Final = """
     FROM named AS n WHERE invoice.matched IS NULL AND n.id = invoice.{name}
 """
 _THEIR_IDS: Final = ("provider_request_id", "response_id")
-# Lines of one exchange are parted by its attempts only where it has several, and each of the lines says of which it is.
+# Lines of one exchange are parted by its attempts only where each of them says of which it is.
 _TOGETHER: Final = """
     UPDATE invoice SET attempt = 0
-    WHERE attempt <> 0 AND (
-        matched NOT IN (SELECT inference_id FROM later_attempts)
-        OR matched IN (SELECT v.matched FROM invoice AS v WHERE v.attempt = 0)
-    )
+    WHERE attempt <> 0 AND matched IN (SELECT v.matched FROM invoice AS v WHERE v.attempt = 0)
 """
 _SUM_UP: Final = """
     INSERT INTO theirs
     SELECT matched, attempt, count(*), min(line), sum(cost_nusd), sum(input_tokens), sum(output_tokens)
     FROM invoice WHERE matched IS NOT NULL GROUP BY matched, attempt
 """
-_CHARGED: Final = f"""(
-        SELECT sum(c.amount_nusd) FROM entries AS c
-        WHERE c.inference_id = {{of}}.inference_id AND {{of}}.attempt IN (0, c.attempt)
-            AND c.kind IN ('settle', 'overrun', 'adjustment') AND {_ASKED.format(of="c")}
-    )"""
+_CHARGED: Final = "sum(c.amount_nusd) FROM entries AS c WHERE c.kind IN ('settle', 'overrun', 'adjustment')"
 _MATCHED: Final = f"""
     SELECT t.inference_id, t.attempt, CASE count(a.number) WHEN 1 THEN a.number END, t.line, t.lines, s.ending,
-        CASE count(a.number) WHEN 1 THEN a.evidence ELSE s.evidence END, {_CHARGED.format(of="t")}, t.cost_nusd,
-        sum(a.usage ->> 'input_tokens'), t.input_tokens, sum(a.usage ->> 'output_tokens'), t.output_tokens
+        CASE count(a.number) WHEN 1 THEN a.evidence ELSE s.evidence END,
+        (SELECT {_CHARGED} AND c.inference_id = t.inference_id AND t.attempt IN (0, c.attempt)
+            AND {_ASKED.format(of="c")}),
+        t.cost_nusd, sum(a.usage ->> 'input_tokens'), t.input_tokens, sum(a.usage ->> 'output_tokens'), t.output_tokens
     FROM theirs AS t
     LEFT JOIN settlements AS s ON s.inference_id = t.inference_id
     LEFT JOIN attempts AS a ON a.inference_id = t.inference_id AND t.attempt IN (0, a.number)
@@ -118,7 +113,8 @@ _UNKNOWN: Final = """
 # Each attempt of what is settled has one entry `settle`.
 _MISSING: Final = f"""
     SELECT e.seq, e.inference_id, e.attempt, e.provider, coalesce(l.model, i.model), s.ending,
-        coalesce(a.evidence, s.evidence), {_CHARGED.format(of="e")}
+        coalesce(a.evidence, s.evidence),
+        (SELECT {_CHARGED} AND c.inference_id = e.inference_id AND c.attempt = e.attempt)
     FROM entries AS e CROSS JOIN inferences AS i CROSS JOIN settlements AS s
     LEFT JOIN later_attempts AS l ON l.inference_id = e.inference_id AND l.number = e.attempt
     LEFT JOIN attempts AS a ON a.inference_id = e.inference_id AND a.number = e.attempt

@@ -230,6 +230,8 @@ async def test_what_another_provider_did_is_not_on_the_invoice(routed):
     for names in ({"provider_request_id": "p2"}, {"inference_id": "inf-000002"}):
         found = await ask(routed, line(2, cost_nusd=90, **names))
         assert (found.unknown_sums.count, found.equal.count, found.differing.count) == (1, 0, 0)
+    of_neither = await ask(routed, line(2, inference_id=INFERENCE, cost_nusd=12), provider="gemini")
+    assert of_neither.unknown_sums.count == 1
     claude = AttemptPlan("claude", "claude-5", "anthropic", PRICE)
     await routed.open_inference(opening(2, attempt=claude))
     alike = {"model": "claude", "upstream_model": "claude-5", "provider": "anthropic", "provider_request_id": "p1"}
