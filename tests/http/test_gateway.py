@@ -2,83 +2,13 @@
 
 import attrs
 import pytest
+import trio
 
-from ainf.http.asked import fingerprint
 from ainf.inference.errors import GatewayError
-from ainf.inference.request import InferenceRequest, Operation
+from ainf.store.admin import digest_of
+from tests.gateway.dialects import RESPONSES
 from tests.gateway.world import question, world
-
-
-def request(**fields) -> InferenceRequest:
-    return InferenceRequest(
-        protocol="chat_completions", path="/", model="sim", stream=False, include_usage=False, max_output_tokens=None,
-        input_bytes=1, bound_bytes=1, attachment_count=0, has_tools=False, fields=fields,
-    )  # fmt: skip
-
-
-def test_fingerprints():
-    """The same body whatever its order of keys and its mode; other for another body, account or operation."""
-    one = fingerprint("acc_1", request(a=1, b=[1, 2], stream=True, stream_options={"include_usage": True}))
-    assert fingerprint("acc_1", request(b=[1, 2], a=1)) == one
-    assert fingerprint("acc_1", request(b=[2, 1], a=1)) != one
-    assert fingerprint("acc_2", request(b=[1, 2], a=1)) != one
-    counted = attrs.evolve(request(a=1, b=[1, 2]), operation=Operation.COUNT)
-    assert fingerprint("acc_1", counted) != one
-    opted = [attrs.evolve(request(a=1, b=[1, 2]), betas=betas) for betas in (("x", "y"), ("y", "x"), ("x",), ("xy",))]
-    first, turned, *others = [fingerprint("acc_1", asked) for asked in opted]
-    assert first == turned
-    assert len({one, first, *others}) == 4
-    assert len(one) == 16
-
-
-HEADERS = {
-    "x-ainf-deadline-ms": ["", "0", "-5", "1.5", "1e3", "abc", "+5", "1 000", "9999999999"],
-    "x-ainf-labels": [
-        "run",
-        "=x",
-        "run=" + "x" * 65,
-        "r" * 65 + "=x",
-        "a=1,,b=2",
-        ",".join(f"l{n}=1" for n in range(11)),
-    ],
-}
-
-
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in HEADERS.items() for value in values])
-async def test_headers_that_cannot_be_honoured(name, value, tmp_path, autojump_clock):
-    """A header of ours that is wrong is refused by name, and nothing is opened."""
-    async with world(tmp_path, "sim") as here:
-        client = await here.run(here.client(question("sim"), **{name: value}))
-        assert client.status == 400
-        assert client.json()["error"]["param"] == name
-        assert await here.rows("SELECT count(*) FROM inferences") == [(0,)]
-
-
-@pytest.mark.parametrize(
-    ("text", "labels"),
-    [
-        ("", {}),
-        ("  ", {}),
-        ("run=17", {"run": "17"}),
-        (" run = 17 , user=ann=b ", {"run": "17", "user": "ann=b"}),
-        ("a=", {"a": ""}),
-    ],
-)
-async def test_labels(text, labels, tmp_path, autojump_clock):
-    """Pairs, spaces around them left out."""
-    async with world(tmp_path, "sim") as here:
-        client = await here.run(here.client(question("sim"), x_ainf_labels=text))
-        assert (await here.receipt(client.inference_id))["labels"] == labels
-
-
-@pytest.mark.parametrize(
-    ("text", "count"), [("0", 0), ("12", 12), ("-1", None), ("x", None), ("99999", None), ("", None)]
-)
-async def test_the_sdks_retry_count(text, count, tmp_path, autojump_clock):
-    """Kept where it is a number, and no reason to refuse where it is not."""
-    async with world(tmp_path, "sim") as here:
-        await here.run(here.client(question("sim"), x_stainless_retry_count=text))
-        assert await here.rows("SELECT sdk_retry_count FROM inferences") == [(count,)]
+from tests.http.requests import request
 
 
 async def test_when_it_is_closed(tmp_path, autojump_clock):
@@ -106,3 +36,47 @@ async def test_plans_refuse_before_anything_is_opened(tmp_path, autojump_clock):
         assert client.json()["error"]["code"] == "not_permitted"
         client = await here.ask(audio={})
         assert client.json()["error"]["code"] == "unsupported_parameter"
+
+
+async def test_a_reload_while_a_stored_response_is_looked_up(tmp_path, autojump_clock):
+    """What a name stands for is settled at one moment: a model that is taken away meanwhile is none, not a defect."""
+    async with world(tmp_path, "responses/sim", "chat/sim") as here:
+        find_response, models = here.store.find_response, here.gateway.models
+
+        async def slowly(response_id, account_id):
+            await trio.sleep(1)
+            return await find_response(response_id, account_id)
+
+        here.store.find_response = slowly
+        for name, left in (("responses/sim", {"chat/sim"}), ("ainf-inference", set())):
+            client = here.client(RESPONSES.question(name, previous_response_id="resp_1"), path=RESPONSES.path)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(here.run, client)
+                await trio.sleep(0.5)
+                here.gateway.models = {model: models[model] for model in left}
+                here.gateway.targets = {} if not left else here.gateway.targets
+            assert (client.status, client.json()["error"]["code"]) == (404, "model_not_found")
+            here.gateway.models = models
+        assert '"defect"' not in here.log.getvalue()
+
+
+async def test_whom_a_name_stands_for(tmp_path, autojump_clock):
+    """A pinned model is the only choice; a target's models are, as far as they can and may; nothing is recorded."""
+    async with world(tmp_path, "chat/sim", "messages/sim") as here:
+        key = await here.store.find_key(digest_of(here.key))
+        assert key is not None
+        parsed = request(routing_hint={"min_quality": 0})
+        for name, models in (
+            ("messages/sim", ["messages/sim"]),
+            ("ainf-auto", ["chat/sim", "messages/sim"]),
+        ):
+            choices = here.gateway.choices(key, attrs.evolve(parsed, model=name))
+            assert [model.terms.name for model in choices.models] == models
+            assert choices.request.fields == {}
+            is_pinned = choices.decision is None
+            assert is_pinned is (name == "messages/sim")
+            assert choices.request.dropped == (("routing_hint",) if is_pinned else ())
+        none = here.gateway.choices(key, attrs.evolve(request(routing_hint={"min_quality": 1}), model="ainf-auto"))
+        assert (none.models, none.decision.ranked) == ((), ())
+        assert await here.rows("SELECT * FROM routing_outcomes") == []
+        assert "ainf_alias_hits_total{" not in here.telemetry.exposition().decode()
