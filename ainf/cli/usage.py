@@ -53,7 +53,11 @@ def usage(  # noqa: PLR0913 - an option each
     as_json: bool,
     config_path: Path,
 ) -> None:
-    """Show what was used and spent. An exchange counts at its admission, an adjustment when it was posted."""
+    """Show what was used and spent. An exchange counts at its admission, an adjustment when it was posted.
+
+    By model and provider, what an exchange spent stands where it called, also where nothing came of it; the exchange is
+    counted with those that answered, or were tried last.
+    """
     if calibration:
         _print_calibration(ctx, config_path, as_json=as_json)
         return
