@@ -18,10 +18,11 @@ from tests.gateway.candidates import (
     outcomes,
     target_text,
 )
-from tests.gateway.dialects import CHAT, DIALECTS
+from tests.gateway.dialects import CHAT, DIALECTS, PROMPT
 from tests.gateway.grammar import check_grammar
 from tests.gateway.keyed import ask, calls, comparable, keyed, same
 from tests.gateway.law import check_ledger
+from tests.gateway.test_cost import check_told, tell
 from tests.gateway.world import Client, world
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
@@ -147,6 +148,58 @@ async def test_the_shape_of_an_inference_is_kept(stream, tmp_path, autojump_cloc
             assert body["content"] == body["choices"][0]["message"]["content"]
             assert body["cost"] == f"{receipt['settled_nusd'] / 1e9:.9f}".rstrip("0")
             assert body["audit_url"].endswith(client.inference_id)
+
+
+@streams
+@formats
+@dialects
+async def test_the_cost_that_is_told_is_that_of_all(dialect, format_, stream, tmp_path, autojump_clock):
+    """A key whose answers tell their cost is told what it is charged, not what the answer alone cost."""
+    after = target_text(Candidate("sim-close-after-head"), Candidate("sim-tokens-7-usage-always", format_))
+    async with world(tmp_path, "sim", after=after) as here:
+        await tell(here)
+        client = await ask_target(here, dialect=dialect, stream=stream)
+        await check_told(here, client)
+        await check_routed(here, client, "fell_back", ["upstream_truncated", None])
+
+
+@pytest.mark.parametrize("wraps", [1, 2])
+@dialects
+async def test_a_stream_is_made_where_the_model_does_not_stream(dialect, wraps, tmp_path, autojump_clock):
+    """Each is asked in its own mode, whatever the other's is; the head says how the answer that came was made."""
+    more = ['streaming = "wrap"' if number == wraps else "" for number in (1, 2)]
+    after = target_text(Candidate("sim-close-after-head", more=more[0]), Candidate(more=more[1]))
+    async with world(tmp_path, "sim", after=after) as here:
+        client = await ask_target(here, dialect=dialect)
+        await check_routed(here, client, "fell_back", ["upstream_truncated", None])
+        assert [entry.stream for entry in entries(here, client)] == [wraps != 1, wraps != 2]
+        assert client.headers["x-ainf-stream-mode"] == ("wrapped" if wraps == 2 else "native")
+        check_grammar(dialect, client.payloads())
+
+
+async def test_what_was_left_out_is_what_the_second_was_not_told(tmp_path, autojump_clock):
+    """The head names the fields that who answers has no words for, not those of who failed."""
+    asked = {"user": "ann", "metadata": {"run": "7"}}
+    for formats_, dropped in ((("gemini", "chat"), None), (("chat", "gemini"), {"user", "metadata"})):
+        after = target_text(*[Candidate("sim-error-500", formats_[0]), Candidate("sim-tokens-7", formats_[1])])
+        async with world(tmp_path, "sim", after=after) as here:
+            client = await ask_target(here, **asked)
+            await check_routed(here, client, "fell_back", ["upstream_error", None])
+            told = client.headers.get("x-ainf-dropped-params")
+            assert (None if told is None else set(told.split(", "))) == dropped
+
+
+async def test_tokens_are_counted_by_another_as_well(tmp_path, autojump_clock):
+    """What a provider only counts falls back like an answer; it costs nothing, and is on record."""
+    after = target_text(Candidate("sim-error-500", "messages"), Candidate("sim-tokens-7", "messages"))
+    async with world(tmp_path, "sim", after=after) as here:
+        asked = {"model": "target-0", "messages": [{"role": "user", "content": PROMPT}]}
+        client = await here.run(here.client(asked, path="/v1/messages/count_tokens"))
+        assert (client.status, client.json()) == (200, {"input_tokens": 4})
+        assert client.headers["x-ainf-model"] == "target-2"
+        (one,) = await outcomes(here)
+        assert (one["status"], one["attempts"], one["cost_nusd"]) == ("fell_back", 2, 0)
+        await check_ledger(here, admitted=1)
 
 
 @dialects
