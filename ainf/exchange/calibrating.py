@@ -76,9 +76,10 @@ class Calibrator:
             return
         if attempt is None or attempt.pipe.answer.opaque_frames or plan.request.operation is Operation.COUNT:
             return
-        model = self._models.get(plan.admission.terms.name)
-        if model is None:
-            return
+        terms = plan.admission.terms
+        model = self._models.get(terms.name)
+        if model is None or not model.fresh.is_of(terms.provider, terms.upstream_model):
+            return  # another configuration came into force meanwhile
         if attempt.pipe.answer.finish is not FinishReason.CONTENT_FILTER:  # a filter may keep what it bills
             _note_output(model.fresh, plan, outcome.usage, end.hold.received)
         _note_input(model.fresh, plan, outcome.usage)
