@@ -159,7 +159,11 @@ class Exchange:
                 async with trio.open_nursery() as nursery:
                     self.nursery = nursery
                     nursery.start_soon(self.watcher.run, nursery)
-                    await self._pump()
+                    try:
+                        await self._pump()
+                    except trio.Cancelled:  # said now: a store that is slow may keep other tasks for a while
+                        self.arbiter.offer(_SHUTDOWN)
+                        raise
                     nursery.cancel_scope.cancel()
             await self._read_on()
         except* Exception as defects:  # noqa: BLE001 - expected failures are offers; what comes here is a bug

@@ -185,6 +185,17 @@ def test_every_byte_is_paid_for_before_it_passes(limit, slice_tokens, headroom, 
     trio.run(play)
 
 
+async def test_the_worst_is_the_output_limit_or_what_is_held():
+    """What it may grow to is what its limit costs, clamped or not; where it has grown beyond, it is what is held."""
+    terms = admission(limit=100)
+    base = terms.ask.base_nusd
+    assert running(terms)[0].worst_nusd == base + 100 * RATE
+    assert running(terms, clamp=30)[0].worst_nusd == base + 30 * RATE
+    hold, _ = running(terms)
+    assert await hold.cover(120 * 4)
+    assert hold.worst_nusd == hold.held_nusd > base + 100 * RATE
+
+
 async def test_who_refused_is_remembered():
     """The cap that gave less than was asked for is named at the end, also when a later one gave nothing to say."""
     cap = CapState("cap_1", 0, 5, 0, 0, Window.HOUR, "key k1")

@@ -184,7 +184,7 @@ async def test_a_third_is_asked_where_both_fail(tmp_path, autojump_clock, monkey
 
 async def test_the_third_may_be_hedged_too(tmp_path, autojump_clock):
     """A model that is asked in place of others is waited for as they were."""
-    settings = "attempts = 4"
+    settings = "hedging = true\nattempts = 4"
     async with hedged(tmp_path, "sim-error-500", "sim-tokens-7-delay-9s", GOOD, settings=settings) as here:
         await check_hedged(here, await ask_target(here), led=3, codes=("upstream_error", None, None))
         assert hedges(here) == {"won": 1}
@@ -195,7 +195,7 @@ async def test_the_third_may_be_hedged_too(tmp_path, autojump_clock):
 async def test_all_fail(tmp_path, autojump_clock, dialect, attempts):
     """The request fails as a whole when the most that may be tried have failed, those beside others counted."""
     behaviours = ("sim-delay-3s-error-500", "sim-error-500", "sim-error-500", GOOD)
-    async with hedged(tmp_path, *behaviours, settings=f"attempts = {attempts}") as here:
+    async with hedged(tmp_path, *behaviours, settings=f"hedging = true\nattempts = {attempts}") as here:
         client = await ask_target(here, dialect=dialect)
         await check_routed(here, client, "failed", ["upstream_error"] * attempts)
         assert (client.status, client.json()["error"]["code"]) == (503, "all_candidates_failed")

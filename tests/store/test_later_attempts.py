@@ -189,6 +189,14 @@ async def test_one_that_goes_on_keeps_what_it_holds(store):
     assert (await store.open_attempt(later(3))).refused_by.cap_id == "all"
 
 
+async def test_what_others_may_need_is_left(store):
+    """A hedge is opened only beside what the first may still grow by, which is not held for that."""
+    await running(store, all=50 + 30 + 10, gpt=1_000)
+    assert (await store.open_attempt(later(2, spare_nusd=11))).refused_by.cap_id == "all"
+    assert (await store.open_attempt(later(2, spare_nusd=10))).held_nusd == 30
+    assert await seen(store, "all") == ((0, 80),)
+
+
 @pytest.mark.parametrize(
     "end", [lambda tx: revoke_key(tx, key_id=KEY, at=START), lambda tx: close_account(tx, name="team", at=START)]
 )
