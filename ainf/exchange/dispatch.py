@@ -43,7 +43,7 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
             ``store_unavailable``.
         KeyRevokedError: another attempt was to be opened, and the key is no longer valid.
     """
-    attempt = await _begin(exchange, exchange.plan, exchange.hold)
+    attempt = exchange.begin_attempt(exchange.plan, exchange.hold, exchange.opened)
     while True:
         try:
             delay_s = _hedge_after_s(exchange, attempt)
@@ -55,12 +55,6 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
         attempt = await _fall_back(exchange, failure)
 
 
-async def _begin(exchange: "Exchange", plan: Plan, hold: RunningHold) -> Attempt:
-    """Begin the attempt that was opened last; an ending that came first dials nothing."""
-    await trio.lowlevel.checkpoint_if_cancelled()
-    return exchange.begin_attempt(plan, hold, exchange.opened)
-
-
 async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
     """Bring an attempt to the commit point; what its provider says before is kept with it.
 
@@ -69,7 +63,7 @@ async def lead(exchange: "Exchange", attempt: Attempt) -> Reading:
     """
     if attempt.turn is None and attempt.plan.route is not None:
         raise UpstreamError("upstream_overloaded", "The model has just been let rest.")
-    await trio.lowlevel.checkpoint_if_cancelled()  # beside another one it has a task of its own, which begins later
+    await trio.lowlevel.checkpoint_if_cancelled()  # an ending that came first dials nothing
     await attempt.dial()
     answer, kept = attempt.pipe.answer, 0
     while True:
@@ -111,7 +105,7 @@ async def _fall_back(exchange: "Exchange", failure: UpstreamError) -> Attempt:
     if plan is None or hold is None:
         raise _all_failed(exchange, failure)
     exchange.services.telemetry.fell_back(model, failure.code)
-    return await _begin(exchange, plan, hold)
+    return exchange.begin_attempt(plan, hold, exchange.opened)
 
 
 def _all_failed(exchange: "Exchange", last: UpstreamError) -> AinfError:
@@ -324,4 +318,4 @@ async def _begin_beside(exchange: "Exchange", first: Attempt) -> Attempt | None:
         return None
     if exchange.has_leader:  # while it was opened, the first one came: it costs nothing
         return None
-    return await _begin(exchange, plan, hold)
+    return exchange.begin_attempt(plan, hold, exchange.opened)
