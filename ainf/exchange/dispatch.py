@@ -52,6 +52,7 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
             return attempt, await lead(exchange, attempt)
         except UpstreamError as error:
             failure = error if exchange.attempt is None else exchange.note_failure(exchange.attempt, error)
+        failure.with_traceback(None)  # which holds everything that it passed, and that holds it
         attempt = await _fall_back(exchange, failure)
 
 
@@ -256,7 +257,7 @@ class _Race:
         except UpstreamError as error:
             if self.winner is not None:
                 return  # it has lost, and was closed
-            self.failure = self._exchange.note_failure(attempt, error)
+            self.failure = self._exchange.note_failure(attempt, error).with_traceback(None)
             if self._runners > 1 and self._exchange.arbiter.verdict is None:
                 await retire(self._exchange, attempt, Verdict(Ending.UPSTREAM_ERROR, self.failure.code))
             self._withdraw()

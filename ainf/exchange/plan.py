@@ -127,6 +127,12 @@ class Plan:
         """Return a new pipe from the provider to the client."""
         return self.protocol.open_pipe(self.listener, self.provider_format, limits)
 
+    def forget(self) -> None:
+        """Let go of what the client asked, and of the way to other candidates."""
+        self.request.forget()
+        if self.route is not None:
+            self.route.forget()
+
     @property
     def attempt_plan(self) -> AttemptPlan:
         """What the ledger is told of the call before its dial."""

@@ -91,7 +91,7 @@ class Route:
         """
         if not self.decision.ranked:
             return self.decision.refusal()
-        refusal = self._refusal
+        refusal, self._refusal = self._refusal, None  # raised, it holds whoever holds this route
         assert refusal is not None, "what the decision ranked had not come to rest"
         if refusal.code == "no_candidate":
             return RoutingStatus.REJECTED_COST, refusal

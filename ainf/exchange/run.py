@@ -323,6 +323,7 @@ class Exchange:
             attempt, reading = await reach_content(self)
             await self._relay(attempt, reading)
         except (UpstreamError, RoutingError) as error:
+            error.with_traceback(None)  # which holds everything that it passed, and that holds it
             if self._offer_error(Ending.UPSTREAM_ERROR, error) and self.attempt is not None:
                 self.attempt.error_code = error.code
         except KeyRevokedError:

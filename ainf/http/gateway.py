@@ -16,7 +16,7 @@ from ainf.http.idempotency import SharedExchanges
 from ainf.http.limits import KeyLimiter
 from ainf.http.models import Model, not_for_this, planned
 from ainf.http.targets import RoutingTarget, look_at, need_of, take_hint
-from ainf.inference.errors import DownstreamError, GatewayError
+from ainf.inference.errors import AinfError, DownstreamError, GatewayError
 from ainf.inference.moments import SECOND_US
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.metering import MeterRatios
@@ -186,10 +186,18 @@ class Gateway:
         plan = route.next()
         if plan is not None:
             return plan
+        raise await self._refused(asked, route)
+
+    async def _refused(self, asked: Asked, route: Route) -> AinfError:
+        """Return why no model can be tried, once that is on record where something was decided.
+
+        Raises:
+            GatewayError: ``store_unavailable``: it cannot be recorded.
+        """
         status, refusal = route.refusal()
         if status is not None:
-            await note_refused(services, asked.key, asked.request, route, status, refusal)
-        raise refusal
+            await note_refused(self.services, asked.key, asked.request, route, status, refusal)
+        return refusal
 
     def _decide(
         self,

@@ -82,7 +82,7 @@ class Recital:
         if self._transcript.aborted or head is None:
             self._seam.abort()
             return
-        self._plan.request.forget()
+        self._plan.forget()
         status, headers = head
         if self._is_as_asked(status):
             await self._relay(status, headers, data)
