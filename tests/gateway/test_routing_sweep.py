@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from ainf.store import admin
+from tests.gateway.candidates import counter
 from tests.gateway.capture import (
     NAMES,
     OWN_TARGET,
@@ -22,6 +23,7 @@ from tests.gateway.capture import (
     outcomes,
 )
 from tests.gateway.holds import base_of
+from tests.gateway.keyed import keyed
 from tests.gateway.law import check_transcript
 from tests.gateway.world import Client, World, world
 
@@ -239,3 +241,45 @@ async def test_a_hint_on_a_pinned_model_that_we_count_for(tmp_path, autojump_clo
         assert client.headers["x-ainf-router"] == "direct"
         assert client.headers["x-ainf-dropped-params"] == "routing_hint, top_k"
         await check_capture(here, admitted=0, alias_hits={})
+
+
+# --- who asks for no exchange of its own ---
+
+
+@surfaces
+async def test_who_joins_or_is_told_again_is_not_captured(surface, tmp_path, autojump_clock):
+    """Of all requests that bear one idempotency key only the one that made the exchange has an outcome."""
+    async with world(tmp_path, LONG) as here:
+        clients = [
+            surface.client(here, name, stream=stream, headers={"idempotency_key": "k-1"}, limit=100)
+            for name, stream in (("ainf-auto", True), ("ainf-auto", True), ("ainf-auto", False))
+        ]
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(here.run, client)
+                await trio.sleep(0.5)
+        again = surface.client(here, "ainf-auto", stream=False, headers={"idempotency_key": "k-1"}, limit=100)
+        clients.append(await here.run(again))
+        assert {client.headers["x-ainf-router"] for client in clients} == {"ainf-inference"}
+        (inference_id,) = {client.inference_id for client in clients}
+        await check_captured(here, inference_id, "ainf-auto", "succeeded")
+        assert counter(here, "idempotent_replays", kind="attached") == 2
+        assert counter(here, "idempotent_replays", kind="replayed") == 1
+        other = surface.client(here, "ainf-mithril", stream=True, headers={"idempotency_key": "k-1"}, limit=100)
+        assert (await here.run(other)).status == 422, "another name is another body"
+        await check_capture(here, admitted=1, alias_hits={"ainf-auto": 4, "ainf-mithril": 1})
+
+
+async def test_a_refused_opening_under_a_key_is_captured_once(tmp_path, autojump_clock):
+    """All who wait for one opening are told its refusal, of which there is one outcome; the next one has its own."""
+    async with world(tmp_path, "sim") as here:
+        await here.set_cap(1)
+        clients = [keyed(here, "ainf-auto", stream=stream) for stream in (True, False)]
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(here.run, client)
+        assert [client.status for client in clients] == [402, 402]
+        rows = await outcomes(here)
+        assert [row["status"] for row in rows] == ["rejected_money"]
+        await here.run(keyed(here, "ainf-auto"))
+        await check_capture(here, admitted=0, unadmitted=2, alias_hits={"ainf-auto": 3})
