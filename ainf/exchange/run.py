@@ -6,7 +6,6 @@ What follows has one call site: settle, then speak. Nothing here is a generator,
 anywhere but in ``run``'s ``finally``.
 """
 
-import contextlib
 from functools import partial
 
 import trio
@@ -19,6 +18,7 @@ from ainf.exchange.drain import Drain, DrainLimits
 from ainf.exchange.ending import conclude
 from ainf.exchange.hold import KeyRevokedError, OutOfBoundsError, RunningHold
 from ainf.exchange.plan import Downstream, Headers, Plan, Services
+from ainf.exchange.relay import out_of_money, relay
 from ainf.exchange.route import note_refused
 from ainf.exchange.settlement import Course, EndedAttempt
 from ainf.exchange.speech import Speech
@@ -42,11 +42,6 @@ _DEFECT = Verdict(Ending.INTERNAL_ERROR, "internal_error", "The gateway failed; 
 _CLIENT_GONE = Verdict(Ending.CLIENT_DISCONNECTED)
 
 
-def _out_of_money(cap: CapState | None) -> Verdict:
-    message = "A cap on this key or account is used up." if cap is None else cap.used_up()
-    return Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", message)
-
-
 class Exchange:
     """One inference from its opening to its terminal frame.
 
@@ -54,13 +49,15 @@ class Exchange:
     drain. ``run`` is called once.
     """
 
+    hold: RunningHold
+    """Of the attempt, or of the one before it."""
     watcher: ClockWatcher
     nursery: trio.Nursery
     """Its tasks while it runs; they end before it does."""
 
     def __init__(self, plan: Plan, services: Services, downstream: Downstream) -> None:
         self.plan = plan
-        self._planned_first = plan.request
+        self.planned_first = plan.request
         """Whoever made the exchange has it as long as that runs."""
         self.services = services
         self.arbiter = OutcomeArbiter(self._on_first_offer)
@@ -77,7 +74,6 @@ class Exchange:
         """How many were opened in all."""
         self.drain: Drain | None = None
         """How it is read on behind its ending, where its provider bills what it broke off to the end."""
-        self.hold: RunningHold
         self.has_leader = False
         """Whether the commit point is passed."""
         self.refused_by: CapState | None = None
@@ -95,8 +91,10 @@ class Exchange:
         self.closing: trio.CancelScope | None = None
         """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
-        self._provider_ended = False
-        self._in_hand: Reading | None = None
+        self.provider_ended = False
+        """Whether it has, by its own word: then nothing of it is cut off any more."""
+        self.in_hand: Reading | None = None
+        """What is being handed over."""
         self._durable: Progress | None = None
 
     def offer(self, verdict: Verdict) -> bool:
@@ -116,7 +114,7 @@ class Exchange:
         self.arbiter.offer(_CLIENT_GONE)
 
     def _on_first_offer(self, verdict: Verdict) -> None:
-        if self._provider_ended:
+        if self.provider_ended:
             return  # by its own word: what came with it is still handed over, and the rest of the body read
         if self.rival is not None:
             self._lose(self.rival)
@@ -261,7 +259,7 @@ class Exchange:
         self.has_leader = True
         other = self.rival if attempt is self.attempt else self.attempt
         self._adopt(attempt)
-        self._in_hand = reading
+        self.in_hand = reading
         self.rival = other
         if other is not None:
             self._lose(other)
@@ -321,7 +319,7 @@ class Exchange:
         """Dial, read, meter and write, until the body or the exchange ends. Expected failures become offers."""
         try:
             attempt, reading = await reach_content(self)
-            await self._relay(attempt, reading)
+            await relay(self, attempt, reading)
         except (UpstreamError, RoutingError) as error:
             error.with_traceback(None)  # which holds everything that it passed, and that holds it
             if self._offer_error(Ending.UPSTREAM_ERROR, error) and self.attempt is not None:
@@ -345,7 +343,7 @@ class Exchange:
 
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""
-        cap = self.hold.clamped_by if self._provider_ended else self.hold.refused_by
+        cap = self.hold.clamped_by if self.provider_ended else self.hold.refused_by
         return Course(
             tuple(self.ended), self.opened, self.first_byte_s, self.hold.clamp_tokens, cap, self.drain,
             self.hold.clamped_by, self.refused_by,
@@ -354,84 +352,20 @@ class Exchange:
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))
 
-    async def _relay(self, attempt: Attempt, reading: Reading) -> None:
-        """Hand over what arrives, one read at a time, until the body or the provider's own word ends it.
-
-        Args:
-            attempt: the one that answers.
-            reading: what it passed the commit point with.
-        """
-        hold = attempt.hold
-        while True:
-            self._notice(attempt)
-            if self._provider_ended or attempt.body_ended:
-                await self._deliver_last(attempt, reading)
-                await self._read_tail(attempt)
-                return
-            if reading.data or reading.is_content:
-                await self._deliver(attempt, reading)
-            if self.arbiter.verdict is not None:
-                return  # nothing more is handed over: what still comes is for whoever reads on
-            if hold.received >= hold.wants_more_at:
-                self.nursery.start_soon(self._extend_ahead)
-            reading = await attempt.read()
-            if reading.is_meaningful:
-                self.watcher.touch(attempt)
-
-    async def _read_tail(self, attempt: Attempt) -> None:
-        """Read on behind the evidence of an end, for usage and the end of the body, but not for long."""
-        if attempt.pipe.answer.error is not None:
-            return
-        with trio.move_on_after(self.services.clocks.tail_s):
-            while not attempt.body_ended:
-                await attempt.read()
-
-    def _notice(self, attempt: Attempt) -> None:
+    def notice(self, attempt: Attempt) -> None:
         """Act on what the last read said of the answer: an error, or the evidence of its end."""
         answer = attempt.pipe.answer
-        if self._provider_ended or (answer.raw_finish_reason is None and answer.error is None):
+        if self.provider_ended or (answer.raw_finish_reason is None and answer.error is None):
             return
         # Either way the provider has ended by its own word: what came before it is still handed over.
-        self._provider_ended = True
+        self.provider_ended = True
         if answer.raw_finish_reason is not None:
             clamp_reached = attempt.hold.clamp_tokens is not None and answer.finish is FinishReason.LENGTH
-            self.offer(_out_of_money(self.hold.clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
+            self.offer(out_of_money(self.hold.clamped_by) if clamp_reached else Verdict(Ending.COMPLETED))
         elif answer.error is not None:
             attempt.error_code = answer.error.code
             self._offer_error(Ending.UPSTREAM_ERROR, answer.error)
             attempt.call.abort()
-
-    async def _deliver_last(self, attempt: Attempt, reading: Reading) -> None:
-        """Hand over what came with the provider's own end; neither a cancellation nor a slow client parts the two.
-
-        Bounded: if it takes too long, the connection is closed, for an end must not follow what was left out.
-        """
-        if not reading.data and self.first_byte_s is not None:
-            return
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self.services.clocks.speak_s) as patience:
-            await self._deliver(attempt, reading)
-        if patience.cancelled_caught:
-            self.speech.abort()
-
-    async def _deliver(self, attempt: Attempt, reading: Reading) -> None:
-        """Hand a reading to the client: the prelude before the first one, and money before bytes."""
-        self._in_hand = reading
-        if self.first_byte_s is None:
-            await self._commit(attempt)
-        if self._provider_ended and self.hold.received > self.hold.covered:
-            await self._cover_last(self.hold.received)
-        while self.hold.received > self.hold.covered and not self._provider_ended:
-            within = self.hold.covered - self.hold.delivered
-            piece, rest = attempt.pipe.split(reading, within)
-            if piece.data:
-                await self._hand_over(piece.data, piece.output_bytes)
-            reading = self._in_hand = rest
-            if not await self.hold.cover(self.hold.received):
-                self.offer(_out_of_money(self.hold.refused_by))
-                return
-        if reading.data:
-            await self._hand_over(reading.data, reading.output_bytes)
-        self._in_hand = None
 
     def last_words(self, pipe: Pipe, outcome: Outcome, style: EndingStyle) -> bytes:
         """Return what the client is still to be given: a prelude that was kept, and the terminal group.
@@ -439,7 +373,7 @@ class Exchange:
         What the pipe made of the residue, or of the reading that was in hand when the end came, the client never sees.
         """
         attempt, prelude = self.attempt, b""
-        unsaid = b"" if self._in_hand is None else self._in_hand.data
+        unsaid = b"" if self.in_hand is None else self.in_hand.data
         if attempt is not None:
             unsaid += attempt.residue
             prelude = b"".join(attempt.prelude)
@@ -447,26 +381,6 @@ class Exchange:
         if unsaid:
             pipe.rewind(unsaid)
         return prelude + close(pipe, outcome, style, is_stream=self.plan.request.stream)
-
-    async def _cover_last(self, size: int) -> None:
-        """Grow the hold for output that has already ended: what it does not grow by is posted as overrun."""
-        with contextlib.suppress(KeyRevokedError, OutOfBoundsError, AinfError):
-            await self.hold.cover(size)
-
-    async def _commit(self, attempt: Attempt) -> None:
-        """Pass the commit point: the head goes out, with the prelude that was kept; the request is forgotten."""
-        self.first_byte_s = trio.current_time() - self.opened_at_s
-        self.plan.request.forget()
-        self._planned_first.forget()
-        if self.plan.request.stream:
-            await self.speech.start(200, stream_head(self.head, is_wrapped=attempt.pipe.is_wrapped))
-            if prelude := b"".join(attempt.prelude):
-                await self.speech.write(prelude)
-        attempt.prelude.clear()
-
-    async def _hand_over(self, data: bytes, output_bytes: int) -> None:
-        await self.speech.write(data)
-        self.hold.delivered += output_bytes
 
     async def _extend(self, number: int, want: int, least: int) -> Extended:
         step = self.progress()
@@ -476,7 +390,8 @@ class Exchange:
             self.progress_is_durable(step)
         return extended
 
-    async def _extend_ahead(self) -> None:
+    async def extend_ahead(self) -> None:
+        """Ask for more of the hold before it is needed."""
         try:
             await self.hold.extend_ahead()
         except KeyRevokedError:

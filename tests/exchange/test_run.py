@@ -6,6 +6,7 @@ import json
 import pytest
 import trio
 
+from ainf.exchange import relay
 from ainf.exchange.run import Exchange
 from ainf.inference.outcome import Ending, Verdict
 from ainf.simulator import Reset, Send, Stall, Step, Wait, chunk, head, last_chunk
@@ -103,12 +104,12 @@ async def test_an_end_does_not_follow_what_could_not_be_handed_over(tmp_path, au
         here.simulator.set_script(script(chunk(delta("one")), Wait(1), chunk(delta("two") + FINISH), last_chunk()))
         client = here.client(question("sim"))
 
-        async def never(self: Exchange, data: bytes, output_bytes: int) -> None:
+        async def never(exchange: Exchange, data: bytes, output_bytes: int) -> None:
             if b"two" in data:
                 await trio.sleep_forever()
-            await self.speech.write(data)
+            await exchange.speech.write(data)
 
-        monkeypatch.setattr(Exchange, "_hand_over", never)
+        monkeypatch.setattr(relay, "hand_over", never)
         await here.run(client)
         assert client.aborted
         assert not client.ended
@@ -294,7 +295,7 @@ async def test_a_defect_in_the_pump_is_an_internal_error(tmp_path, autojump_cloc
             if calls == 5:
                 raise KeyError("secret text of an exception")
 
-        monkeypatch.setattr(Exchange, "_notice", broken)
+        monkeypatch.setattr(Exchange, "notice", broken)
         client = await here.ask("sim-tokens-50-pace-20ms")
         assert await check_transcript(here, client) == "internal_error"
         assert "secret text" not in here.log.getvalue()
