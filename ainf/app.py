@@ -314,7 +314,7 @@ def targets_of(config: Config) -> dict[str, RoutingTarget]:
     targets: dict[str, RoutingTarget] = {}
     for name, ruleset in rulesets_of(config).items():
         target = RoutingTarget(ruleset)
-        targets |= dict.fromkeys((name, *config.targets[name].aliases), target)
+        targets |= dict.fromkeys(config.targets[name].names, target)
     return targets
 
 

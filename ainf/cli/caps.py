@@ -9,7 +9,18 @@ import attrs
 import click
 
 from ainf.cli.output import brief, moment, print_json, print_table, record
-from ainf.cli.settings import books_config, config_option, json_option, new_id, read, usd, wall_clock, write
+from ainf.cli.settings import (
+    CommandError,
+    books_config,
+    config_option,
+    json_option,
+    new_id,
+    read,
+    usd,
+    wall_clock,
+    write,
+)
+from ainf.config import Config
 from ainf.inference.money import format_usd
 from ainf.ledger import Window
 from ainf.store.caps import list_caps, remove_cap, set_cap, subject_of
@@ -76,6 +87,7 @@ def set_(  # noqa: PLR0913 - an option each
 ) -> None:
     """Set a cap, or change its limit. It counts its window from the beginning, and binds what is running too."""
     config = books_config(config_path)
+    _check_counts(config, model)
 
     def look(tx: Transaction) -> tuple[Scope, Counted]:
         scope = whose.scope(tx, window, model)
@@ -102,6 +114,15 @@ def set_(  # noqa: PLR0913 - an option each
     else:
         row = [cap_id, str(whose), window, model, format_usd(limit_nusd)]
         print_table(["cap", "on", "window", "models", "limit $"], [row])
+
+
+def _check_counts(config: Config, model: str) -> None:
+    """Refuse the name of a routing target: no cap would ever count anything by it."""
+    if any(model in target.names for target in config.targets.values()):
+        raise CommandError(
+            f"{model!r} is a routing target, and a cap counts by the model that answers: name the models, or leave "
+            "--model out"
+        )
 
 
 @caps.command("list")

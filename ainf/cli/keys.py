@@ -76,7 +76,7 @@ def keys() -> None:
     "models",
     multiple=True,
     metavar="PATTERN",
-    help="Allow only this model, or names such as gpt-*; may be repeated.",
+    help="Allow only this model or routing target, or names such as gpt-*; may be repeated.",
 )
 @click.option("--endpoint", "endpoints", multiple=True, metavar="PATH", help="Allow only this path; may be repeated.")
 @click.option("--expires", callback=_time, help="When it ends, such as 2030-12-31 (UTC).")
@@ -136,9 +136,10 @@ def _rights(
 
 
 def _check_models(config: Config, models: tuple[str, ...]) -> None:
+    known = [*config.models, *(name for target in config.targets.values() for name in target.names)]
     for model in models:
-        if not any(covers(model, name) for name in config.models):
-            raise CommandError(f"no model {model!r} is configured; known are {', '.join(config.models)}")
+        if not any(covers(model, name) for name in known):
+            raise CommandError(f"no model or routing target {model!r} is configured; known are {', '.join(known)}")
 
 
 @keys.command("list")

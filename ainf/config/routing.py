@@ -96,6 +96,11 @@ class TargetConfig:
     )
     """Thousandths."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What clients may call it: its own name, then the others."""
+        return (self.name, *self.aliases)
+
 
 def _quality(value: object) -> Quality:
     """Return the quality that a number, or a table of one for each kind of task, says."""

@@ -65,6 +65,11 @@ def test_windows_and_patterns(commands):
         (["set", "--account", "acme", "--usd", "1", "--model", ""], "a pattern such as `gpt-*`", 1),
         (["remove", "--account", "acme"], "This account has no lifetime cap", 1),
         (["remove", "--account", "acme", "--model", "x"], "This account has no lifetime cap on models x;", 1),
+        (
+            ["set", "--account", "acme", "--model", "ainf/auto", "--usd", "1"],
+            "'ainf/auto' is a routing target, and a",
+            1,
+        ),
     ],
 )
 def test_refusals(commands, arguments, text, status):

@@ -44,6 +44,13 @@ def test_rights(commands):
     assert " valid  small, gratis  /v1/inference  " in line
 
 
+@pytest.mark.parametrize("name", ["ainf-inference", "ainf-auto", "ainf/auto", "ainf-*"])
+def test_a_right_to_a_routing_target(commands, name):
+    """A key may be for what a model is chosen by, under any of its names."""
+    made = commands.json("keys", "create", "--account", "acme", "--model", name)
+    assert made["models"] == [name]
+
+
 def test_limits(commands):
     """A key is made with limits; they are changed one by one, lifted with `none`, and listed."""
     made = commands.json(
@@ -111,8 +118,12 @@ def test_revoke(commands):
     ("arguments", "text", "status"),
     [
         (["--account", "none"], "There is no account 'none'", 1),
-        (["--account", "acme", "--model", "smal"], "no model 'smal' is configured; known are small, gratis", 1),
-        (["--account", "acme", "--model", "gpt-*"], "no model 'gpt-*' is configured; known are small, gratis", 1),
+        (
+            ["--account", "acme", "--model", "smal"],
+            "no model or routing target 'smal' is configured; known are small, gratis, ",
+            1,
+        ),
+        (["--account", "acme", "--model", "gpt-*"], "no model or routing target 'gpt-*' is configured; known", 1),
         (["--account", "acme", "--maker", "none"], "There is no key 'none'", 1),
         (["--account", "acme", "--endpoint", "v1"], "No endpoint is named 'v1'", 1),
         (["--account", "acme", "--expires", "2001-01-01T00:00:00Z"], "The expiry is in the past", 1),
