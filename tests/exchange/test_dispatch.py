@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from ainf.exchange import dispatch
-from ainf.exchange.dispatch import FALLS_BACK, lead, let_go, retire
+from ainf.exchange.dispatch import FALLS_BACK, lead, let_go, reach_content, retire
 from ainf.exchange.settlement import EndedAttempt
 from ainf.formats.base import Answer, Reading
 from ainf.inference.errors import CODES, AinfError, UpstreamError
@@ -144,6 +144,43 @@ async def test_who_rests_is_not_dialled_unless_it_is_pinned(route):
         with pytest.raises(UpstreamError, match="upstream_overloaded"):
             await led(fake)
     assert fake.dialled is (route is None)
+
+
+@attrs.define
+class Exchange(Fake):
+    """... which has ended in the very step in which its provider failed."""
+
+    opened: int = 1
+    hold: object = None
+    arbiter: Any = attrs.field(factory=lambda: SimpleNamespace(verdict=Verdict(Ending.CLIENT_DISCONNECTED)))
+    services: Any = None
+    route: Any = attrs.field(factory=lambda: SimpleNamespace(hedges=False))
+
+    @property
+    def plan(self) -> Any:
+        terms = SimpleNamespace(name="m", provider="p")
+        return SimpleNamespace(route=self.route, admission=SimpleNamespace(terms=terms))
+
+    @property
+    def attempt(self) -> "Exchange":
+        return self
+
+    def begin_attempt(self, plan: Any, hold: object, number: int) -> "Exchange":
+        assert (plan.route, hold, number) == (self.route, self.hold, 1)
+        return self
+
+    def note_failure(self, attempt: object, error: UpstreamError) -> UpstreamError:
+        assert attempt is self
+        return error
+
+    async def dial(self) -> None:
+        raise UpstreamError("upstream_overloaded", "Too much.")
+
+
+async def test_behind_an_ending_nobody_else_is_tried():
+    """A failure that comes with the exchange's own end opens nothing, and leaves the attempt to that."""
+    with pytest.raises(UpstreamError, match="upstream_overloaded"):
+        await reach_content(Exchange([]))  # type: ignore[arg-type]
 
 
 # --- letting go ---
