@@ -178,13 +178,16 @@ class Exchange:
         Raises:
             AinfError: it is refused. That it was routed is on record all the same, where it is a matter of money.
         """
+        plan = self.plan
         try:
             return await self.services.store.open_inference(self._opening())
-        except SpendError as refusal:
-            plan, status = self.plan, RoutingStatus.REJECTED_MONEY
-            if plan.route is not None:
-                await note_refused(self.services, plan.key, plan.request, plan.route, status, refusal)
-            raise
+        except SpendError as error:
+            if plan.route is None:
+                raise
+            refusal = error.with_traceback(None)  # which holds everything that it passed
+        status = RoutingStatus.REJECTED_MONEY
+        await note_refused(self.services, plan.key, plan.request, plan.route, status, refusal)
+        raise refusal
 
     def _opening(self) -> Opening:
         plan = self.plan
