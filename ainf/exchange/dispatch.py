@@ -317,6 +317,6 @@ async def _begin_beside(exchange: "Exchange", first: Attempt) -> Attempt | None:
         route.put_back(plan)
         exchange.services.telemetry.hedged("no_room")
         return None
-    if exchange.has_leader:  # while it was opened, the first one came: it costs nothing
-        return None
+    if exchange.has_leader or exchange.arbiter.verdict is not None:
+        return None  # while it was opened, the first one came, or an end: it is never asked, and costs nothing
     return exchange.begin_attempt(plan, hold, exchange.opened)
