@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import trio
 
+from tests.gateway.backends import model_table
 from tests.gateway.live_client import RawClient
 from tests.gateway.test_live_retrier import FAULTS
 from tests.gateway.world import Client, question
@@ -22,6 +23,17 @@ MODELS = (*FAULTS, *SLOW)
 BILLED_ON = {"drained": ("drain", "sim-tokens-300-pace-3ms"), "held": ("held", "sim-tokens-100-pace-5ms")}
 """Models whose provider bills what we break off: how it is settled, and what the model is."""
 IDEMPOTENCY_KEYS = 8
+
+SWIFT, LATE = "sim-tokens-4", "sim-tokens-40-delay-300ms"
+"""What one model is while it is learnt how soon it begins, and what it is at other times."""
+RACING = "racing"
+"""The target of which it is the first."""
+MIXES = tuple(f"mix-{number}" for number in range(8))
+TARGETS = ("ainf-inference", "ainf/auto", RACING, RACING, *MIXES)
+HINTS = (
+    {"min_quality": "good"}, {"min_quality": "frontier"}, {"max_cost": "0.02"}, {"max_cost": "0.0000001"},
+    {"routing_preference": "cost", "task_type": "code"}, {"routing_preference": "quickest"}, {"min_quality": 7},
+)  # fmt: skip
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object", "properties": {}}}}
 GARBAGE = (
@@ -38,6 +50,19 @@ NO_HTTP = (
     b"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", b"\0" * 300,
     b"GET / HTTP/1.1\r\nhost: a\r\nupgrade: h2c\r\nconnection: upgrade\r\nhttp2-settings: !\r\n\r\n",
 )  # fmt: skip
+
+
+def targets_text(chance: random.Random, more: str) -> str:
+    """The tables of targets: of models that fail, break off, are slow or sound, drawn by chance; and of a late one."""
+    text = model_table("swift", "sim", SWIFT, more)
+    for name in MIXES:
+        models = [chance.choice(FAULTS), chance.choice(MODELS), chance.choice((*SLOW, *BILLED_ON))]
+        text += _target_text(name, models)
+    return text + _target_text(RACING, ["swift", "sim-tokens-60-pace-5ms-usage-continuous"])
+
+
+def _target_text(name: str, models: list[str]) -> str:
+    return f"[targets.{name}]\nmodels = {json.dumps(models)}\n"
 
 
 @attrs.define
@@ -128,6 +153,12 @@ class Asker:
     def _question(self, chance: random.Random) -> dict[str, Any]:
         model = chance.choice((*SLOW, *BILLED_ON) if chance.random() < 0.5 else FAULTS)
         fields: dict[str, Any] = {}
+        if chance.random() < 0.35:
+            model = chance.choice(TARGETS)
+            if chance.random() < 0.2:
+                fields["routing_hint"] = chance.choice(HINTS)
+            if chance.random() < 0.7:
+                fields["max_tokens"] = chance.choice((8, 30))  # there is often room for little
         if "tools" in model or chance.random() < 0.1:
             fields["tools"] = [TOOL]
         if chance.random() < 0.3:

@@ -19,7 +19,7 @@ import trio
 from ainf.app import wall_clock
 from ainf.inference.outcome import Ending
 from tests.gateway.backends import models_text
-from tests.gateway.crowd import BILLED_ON, MODELS, Asker, Guest, Visit
+from tests.gateway.crowd import BILLED_ON, LATE, MODELS, RACING, SWIFT, Asker, Guest, Visit, targets_text
 from tests.gateway.law import FAILURES
 from tests.gateway.leaks import SECRETS
 from tests.gateway.live import PROVIDER_KEY, check_law
@@ -58,6 +58,13 @@ BILLED = "".join(
     for name, (billing, model) in BILLED_ON.items()
 )
 
+ROUTING = "[routing]\nbreaker_open_s = 0.5\nhedging = false\n"
+
+OUTCOMES = "SELECT status, count(*) FROM routing_outcomes GROUP BY status"
+OVERTAKEN = """
+    SELECT count(*) FROM attempts AS a JOIN routing_outcomes AS o ON o.inference_id = a.inference_id
+    WHERE a.aborted_billing = 'delivered' AND a.error_code IS NULL AND a.model <> o.model
+"""
 CLOSINGS = "SELECT body FROM audit_events WHERE kind = 'inference.closed'"
 
 TOLD_NO_LONGER = b"it goes on, ask again for it"
@@ -118,10 +125,28 @@ class Chaos:
             await trio.sleep(self.chance.uniform(0, DRAIN_S))
             await gateway.end(signal.SIGKILL)
         await self.operator.look()
+        self.configure()
         if FULL and not last and self.chance.random() < 0.5:
             await self.die_young()
         if not last:
             await self.here.start()
+
+    async def teach(self) -> None:
+        """Let it be known how soon a model begins that is late in the next life."""
+        for _ in range(24):
+            visit = Visit(len(self.visits), self.here.starts, "teach", sent=1)
+            client = await self.here.ask(RACING, headers=(f"x-ainf-labels: request={visit.number}-1",))
+            client.raw = visit.raw
+            await client.take()
+            self.visits.append(visit)
+
+    def configure(self) -> None:
+        """In every other life, from the second on, let one model be late, and late ones be hedged."""
+        text = self.here.config.read_text()
+        changes = [("hedging = false", "hedging = true"), (f'"{SWIFT}"', f'"{LATE}"')]
+        for off, on in changes:
+            text = text.replace(off, on) if off in text else text.replace(on, off)
+        self.here.config.write_text(text)
 
     async def die_young(self) -> None:
         """Kill a gateway that starts: before it listens, while it settles what was left, or just after."""
@@ -217,7 +242,8 @@ def check_end(answer: Client, receipt: dict[str, Any]) -> None:
     else:
         assert ending is Ending.COMPLETED, f"no answer ends so: {receipt}"
         assert (reason, errors) == (receipt["finish_reason"], [])
-        assert receipt["attempts"][-1]["raw_finish_reason"], "a success without evidence"
+        served = receipt["routing"]["served"] if "routing" in receipt else 1
+        assert receipt["attempts"][served - 1]["raw_finish_reason"], "a success without evidence"
 
 
 def end_of_stream(answer: Client, receipt: dict[str, Any]) -> tuple[str, list[dict[str, Any]]]:
@@ -240,12 +266,27 @@ def visible(chunk: dict[str, Any]) -> int:
     return sum(len(text.encode()) for text in (*map(content_of, deltas), *names))
 
 
-async def provider_entries(here: Deployment) -> dict[str, dict[str, Any]]:
+async def provider_entries(here: Deployment) -> dict[str, list[dict[str, Any]]]:
     """What the provider was asked, by inference id, once nothing runs there any more."""
     with trio.fail_after(5):
         while any(entry["ended_at"] is None for entry in await here.simulated()):  # noqa: ASYNC110 - another process
             await trio.sleep(0.05)
-    return {entry["headers"]["x-client-request-id"]: entry for entry in await here.simulated()}
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for entry in await here.simulated():
+        entries.setdefault(entry["headers"]["x-client-request-id"], []).append(entry)
+    return entries
+
+
+def check_attempts(
+    receipts: list[dict[str, Any]], entries: dict[str, list[dict[str, Any]]], opened: Counter[str]
+) -> None:
+    """Check exchanges against what the provider was asked: no more often than was opened; no success without an end."""
+    for receipt in receipts:
+        asked = entries.get(receipt["inference_id"], [])
+        redials = sum(line["redials"] for line in receipt["attempts"])
+        assert len(asked) <= 1 + opened[receipt["inference_id"]] + redials, receipt
+        if receipt["ending"] == Ending.COMPLETED:
+            assert any(entry["finish_sent"] for entry in asked), "a success without evidence"
 
 
 async def check_everything(chaos: Chaos, tell: Callable[[str], None]) -> None:
@@ -253,8 +294,7 @@ async def check_everything(chaos: Chaos, tell: Callable[[str], None]) -> None:
     entries = await provider_entries(here)
     check_law(here.books, list(entries))
     receipts = [json.loads(body) for (body,) in here.rows(CLOSINGS)]
-    completed = [receipt["inference_id"] for receipt in receipts if receipt["ending"] == Ending.COMPLETED]
-    assert all(entries[inference_id]["finish_sent"] for inference_id in completed), "a success without evidence"
+    check_attempts(receipts, entries, Counter(row[0] for row in here.rows("SELECT inference_id FROM later_attempts")))
     asked = Asked(
         {receipt["labels"]["request"]: receipt for receipt in receipts},
         {f"{visit.number}-{number}": key for visit in chaos.visits for number, key in visit.keyed.items()},
@@ -265,7 +305,8 @@ async def check_everything(chaos: Chaos, tell: Callable[[str], None]) -> None:
         f"{here.starts} lives {dict(Counter(chaos.ends.values()))}, {len(chaos.visits)} connections,"
         f" {sum(visit.sent for visit in chaos.visits)} requests, {chaos.operator.commands.total()} commands,"
         f" {dict(chaos.bookkeeper.done)} beside,"
-        f" {len(receipts)} admitted {dict(Counter(receipt['ending'] for receipt in receipts))}"
+        f" {len(receipts)} admitted {dict(Counter(receipt['ending'] for receipt in receipts))};"
+        f" routed {dict(here.rows(OUTCOMES))}, {here.rows(OVERTAKEN)[0][0]} overtaken"
     )
     wrong = []
     for visit in chaos.visits:
@@ -302,13 +343,14 @@ async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts
     chance = random.Random(SEED)
     tell(f"AINF_SEED={SEED}")
     with trio.fail_after(60 + LIVES * 30):
-        server = f"drain_s = {DRAIN_S}"
+        server, after = f"drain_s = {DRAIN_S}", ROUTING + BILLED + targets_text(chance, MORE)
         async with deployment(
-            tmp_path, *MODELS, now=wall_clock, more=MORE, limits=LIMITS, server=server, after=BILLED
+            tmp_path, *MODELS, now=wall_clock, more=MORE, limits=LIMITS, server=server, after=after
         ) as here:
             ring = KeyRing({here.key: "agents"}, random.Random(SEED))
             bookkeeper = Bookkeeper(here, random.Random(SEED + 1), ring)
             chaos = Chaos(here, Operator(here, chance, ring), bookkeeper, ring, chance)
+            await chaos.teach()
             async with trio.open_nursery() as nursery:
                 for number in range(CLIENTS):
                     nursery.start_soon(chaos.guests, number)
