@@ -115,7 +115,7 @@ def _request(address: tuple[str, int], key: str, path: str, body: bytes) -> byte
 
 
 @contextmanager
-def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Iterator[Rig]:
+def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF, more: str = "") -> Iterator[Rig]:
     """Start provider and gateway in a folder of their own; at the end verify the whole ledger, and stop them.
 
     An error of the block gets the end of the gateway's log as a note.
@@ -123,6 +123,7 @@ def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Itera
     Args:
         pinned: the gateway has the first core for itself, and all else shares the others; otherwise all share all.
         gateway_command: what runs the gateway; ``serve`` and its options follow.
+        more: what else stands in its configuration.
 
     Raises:
         ProcessError: one of them does not start, or ``ainf ledger verify`` finds a fault.
@@ -145,7 +146,7 @@ def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Itera
 
         simulate = (*AINF, "simulate", "--port", str(provider[1]))
         provider_child = start("provider", simulate, provider, other_cores)
-        key = _set_up(folder, gateway, provider)
+        key = _set_up(folder, gateway, provider, more)
         gateway_child = start("gateway", (*gateway_command, "serve", "--config", "ainf.toml"), gateway, gateway_cores)
         try:
             yield Rig(folder, gateway_child, provider_child, gateway, provider, key)
@@ -155,7 +156,7 @@ def running_rig(*, pinned: bool, gateway_command: Sequence[str] = AINF) -> Itera
         ainf(folder, "ledger", "verify", "--config", "ainf.toml")
 
 
-def _set_up(folder: Path, gateway: tuple[str, int], provider: tuple[str, int]) -> str:
+def _set_up(folder: Path, gateway: tuple[str, int], provider: tuple[str, int], more: str) -> str:
     """Write the configuration, make an account with a cap, and return a key of it."""
     base_url = f"http://{provider[0]}:{provider[1]}/v1"
     text = _CONFIG.format(host=gateway[0], port=gateway[1])
@@ -163,7 +164,7 @@ def _set_up(folder: Path, gateway: tuple[str, int], provider: tuple[str, int]) -
         text += _PROVIDER.format(name=name, vendor=vendor, base_url=base_url, key=_PROVIDER_KEY)
         for model, upstream_model in _UPSTREAM_MODELS.items():
             text += _MODEL.format(provider=name, name=model, upstream_model=upstream_model)
-    (folder / "ainf.toml").write_text(text)
+    (folder / "ainf.toml").write_text(text + more)
     ainf(folder, "accounts", "create", "bench", "--config", "ainf.toml")
     ainf(
         folder, "caps", "set", "--account", "bench", "--usd", "100000", "--window", "lifetime", "--config", "ainf.toml"
