@@ -120,6 +120,9 @@ class Plan:
     labels: Mapping[str, str] = attrs.field(factory=dict)
     route: "Route | None" = None
     """Where the candidates come from; None: the model is pinned."""
+    may_open: bool = True
+    """Whether an exchange may be made of it; if not, nobody may be asked, and it only serves to tell what is there
+    already under its idempotency key."""
     inference_shape: bool = False
     """Whether a whole answer also carries ``content``, ``cost`` and ``audit_url`` (POST /v1/inference)."""
 

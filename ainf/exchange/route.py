@@ -84,6 +84,20 @@ class Route:
         self._names.appendleft(plan.admission.terms.name)
         self._attempts_left += 1
 
+    def stand_in(self) -> Plan | None:
+        """Return a plan for any candidate, ranked or not, that may not be opened; None where none can be told this.
+
+        It is for a request that needs nobody, where its answer is there under its idempotency key.
+        """
+        assert self._plan_for is not None, "an answer has begun"
+        for candidate in self.decision.candidates:
+            try:
+                plan = self._plan_for(candidate.model, 0)
+            except (DownstreamError, RoutingError):
+                continue
+            return attrs.evolve(plan, route=self, may_open=False)
+        return None
+
     def refusal(self) -> tuple[RoutingStatus | None, AinfError]:
         """Return why there was no first candidate: the outcome's status, and the error that the client is told.
 
@@ -112,6 +126,18 @@ class Route:
     def forget(self) -> None:
         """Let go of the request: there is no way back to another candidate."""
         self._plan_for = None
+
+
+async def refused(services: Services, key: KeyRecord, request: InferenceRequest, route: Route) -> AinfError:
+    """Return why no candidate can be asked, once that is on record, and counted, where something was decided.
+
+    Raises:
+        GatewayError: ``store_unavailable``: it cannot be recorded.
+    """
+    status, refusal = route.refusal()
+    if status is not None:
+        await note_refused(services, key, request, route, status, refusal)
+    return refusal
 
 
 async def note_refused(

@@ -9,7 +9,7 @@ import msgspec
 
 from ainf.formats.base import Listener
 from ainf.inference.errors import DownstreamError
-from ainf.inference.request import InferenceRequest
+from ainf.inference.request import InferenceRequest, Operation
 from ainf.protocols.base import ClientProtocol
 from ainf.routing.hint import NO_HINT, Hint
 from ainf.store.base import Claim, KeyRecord, StoredResponse
@@ -61,9 +61,10 @@ class Asked:
 
     @property
     def claim(self) -> Claim | None:
-        """The use of an idempotency key."""
+        """The use of an idempotency key; to count tokens is free, and claims none."""
         name = self.headers.idempotency_key
-        return None if name is None else Claim(name, self.fingerprint)
+        is_count = self.request.operation is Operation.COUNT
+        return None if name is None or is_count else Claim(name, self.fingerprint)
 
     def deadline_at(self, longest_s: float) -> float:
         """Return when it must have ended, by trio's clock."""

@@ -7,7 +7,7 @@ import attrs
 from ainf.admission import check_endpoint, check_model, permits
 from ainf.exchange.inflight import Inflight
 from ainf.exchange.plan import Backend, Plan, Services
-from ainf.exchange.route import Route, note_refused
+from ainf.exchange.route import Route, refused
 from ainf.exchange.run import Exchange
 from ainf.formats.base import Listener
 from ainf.http.asked import Asked, RequestHeaders, fingerprint
@@ -16,7 +16,7 @@ from ainf.http.idempotency import SharedExchanges
 from ainf.http.limits import KeyLimiter
 from ainf.http.models import Model, not_for_this, planned
 from ainf.http.targets import RoutingTarget, look_at, need_of, take_hint
-from ainf.inference.errors import AinfError, DownstreamError, GatewayError
+from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.moments import SECOND_US
 from ainf.inference.request import InferenceRequest, Operation
 from ainf.metering import MeterRatios
@@ -167,6 +167,9 @@ class Gateway:
     async def _routed(self, asked: Asked, target: RoutingTarget) -> Plan:
         """Return the plan for the first candidate of a routed request.
 
+        Where there is none, and it bears an idempotency key, it is a plan that may not be opened: what was asked under
+        that key may be answered already, and whoever finds that it is not refuses the request.
+
         Raises:
             DownstreamError: ``not_permitted``.
             RoutingError: there is none.
@@ -184,20 +187,11 @@ class Gateway:
 
         route = Route(decision, services.health, plan_for, attempts=settings.attempts, hedges=settings.hedging)
         plan = route.next()
-        if plan is not None:
-            return plan
-        raise await self._refused(asked, route)
-
-    async def _refused(self, asked: Asked, route: Route) -> AinfError:
-        """Return why no model can be tried, once that is on record where something was decided.
-
-        Raises:
-            GatewayError: ``store_unavailable``: it cannot be recorded.
-        """
-        status, refusal = route.refusal()
-        if status is not None:
-            await note_refused(self.services, asked.key, asked.request, route, status, refusal)
-        return refusal
+        if plan is None and asked.claim is not None:
+            plan = route.stand_in()
+        if plan is None:
+            raise await refused(services, asked.key, asked.request, route)
+        return plan
 
     def _decide(
         self,

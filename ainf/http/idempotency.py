@@ -18,6 +18,7 @@ import trio
 from ainf.exchange.answers import Reply
 from ainf.exchange.plan import Plan, Services
 from ainf.exchange.retelling import Retelling, completed
+from ainf.exchange.route import refused
 from ainf.exchange.run import Exchange
 from ainf.exchange.shared import SharedExchange
 from ainf.http.recital import Recital
@@ -113,12 +114,9 @@ class SharedExchanges:
         name = (plan.key.key_id, plan.request.path, claim.idempotency_key)
         shared = self._running.get(name)
         if shared is None:
-            made = self._share(name, plan, host)
-            if isinstance(made, AinfError):
-                # There is no room for an exchange; what is kept needs none.
-                if made.code in _NO_ROOM and await _tell_kept(seam, plan, claim, host.services):
-                    return True
-                raise made
+            made = await self._begin(seam, plan, claim, host)
+            if made is None:
+                return True
             shared = made
         elif shared.is_left:
             await shared.gone.wait()
@@ -138,8 +136,27 @@ class SharedExchanges:
             return True
         return await _tell_kept(seam, plan, claim, host.services)
 
-    def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange | AinfError:
-        """Make a shared exchange and let it run, or return why it may not. No await: whoever asks next finds it."""
+    async def _begin(self, seam: Seam, plan: Plan, claim: Claim, host: Host) -> SharedExchange | None:
+        """Return an exchange that was made for a request; None where it got none, and was told what is kept instead.
+
+        Raises:
+            AinfError: it gets none, and nothing is kept; or as ``_tell_kept``. Nothing was said.
+        """
+        made = self._share((plan.key.key_id, plan.request.path, claim.idempotency_key), plan, host)
+        if isinstance(made, SharedExchange):
+            return made
+        # There is no room for an exchange, or nobody to be asked; what is kept needs neither.
+        if (made is None or made.code in _NO_ROOM) and await _tell_kept(seam, plan, claim, host.services):
+            return None
+        raise made or await _refusal(plan, host.services)
+
+    def _share(self, name: _Name, plan: Plan, host: Host) -> SharedExchange | AinfError | None:
+        """Make a shared exchange and let it run, or return why it may not. No await: whoever asks next finds it.
+
+        None where its plan says that it may not.
+        """
+        if not plan.may_open:
+            return None
         if self._nursery is None:  # the process ends
             return GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
         shared = SharedExchange(plan, host.services, limit=self._limit, linger_s=self._linger_s)
@@ -214,6 +231,12 @@ async def _tell_kept(seam: Seam, plan: Plan, claim: Claim, services: Services) -
         seam.abort()  # it may have begun
         raise
     return True
+
+
+async def _refusal(plan: Plan, services: Services) -> AinfError:
+    """Return why nobody may be asked; it is on record then."""
+    assert plan.route is not None, "who names a model may ask it"
+    return await refused(services, plan.key, plan.request, plan.route)
 
 
 def _kept_reply(plan: Plan, claim: Claim, found: FoundClaim, services: Services) -> Reply:

@@ -25,6 +25,7 @@ class FakePlan:
     admission: Any
     spent_nusd: int
     route: Route | None = None
+    may_open: bool = True
 
 
 @attrs.define
@@ -77,6 +78,27 @@ def test_in_the_order_of_the_decision():
     assert route.is_exhausted
     assert route.next() is None
     assert (route.skipped, [name for name, _ in candidates.planned]) == ([], list(RANKED))
+
+
+def test_a_stand_in():
+    """Whoever rests or fell, the first that can be told the request; it may not be opened, and takes nobody's turn."""
+    resting, poor = dict.fromkeys(RANKED, 9.0), {"min_quality": 1}
+    refusing = {"large": DownstreamError("unsupported_parameter", "No.")}
+    for candidates, hint in ((Candidates(resting, refusing), None), (Candidates({}, refusing), poor)):
+        route = candidates.route(hint=hint)
+        assert route.next() is None
+        plan = route.stand_in()
+        assert plan is not None
+        assert (plan.admission.terms.name, plan.may_open, plan.route) == ("mid", False, route)
+    route = Candidates().route()
+    assert route.stand_in() is not None
+    assert names(route) == list(RANKED)
+
+
+def test_no_stand_in():
+    """There is none where no candidate can be told the request."""
+    refusal = DownstreamError("unsupported_parameter", "No.")
+    assert Candidates(refusing=dict.fromkeys(RANKED, refusal)).route().stand_in() is None
 
 
 @pytest.mark.parametrize(("attempts", "tried"), [(1, 1), (2, 2), (3, 3), (4, 3)])
