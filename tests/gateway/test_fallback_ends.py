@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -24,7 +25,7 @@ from tests.gateway.candidates import (
 from tests.gateway.dialects import CHAT, DIALECTS
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.told import check_failure
-from tests.gateway.world import Client, World, world
+from tests.gateway.world import Client, SimulatedWire, World, world
 
 dialects = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
 streams = pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
@@ -172,6 +173,8 @@ async def test_an_answer_that_began_is_never_gone_on_with(
 
 
 def _leave(here: World, client: Client) -> None:
+    (exchange,) = here.gateway.inflight
+    exchange.client_gone()  # at once: the watcher of its connection is another task
     client.leave()
 
 
@@ -230,14 +233,25 @@ async def test_an_ending_before_any_content_asks_nobody_else(ending, stream, tmp
         await check_ledger(here, admitted=1)
 
 
+async def send_at_once(self: SimulatedWire, data: bytes) -> None:
+    """Send as a socket does that takes it all: without a look whether the task is cancelled."""
+    self.stream._outgoing.buffer += data
+    self.stream._outgoing.notify()
+
+
 @endings
 @pytest.mark.parametrize("moment", ["before", "after"])
 @streams
-async def test_an_ending_while_another_is_opened_dials_nothing(ending, stream, moment, tmp_path, autojump_clock):
+async def test_an_ending_while_another_is_opened_dials_nothing(
+    ending, stream, moment, tmp_path, autojump_clock, monkeypatch
+):  # fmt: skip
     """The second model is not asked any more, whether its hold is durable by then or not, and costs nothing."""
     act, outcome, status = ENDINGS[ending]
-    async with world(tmp_path, "sim", after=pair("sim-error-500")) as here:
-        await here.speak(CHAT, "target-2", stream=False)  # leaves a connection that can be written to without waiting
+    monkeypatch.setattr(SimulatedWire, "send_all", send_at_once)
+    async with world(tmp_path, "sim", after=pair("sim-error-500", "sim-delay-1s-tokens-7")) as here:
+        async with trio.open_nursery() as nursery:  # leaves two connections, of which the first model breaks one
+            for _ in range(2):
+                nursery.start_soon(partial(here.speak, CHAT, "target-2", stream=False))
         client = here.client(CHAT.question("target-0", stream=stream))
         opened = here.store.open_attempt
 
@@ -252,11 +266,11 @@ async def test_an_ending_while_another_is_opened_dials_nothing(ending, stream, m
         here.store.open_attempt = open_attempt  # type: ignore[method-assign]
         await here.run(client)
         check_ended(client, status)
-        assert len(here.simulator.books.entries) == 2
+        assert len(here.simulator.books.entries) == 3
         (one,) = await outcomes(here)
         assert (one["status"], one["attempts"], one["cost_nusd"]) == (outcome, 1 if moment == "before" else 2, 0)
         await check_provider(here)
-        await check_ledger(here, admitted=2)
+        await check_ledger(here, admitted=3)
 
 
 @endings
