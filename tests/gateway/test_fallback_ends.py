@@ -79,7 +79,7 @@ async def test_what_is_wrong_with_the_request_is_told_at_once(row, dialect, stre
         assert told[0][1:] == told[1][1:]
         await check_routed(here, told[0][0], "failed", [own.code])
         assert len(here.simulator.books.entries) == 2
-        assert counter(here, "fallbacks", from_model="target-1", code=own.code) == 0
+        assert counter(here, "fallbacks", from_model="target-1", code=own.code) == 0, "nothing followed"
 
 
 TOO_LONG = {"code": "context_length_exceeded", "message": "This model's maximum context length is 8 tokens."}

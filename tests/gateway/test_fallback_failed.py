@@ -13,6 +13,7 @@ from tests.gateway.candidates import (
     ask_target,
     before_opening,
     check_routed,
+    counter,
     entries,
     target_text,
 )
@@ -98,6 +99,8 @@ async def test_the_third_may_answer(tmp_path, autojump_clock):
         assert [line["cost_nusd"] > 0 for line in receipt["attempts"]] == [True, False, True]
         assert client.status == 200
         assert len(entries(here, client)) == 3
+        for model, code in (("target-1", "upstream_truncated"), ("target-2", "upstream_error")):
+            assert counter(here, "fallbacks", from_model=model, code=code) == 1
 
 
 # --- what may not be opened ---
@@ -141,4 +144,5 @@ async def test_another_that_nobody_can_pay_for(stream, tmp_path, autojump_clock)
         receipt = await check_routed(here, client, "failed", ["upstream_error"])
         check_failure(client, receipt, "all_candidates_failed", in_stream=False)
         assert receipt["notes"]["no_room_for_another"] == "cap_agents_target-2"
+        assert counter(here, "fallbacks", from_model="target-1", code="upstream_error") == 0
         assert len(here.simulator.books.entries) == 1
