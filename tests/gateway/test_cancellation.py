@@ -7,7 +7,8 @@ runs all. The law is checked over the whole database after each kind, and over t
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -162,15 +163,28 @@ class Source:
         self.client.leave()
 
     def deadline(self) -> None:
-        for exchange in self.here.gateway.inflight:
-            exchange.offer(Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The deadline passed."))
+        self._offer(Verdict(Ending.DEADLINE_EXCEEDED, "deadline_exceeded", "The deadline passed."))
 
     def shutdown(self) -> None:
-        self.here.gateway.inflight.shut_down(2.0)
+        with self._breaking_off():
+            self.here.gateway.inflight.shut_down(2.0)
 
     def cap(self) -> None:
-        for exchange in self.here.gateway.inflight:
-            exchange.offer(Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", "A cap is used up."))
+        self._offer(Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", "A cap is used up."))
+
+    def _offer(self, verdict: Verdict) -> None:
+        with self._breaking_off():
+            for exchange in self.here.gateway.inflight:
+                exchange.offer(verdict)
+
+    @contextmanager
+    def _breaking_off(self) -> Iterator[None]:
+        """L7: what ends in the block has closed every socket to a provider behind it, but one that is read on."""
+        running = [exchange for exchange in self.here.gateway.inflight if exchange.arbiter.verdict is None]
+        yield
+        for exchange in running:
+            attempts = [attempt for attempt in (exchange.attempt, exchange.rival) if attempt is not None]
+            assert exchange.drain is not None or all(attempt.call._aborted for attempt in attempts)
 
     def cancelled(self) -> None:
         self.scope.cancel()
