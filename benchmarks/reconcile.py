@@ -6,7 +6,8 @@ Every ending, under every way to bill an abort, from a provider of every format,
 breaks off at a moment that the seed decides, in real English text. The gateway is whole, in memory, under a clock that
 runs by itself, and so is the simulated provider, whose own books are the invoice: one that bills "delivered" stops when
 the socket closes, the others go on to the end. What is settled by reported usage must agree to the nano-dollar; of what
-we counted ourselves the difference is listed, exchange by exchange, and with it the two sums are the same.
+we counted ourselves the difference is listed, exchange by exchange, and with it the two sums are the same. Exchanges
+that call two models, one after or beside the other, follow in a table of their own (``benchmarks.reconcile_routed``).
 """
 
 import argparse
@@ -21,21 +22,26 @@ import trio
 import trio.testing
 
 from ainf.inference.outcome import Ending, Verdict
-from ainf.simulator.books import Entry
+from benchmarks import reconcile_routed
+from benchmarks.billed import (
+    ANSWER,
+    CAP_TOKENS,
+    CAPPED,
+    MOMENTS_S,
+    POLICIES,
+    SETTINGS,
+    UnmatchedError,
+    billed,
+    entries_of,
+    goes_on,
+    leave_room,
+    run,
+)
 from tests.gateway.backends import FORMATS, INPUT_RATE, OUTPUT_RATE
 from tests.gateway.holds import base_of
-from tests.gateway.world import Client, World, question, world
+from tests.gateway.world import World, question, world
 
-POLICIES: Final = ("delivered", "drain", "held")
-_ANSWER: Final = "sim-text-english-tokens-60-pace-20ms"
-_MOMENTS_S: Final = (0.1, 1.1)
-"""When an answer of 1.2 seconds is broken off."""
-_SETTINGS: Final = 'slice_tokens = 32\nmin_output_tokens = 4\nmetering = "configured"'
-_CAP_TOKENS: Final = (5, 50)
-_USED_OF_CAPPED: Final = """
-    SELECT coalesce(sum(s.settled_nusd + s.overrun_nusd), 0) FROM settlements AS s
-    JOIN inferences AS i ON i.inference_id = s.inference_id WHERE i.account_id = 'acc_capped'
-"""
+RATES: Final = (INPUT_RATE, OUTPUT_RATE)
 _POSTED: Final = """
     SELECT sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN ('settle', 'overrun', 'adjustment')
 """
@@ -91,14 +97,10 @@ class Pair:
         """What the provider bills beyond what we charged; negative where we charged more."""
         return self.billed_nusd - self.posted_nusd
 
-
-def billed(entry: Entry) -> int:
-    """Return what the provider bills for a request."""
-    return entry.billed_input_tokens * INPUT_RATE + entry.billed_output_tokens * OUTPUT_RATE
-
-
-class UnmatchedError(Exception):
-    """The two books do not hold the same exchanges, or one ended otherwise than it was made to."""
+    @property
+    def is_exact(self) -> bool:
+        """Whether what is by reported usage is what the provider bills."""
+        return self.evidence != "reported" or not self.difference_nusd
 
 
 async def reconcile(folder: Path, policy: str, kinds: Sequence[Kind], rng: random.Random) -> list[Pair]:
@@ -109,46 +111,25 @@ async def reconcile(folder: Path, policy: str, kinds: Sequence[Kind], rng: rando
     """
     formats = [rng.choice(tuple(FORMATS)) for _ in kinds]
     models = [_model(policy, kind, format_) for kind, format_ in zip(kinds, formats, strict=True)]
-    more = f'{_SETTINGS}\naborted_billing = "{policy}"'
+    more = f'{SETTINGS}\naborted_billing = "{policy}"'
     async with world(folder, *dict.fromkeys(models), more=more) as here:
-        await here.new_account("capped")
-        capped_key = await here.new_key("capped", key_id="kcapped1")
+        await here.new_account(CAPPED)
+        capped_key = await here.new_key(CAPPED, key_id="kcapped1")
         pairs = []
         for kind, model in zip(kinds, models, strict=True):
             asked = question(model, stream=kind.stream)
             client = here.client(asked)
             if kind.is_capped:
-                await _leave_room(here, await base_of(here, client), rng.randint(*_CAP_TOKENS))
+                await leave_room(here, await base_of(here, client) + rng.randint(*CAP_TOKENS) * OUTPUT_RATE)
                 client = attrs.evolve(here, key=capped_key).client(asked)
-            inference_id = await _run(here, client, kind, rng.uniform(*_MOMENTS_S))
+            inference_id = await run(here, client, kind.verdict, rng.uniform(*MOMENTS_S))
             pairs.append(await _pair(here, policy, kind, inference_id))
         _check_all_matched(here, pairs)
     return pairs
 
 
 def _model(policy: str, kind: Kind, format_: str) -> str:
-    goes_on = "" if policy == "delivered" else "-bills-on"
-    return f"{format_}/{_ANSWER}{kind.behaviour}{goes_on}"
-
-
-async def _leave_room(here: World, base_nusd: int, tokens: int) -> None:
-    """Set the cap so that it leaves room for the input and some output."""
-    ((used,),) = await here.rows(_USED_OF_CAPPED)
-    await here.set_cap(used + base_nusd + tokens * OUTPUT_RATE, account="capped")
-
-
-async def _run(here: World, client: Client, kind: Kind, after_s: float) -> str:
-    """Run one exchange, ended so much later where its kind does not end it; return its id."""
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(here.run, client)
-        if kind.verdict is not None:
-            await trio.sleep(after_s)
-            for exchange in here.gateway.inflight:
-                exchange.offer(kind.verdict)
-            if kind.ending is Ending.CLIENT_DISCONNECTED:
-                client.leave()
-    ((inference_id,),) = await here.rows("SELECT max(inference_id) FROM inferences")
-    return str(inference_id)
+    return f"{format_}/{ANSWER}{kind.behaviour}{goes_on(policy)}"
 
 
 async def _pair(here: World, policy: str, kind: Kind, inference_id: str) -> Pair:
@@ -156,18 +137,13 @@ async def _pair(here: World, policy: str, kind: Kind, inference_id: str) -> Pair
     if receipt["ending"] != kind.ending:
         raise UnmatchedError(f"{inference_id} ended as {receipt['ending']}, not as {kind.ending}")
     ((posted,),) = await here.rows(_POSTED, inference_id)
-    amount = sum(billed(entry) for entry in _entries(here, inference_id))
+    amount = sum(billed(entry, RATES) for entry in entries_of(here, inference_id))
     return Pair(inference_id, policy, kind, receipt["evidence"], posted, amount)
-
-
-def _entries(here: World, inference_id: str) -> list[Entry]:
-    books = here.simulator.books.entries
-    return [entry for entry in books if entry.headers.get("x-client-request-id") == inference_id]
 
 
 def _check_all_matched(here: World, pairs: Iterable[Pair]) -> None:
     """Both books hold the same exchanges: every bill belongs to one."""
-    total = sum(billed(entry) for entry in here.simulator.books.entries)
+    total = sum(billed(entry, RATES) for entry in here.simulator.books.entries)
     matched = sum(pair.billed_nusd for pair in pairs)
     if total != matched:
         raise UnmatchedError(f"the provider bills {total} nano-dollars, and {matched} for what we know of")
@@ -217,17 +193,20 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
 
-    async def run() -> list[Pair]:
+    async def reconciled() -> tuple[list[Pair], list[reconcile_routed.RoutedPair]]:
+        repeats, seed = arguments.repeats, arguments.seed
         with tempfile.TemporaryDirectory() as folder:
-            return await reconcile_all(Path(folder), repeats=arguments.repeats, seed=arguments.seed)
+            pairs = await reconcile_all(Path(folder), repeats=repeats, seed=seed)
+            return pairs, await reconcile_routed.reconcile_all(Path(folder), repeats=repeats, seed=seed)
 
-    pairs = trio.run(run, clock=trio.testing.MockClock(autojump_threshold=0))
-    print(table(pairs))
-    wrong = [pair.inference_id for pair in pairs if pair.evidence == "reported" and pair.difference_nusd]
+    pairs, routed = trio.run(reconciled, clock=trio.testing.MockClock(autojump_threshold=0))
+    print(table(pairs), reconcile_routed.table(routed), sep="\n\n")
+    wrong = [pair.inference_id for pair in (*pairs, *routed) if not pair.is_exact]
     if wrong:
         raise SystemExit(f"Reported usage was not settled at what is billed: {', '.join(wrong)}.")
-    listed = [pair for pair in pairs if pair.difference_nusd]
-    print(f"\n{len(pairs)} exchanges; {len(listed)} differ from their bill, all of them counted by ourselves.")
+    listed = [pair for pair in (*pairs, *routed) if pair.difference_nusd]
+    print(f"\n{len(pairs)} exchanges of one model, {len(routed)} of a target of two;", end=" ")
+    print(f"{len(listed)} differ from their bills, in what was counted by ourselves.")
 
 
 if __name__ == "__main__":
