@@ -22,6 +22,7 @@ from ainf.store.sqlite import connect
 from ainf.store.verify import verify
 from tests.gateway.fickle import CONFIG, MODELS, TOKENS, FickleSimulator
 from tests.gateway.live import check_law, config_text, unwrapped
+from tests.gateway.live_client import eventually
 from tests.gateway.process import Deployment
 from tests.gateway.spenders import LINES, Calls, Spenders
 from tests.gateway.world import question
@@ -29,6 +30,8 @@ from tests.gateway.world import question
 FULL = os.environ.get("AINF_LAW") == "full"
 MOMENTS, AGENTS, CLIENTS_OF_EACH = (12, 10, 15) if FULL else (2, 6, 10)
 ANSWERS_OF_EACH = 400
+CALLS = 80
+"""Of a life: before so many it is not killed."""
 PROGRESS_S = 0.1
 TARGETS: Final = ("ainf-inference", "crew", "crew-now", "ainf-auto", "ainf-inference", "small-b")
 
@@ -163,11 +166,13 @@ async def test_what_a_kill_leaves_of_routed_requests_is_settled_by_attempt(tmp_p
             simulator.on_call = calls.note
             for _ in range(MOMENTS):
                 ended: set[str] = set()
+                before = len(calls.made)
                 async with trio.open_nursery() as nursery:
                     for number in range(AGENTS * CLIENTS_OF_EACH):
                         own = random.Random(chance.random())
                         nursery.start_soon(ask_until_killed, here, keys[number % AGENTS], own, ended)
-                    await trio.sleep(moment := chance.uniform(0.3, 1.6 if FULL else 0.9))
+                    await eventually(lambda before=before: len(calls.made) - before >= CALLS)
+                    await trio.sleep(moment := chance.uniform(0, 1.5 if FULL else 0.5))
                     await here.kill()
                 left = Left.of(here)
                 settled = dict(here.rows("SELECT inference_id, ending FROM settlements"))
@@ -175,7 +180,7 @@ async def test_what_a_kill_leaves_of_routed_requests_is_settled_by_attempt(tmp_p
                 assert calls.undurable == []
                 await here.start()
                 check_recovered(here, left, spenders, seen)
-                tell(f"killed after {moment:.2f} s: {len(ended)} had ended; attempts left: {dict(left.kinds)}")
+                tell(f"killed {moment:.2f} s later: {len(ended)} had ended; attempts left: {dict(left.kinds)}")
             assert await here.terminate() == 0
             calls.books.close()
             check_law(here.books, [inference_id for inference_id, _ in calls.made])
