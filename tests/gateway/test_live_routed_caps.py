@@ -35,6 +35,8 @@ from tests.gateway.spenders import ENTRIES, LINES, Calls, Replay, Spenders, key_
 
 FULL = os.environ.get("AINF_LAW") == "full"
 AGENTS, CLIENTS_OF_EACH, ANSWERS_OF_EACH = (20, 20, 80) if FULL else (10, 15, 16)
+AT_ONCE = 100
+"""Exchanges that run at the busiest moment, at least; some clients are refused at once, or done by then."""
 LEAVES = 0.08
 """How many of the streams are left by their client."""
 PATIENT = "wait_s = 60"
@@ -361,7 +363,7 @@ async def test_caps_on_models_hold_while_requests_fall_back_and_are_hedged(tmp_p
         f" {len(spenders.limits)} limits are used up, to {100 * min(used.values()):.2f} % at least; none was passed"
     )
     assert statuses.keys() >= {"succeeded", "fell_back", "failed", "cancelled", "capped"}
-    assert crowd.most_running >= 0.7 * len(keys) * CLIENTS_OF_EACH
+    assert crowd.most_running >= AT_ONCE
     assert {refusal.pattern for refusal in crowd.watch.refusals} >= {"*", "large-*"}
     assert min(used.values()) >= 0.97
 
