@@ -230,7 +230,7 @@ async def test_behind_the_commit_point_silence_ends_the_exchange(leads, autojump
     """What has begun to answer is not replaced; it is waited for by its own limits, and nothing else any more."""
     here = watched()
     here.watcher.end(here.asked)
-    both = begin(here), begin(here, silence_s=7)
+    both = begin(here, first_byte_s=5), begin(here, first_byte_s=5, silence_s=7)
     here.watcher.touch(both[leads])
     here.watcher.commit(both[leads])
     async with trio.open_nursery() as nursery:

@@ -29,7 +29,7 @@ SWIFT, LATE = "sim-tokens-4", "sim-tokens-40-delay-300ms"
 RACING = "racing"
 """The target of which it is the first."""
 MIXES = tuple(f"mix-{number}" for number in range(8))
-TARGETS = ("ainf-inference", "ainf/auto", RACING, RACING, *MIXES)
+TARGETS = ("ainf-inference", "ainf/auto", *(RACING,) * 6, *MIXES)
 HINTS = (
     {"min_quality": "good"}, {"min_quality": "frontier"}, {"max_cost": "0.02"}, {"max_cost": "0.0000001"},
     {"routing_preference": "cost", "task_type": "code"}, {"routing_preference": "quickest"}, {"min_quality": 7},

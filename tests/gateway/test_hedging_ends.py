@@ -15,7 +15,7 @@ from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.candidates import Candidate, Order, ask_target, check_routed, entries, outcomes
 from tests.gateway.dialects import CHAT, DIALECTS
 from tests.gateway.grammar import check_grammar
-from tests.gateway.hedged import LATE_S, Race, check_cancelled, check_hedged, hedged, hedges, set_room
+from tests.gateway.hedged import LATE_S, Race, check_cancelled, check_hedged, hedged, hedges, is_closed, set_room
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 
 GOOD = "sim-tokens-7"
@@ -56,7 +56,9 @@ class Ends:
 
     async def capped(self):
         (exchange,) = self.here.gateway.inflight
+        both = [attempt for attempt in (exchange.attempt, exchange.rival) if attempt is not None]
         exchange.offer(Verdict(Ending.SPEND_CAP_EXCEEDED, "spend_cap_exceeded", "A cap is used up."))
+        assert all(is_closed(attempt) for attempt in both), "before anything is awaited"
 
     async def outer_cancel(self):
         self.scope.cancel()
@@ -176,11 +178,12 @@ async def test_a_key_that_was_revoked_opens_no_second_one(tmp_path, autojump_clo
         assert hedges(here) == {}
 
 
-async def test_content_does_not_wait_for_the_ledger(tmp_path, autojump_clock):
+@pytest.mark.parametrize("takes_s", [3, 30], ids=["while it streams", "behind its end"])
+async def test_content_does_not_wait_for_the_ledger(tmp_path, autojump_clock, takes_s):
     """A first one that comes while the second is being opened is given to the client then; the second is not asked."""
     async with hedged(tmp_path, "sim-tokens-7-delay-3s-pace-1s", GOOD) as here:
         order, began = Order(here), trio.current_time()
-        open_slowly(here, 30)
+        open_slowly(here, takes_s)
         client, written_at = here.client(CHAT.question("target-0")), []
         client.on_write = lambda number: written_at.append(trio.current_time() - began)
         await here.run(client)
@@ -380,17 +383,19 @@ async def test_a_model_that_rests_is_passed_over(tmp_path, autojump_clock):
 @pytest.mark.parametrize("wins", [True, False])
 async def test_a_probe_is_over_when_its_race_is(tmp_path, autojump_clock, number, wins):
     """A model that was let rest is asked again by one request; answered, it is back; overtaken, the next may ask."""
-    soon, late = "sim-tokens-7-delay-3s", "sim-tokens-7-delay-9s"
+    soon, late = "sim-tokens-7-delay-3s-pace-1s", "sim-tokens-7-delay-9s"
     behaviours = (soon, late) if wins is (number == 1) else (late, soon)
     async with hedged(tmp_path, *behaviours) as here:
         breaker = here.gateway.services.health._breakers.of("sim", f"target-{number}")
         rest(here, number)
         await trio.sleep(10.1)
-        client = await ask_target(here)
+        client, may_try = here.client(CHAT.question("target-0")), []
+        client.on_write = lambda _: may_try.append(breaker.may_try(trio.current_time()))
+        await here.run(client)
+        assert may_try[0], "the rest of the stream is no matter of the probe's"
         await check_hedged(here, client, led=number if wins else 3 - number)
-        now = trio.current_time()
-        assert breaker.state(now) == ("closed" if wins else "half_open")
-        assert breaker.may_try(now)
+        assert breaker.state(trio.current_time()) == ("closed" if wins else "half_open")
+        assert breaker.may_try(trio.current_time())
 
 
 async def test_many_at_once(tmp_path, autojump_clock):
