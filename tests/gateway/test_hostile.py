@@ -238,7 +238,10 @@ async def test_rights(header, tmp_path, autojump_clock):
         assert (await here.run(Client("/v1/chat/completions", allowed, sent))).status == 200
         check_refused(await here.run(Client("/v1/inference", allowed, sent)), 403, "not_permitted")
         models = await here.run(Client("/v1/models", b"", sent, "GET"))
-        assert [model["id"] for model in models.json()["data"]] == ["sim-tokens-5"]
+        listed = models.json()["data"]
+        assert [model["id"] for model in listed if model["ainf"]["kind"] == "model"] == ["sim-tokens-5"]
+        targets = [model["ainf"]["models"] for model in listed if model["ainf"]["kind"] == "target"]
+        assert targets == [["sim-tokens-5"]] * 4
 
 
 async def test_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
