@@ -60,7 +60,8 @@ class Admission:
     own_limit_tokens: int
     """The most output that the client (or else the model) allows."""
     limit_tokens: int | None = None
-    """The output limit to send upstream instead of the client's, where the most that it may cost allows less."""
+    """The output limit to send upstream instead of the client's, where the most that it may cost, or a model that the
+    client did not choose, allows less."""
     reasoning: ReasoningAsk | None = None
     """How much the model shall think."""
 
@@ -116,7 +117,12 @@ PLAIN = Reads()
 
 
 def admit(
-    request: InferenceRequest, terms: ModelTerms, reads: Reads = PLAIN, most_nusd: int | None = None
+    request: InferenceRequest,
+    terms: ModelTerms,
+    reads: Reads = PLAIN,
+    most_nusd: int | None = None,
+    *,
+    is_chosen: bool = False,
 ) -> Admission:
     """Return the terms for a request whose model is known and allowed.
 
@@ -128,9 +134,12 @@ def admit(
         terms: of its model.
         reads: what it asks beside its words.
         most_nusd: what it may cost at most, by the client's own word: its output is limited to what that pays for.
+        is_chosen: whether the model was chosen for the client, who cannot have known its output limit: one that is
+            higher is lowered to that. Who names the model hears its provider's own word.
 
     Raises:
-        DownstreamError: ``tools_not_supported``, ``streaming_not_supported``: the model cannot do what was asked.
+        DownstreamError: ``tools_not_supported``, ``streaming_not_supported``: the model cannot do what was asked;
+            ``invalid_value``: it cannot think as much as was asked, and answer.
         RoutingError: ``no_candidate``: ``most_nusd`` does not pay for the least that is worth a call.
     """
     _check_abilities(request, terms)
@@ -142,7 +151,9 @@ def admit(
     budget = (reads.reasoning.budget_tokens or 0) if reads.reasoning is not None else 0
     base = _input_cost(request, terms, reads.cache_write, bound) + terms.price.request
     output_rate = terms.price.dearest_output(bound)
-    limit = own_limit
+    limit, told = own_limit, own_limit
+    if is_chosen and request.operation is Operation.GENERATE:
+        told = _asked_limit(request, terms, budget)
     if most_nusd is not None:
         limit = _affordable(most_nusd, base, output_rate, own_limit, budget + terms.min_output_tokens)
     ask = HoldAsk(
@@ -153,8 +164,24 @@ def admit(
         min_tokens=budget + terms.min_output_tokens,
     )
     estimate = reads.stored_tokens + input_estimate(request.input_bytes, request.attachment_count, terms.ratios)
-    cut = limit if limit < own_limit else None
+    cut = limit if limit < told else None
     return Admission(terms, ask, bound, estimate, request.attachment_count, limit, cut, reads.reasoning)
+
+
+def _asked_limit(request: InferenceRequest, terms: ModelTerms, budget: int) -> int:
+    """Return the output limit that a provider is told if nobody lowers it: the client's own, or else the model's.
+
+    Raises:
+        DownstreamError: ``invalid_value``: lowered to the model's it leaves nothing beside the thinking.
+    """
+    most = terms.max_output_tokens
+    own = request.max_output_tokens or most
+    if own > most and budget + terms.min_output_tokens > most:
+        raise DownstreamError(
+            "invalid_value",
+            f"The model {terms.name!r} gives {most} tokens at most, and is asked to think with {budget} of them.",
+        )
+    return own
 
 
 def _affordable(most_nusd: int, base_nusd: int, output_rate: int, own_limit: int, least: int) -> int:

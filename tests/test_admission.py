@@ -180,6 +180,30 @@ def test_rights(models, endpoints, param):
     assert (refused.value.code, refused.value.param) == ("not_permitted", param)
 
 
+def test_a_chosen_model_is_asked_for_no_more_than_it_gives():
+    """A limit above the model's is lowered where the client did not choose it; any other is left as it came."""
+    most = TERMS.max_output_tokens
+    for own, sent in ((most + 1, most), (10**6, most), (most, None), (most - 1, None), (None, None)):
+        request = attrs.evolve(REQUEST, max_output_tokens=own)
+        chosen, named = admit(request, TERMS, is_chosen=True), admit(request, TERMS)
+        assert (chosen.limit_tokens, named.limit_tokens) == (sent, None)
+        assert attrs.evolve(chosen, limit_tokens=None) == named
+    counted = attrs.evolve(REQUEST, operation=Operation.COUNT, max_output_tokens=10**6)
+    assert admit(counted, TERMS, is_chosen=True).limit_tokens is None
+
+
+def test_a_chosen_model_can_think_as_much_as_is_asked():
+    """One whose own limit leaves nothing beside the thinking budget is none for this; the client's own limit may."""
+    most, least = TERMS.max_output_tokens, TERMS.min_output_tokens
+    request = attrs.evolve(REQUEST, max_output_tokens=10**6)
+    assert admit(request, TERMS, Reads(ReasoningAsk(budget_tokens=most - least)), is_chosen=True).limit_tokens == most
+    beyond = Reads(ReasoningAsk(budget_tokens=most - least + 1))
+    with pytest.raises(DownstreamError) as refused:
+        admit(request, TERMS, beyond, is_chosen=True)
+    assert refused.value.code == "invalid_value"
+    assert admit(request, TERMS, beyond).limit_tokens is None
+
+
 def test_what_it_may_cost_at_most_limits_its_output():
     """The output is cut to what the amount pays for beside the input; less than is worth a call is refused by name."""
     whole = admit(REQUEST, TERMS)

@@ -183,7 +183,7 @@ class Gateway:
         def plan_for(name: str, spent_nusd: int) -> Plan:
             most = asked.hint.max_cost_nusd
             left = None if most is None else max(0, most - spent_nusd)
-            return planned(asked, models[name].at(now), left)
+            return planned(asked, models[name].at(now), left, is_chosen=True)
 
         route = Route(decision, services.health, plan_for, attempts=settings.attempts, hedges=settings.hedging)
         plan = route.next()

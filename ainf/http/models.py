@@ -39,13 +39,14 @@ class Model:
         return self if price is self.terms.price else attrs.evolve(self, terms=attrs.evolve(self.terms, price=price))
 
 
-def planned(asked: Asked, model: Model, most_nusd: int | None = None) -> Plan:
+def planned(asked: Asked, model: Model, most_nusd: int | None = None, *, is_chosen: bool = False) -> Plan:
     """Return the plan of a request for one model, which the key may use.
 
     Args:
         asked: the request.
         model: at the price in force.
         most_nusd: what it may cost at most, by the client's own word.
+        is_chosen: whether the model was chosen for the client. See ``admit``.
 
     Raises:
         DownstreamError: the model's provider cannot be told what is asked.
@@ -57,6 +58,7 @@ def planned(asked: Asked, model: Model, most_nusd: int | None = None) -> Plan:
     reasoning = None
     if request.operation is Operation.GENERATE:
         reasoning = FORMATS[provider_format].reasoning_of(request.fields)
+    reads = Reads(reasoning, cache_write, stored_tokens)
     is_count = request.operation is Operation.COUNT
     terms = attrs.evolve(model.terms, price=FREE) if is_count else model.terms
     return Plan(
@@ -64,7 +66,7 @@ def planned(asked: Asked, model: Model, most_nusd: int | None = None) -> Plan:
         key=asked.key,
         request=request,
         protocol=asked.protocol,
-        admission=admit(request, terms, Reads(reasoning, cache_write, stored_tokens), most_nusd),
+        admission=admit(request, terms, reads, most_nusd, is_chosen=is_chosen),
         backend=model.backend,
         target=model.target,
         provider_format=provider_format,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.backends import model_table
+from tests.gateway.backends import FORMATS, model_table
 from tests.gateway.capture import (
     BUILT_IN,
     NAMES,
@@ -19,7 +19,7 @@ from tests.gateway.capture import (
     check_unadmitted,
     outcomes,
 )
-from tests.gateway.dialects import RESPONSES
+from tests.gateway.dialects import MESSAGES, RESPONSES
 from tests.gateway.features import FEATURES
 from tests.gateway.world import Client, World, world
 
@@ -167,6 +167,39 @@ format = "openai-responses"
 base_url = "http://other.test/v1"
 api_key_env = "SIM_KEY"
 """
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("provider", [name for name, _, _ in FORMATS.values()])
+async def test_no_model_is_asked_for_more_than_it_gives(provider, stream, tmp_path, autojump_clock):
+    """Who names no model cannot know its output limit: a higher one is lowered, and told; each model has its own."""
+    small = priced("small", "1", "max_output_tokens = 50", provider)
+    large = priced("large", "2", "max_output_tokens = 4000", provider)
+    async with world(tmp_path, "sim", after=small + large + only("small", "large")) as here:
+        for surface in SURFACES:
+            for limit, sent in ((32_000, 50), (50, 50), (20, 20)):
+                client = await here.run(surface.client(here, "ainf-auto", stream=stream, limit=limit))
+                assert chosen(client) == "small"
+                assert client.headers.get("x-ainf-max-tokens") == ("50" if limit > sent else None)
+                assert here.simulator.books.entries[-1].max_tokens == sent
+        named = await here.ask("small", stream=stream, max_tokens=32_000)
+        assert (named.status, here.simulator.books.entries[-1].max_tokens) == (200, 32_000)
+        assert "x-ainf-max-tokens" not in named.headers
+        await check_capture(here, admitted=13, alias_hits={"ainf-auto": 12})
+
+
+async def test_who_cannot_think_as_much_as_is_asked(tmp_path, autojump_clock):
+    """A model whose own limit leaves nothing beside the thinking budget is passed over."""
+    small = priced("small", "1", "max_output_tokens = 2000", "messages")
+    large = priced("large", "2", "max_output_tokens = 40000", "messages")
+    async with world(tmp_path, "sim", after=small + large + only("small", "large")) as here:
+        for budget, model, limit in ((1500, "small", 2000), (3000, "large", 32_000)):
+            thinking = {"type": "enabled", "budget_tokens": budget}
+            client = await here.speak(MESSAGES, "ainf-auto", limit=32_000, thinking=thinking)
+            assert chosen(client) == model
+            asked = json.loads(here.simulator.books.entries[-1].request_body or b"")
+            assert (asked["max_tokens"], asked["thinking"]) == (limit, thinking)
+        assert (await here.receipt(client.inference_id))["notes"] == {"routing_skipped": {"small": "invalid_value"}}
 
 
 async def test_a_stored_response_is_gone_on_from_where_it_is(tmp_path, autojump_clock):
