@@ -123,7 +123,7 @@ _SOMETIMES: Final = {
     "x-accel-buffering": _header("On a stream: a proxy shall not hold it back.", text(const="no")),
     LIMIT: _header(
         "The output limit that was sent to the provider, where what the client or the model allows did not fit under a "
-        "cap, or under the hint's `max_cost`.",
+        "cap, or under the hint's `max_cost`, or the client allows more than the model that was chosen can give.",
         whole(minimum=1),
     ),
     "x-ainf-dropped-params": _header(
