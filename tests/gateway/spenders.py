@@ -144,24 +144,23 @@ class Replay:
 
     Attributes:
         passed: the entries that set more aside than a limit left, which must be none.
-        held: what is held for each attempt by its exchange's id and its number, after every entry for it.
+        models: whose key called which model, by exchange and attempt.
+        overrun: what was charged beyond what was held, under each limit.
     """
 
     def __init__(self, spenders: Spenders, entries: Iterable[tuple[Any, ...]]) -> None:
         self.passed: list[tuple[int, str]] = []
-        self.held: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(lambda: [(0, 0)])
         self.models: dict[tuple[str, int], tuple[str, str]] = {}
-        """Whose key called which model, by exchange and attempt."""
         self.overrun: Counter[str] = Counter()
-        """What was charged beyond what was held, under each limit."""
+        self._held: dict[tuple[str, int], list[tuple[int, int]]] = defaultdict(lambda: [(0, 0)])
         self._limits = spenders.limits
         self._totals: dict[str, list[tuple[int, int]]] = defaultdict(lambda: [(0, 0)])
         for seq, kind, amount, key_id, inference_id, attempt, model in entries:
             change, called = _CHANGES[kind](amount), (inference_id, attempt)
             self.models[called] = key_id, model
             if kind in {"hold", "extend", "release", "settle"}:
-                held = self.held[called][-1][1] + (-amount if kind == "settle" else change)
-                self.held[called].append((seq, held))
+                held = self._held[called][-1][1] + (-amount if kind == "settle" else change)
+                self._held[called].append((seq, held))
             for limit in spenders.over(key_id, model):
                 total = self._totals[limit.cap_id][-1][1] + change
                 self._totals[limit.cap_id].append((seq, total))
@@ -177,12 +176,8 @@ class Replay:
 
     def held_at(self, inference_id: str, attempt: int, seq: int) -> int:
         """Return what was held for an attempt behind an entry."""
-        held = self.held[inference_id, attempt]
+        held = self._held[inference_id, attempt]
         return held[bisect_right(held, (seq, 1 << 62)) - 1][1]
-
-    def highest(self, cap_id: str) -> int:
-        """Return the most that was settled and held under a limit."""
-        return max(total for _, total in self._totals[cap_id])
 
 
 @attrs.define

@@ -37,7 +37,7 @@ FULL = os.environ.get("AINF_LAW") == "full"
 AGENTS, CLIENTS_OF_EACH, ANSWERS_OF_EACH = (20, 20, 80) if FULL else (10, 15, 16)
 AT_ONCE = 100
 """Exchanges that run at the busiest moment, at least; some clients are refused at once, or done by then."""
-LEAVES = 0.08
+LEAVES = 0.12
 """How many of the streams are left by their client."""
 PATIENT = "wait_s = 60"
 """So many openings at once may wait longer than usual for the store of a busy machine; that refuses no money."""
