@@ -29,7 +29,7 @@ SWIFT, LATE = "sim-tokens-4", "sim-tokens-40-delay-300ms"
 RACING = "racing"
 """The target of which it is the first."""
 MIXES = tuple(f"mix-{number}" for number in range(8))
-TARGETS = ("ainf-inference", "ainf/auto", *(RACING,) * 6, *MIXES)
+TARGETS = ("ainf-inference", "ainf/auto", RACING, *MIXES)
 HINTS = (
     {"min_quality": "good"}, {"min_quality": "frontier"}, {"max_cost": "0.02"}, {"max_cost": "0.0000001"},
     {"routing_preference": "cost", "task_type": "code"}, {"routing_preference": "quickest"}, {"min_quality": 7},
@@ -54,11 +54,11 @@ NO_HTTP = (
 
 def targets_text(chance: random.Random, more: str) -> str:
     """The tables of targets: of models that fail, break off, are slow or sound, drawn by chance; and of a late one."""
-    text = model_table("swift", "sim", SWIFT, more)
+    text = model_table("quick", "sim", SWIFT, more)
     for name in MIXES:
         models = [chance.choice(FAULTS), chance.choice(MODELS), chance.choice((*SLOW, *BILLED_ON))]
         text += _target_text(name, models)
-    return text + _target_text(RACING, ["swift", "sim-tokens-60-pace-5ms-usage-continuous"])
+    return text + _target_text(RACING, ["quick", "sim-tokens-60-pace-5ms-usage-continuous"])
 
 
 def _target_text(name: str, models: list[str]) -> str:
@@ -124,6 +124,8 @@ class Asker:
     chance: random.Random
     key: Callable[[], str]
     """Gives a key that was valid a moment ago."""
+    races: bool = False
+    """Whether it asks above all where late models are hedged."""
 
     def request(self, visit: Visit, *, last: bool) -> bytes:
         """Draw a request; most are sound."""
@@ -153,8 +155,8 @@ class Asker:
     def _question(self, chance: random.Random) -> dict[str, Any]:
         model = chance.choice((*SLOW, *BILLED_ON) if chance.random() < 0.5 else FAULTS)
         fields: dict[str, Any] = {}
-        if chance.random() < 0.35:
-            model = chance.choice(TARGETS)
+        if chance.random() < (0.6 if self.races else 0.35):
+            model = RACING if self.races else chance.choice(TARGETS)
             if chance.random() < 0.2:
                 fields["routing_hint"] = chance.choice(HINTS)
             if chance.random() < 0.7:

@@ -85,6 +85,8 @@ class Chaos:
     visits: list[Visit] = attrs.field(factory=list)
     ends: dict[int, str] = attrs.field(factory=dict)
     """How each life of the gateway ended."""
+    hedges: bool = False
+    """Whether this one, or the next where none is, asks a second model beside a late one."""
 
     async def guests(self, number: int) -> None:
         """Visit again and again, also when nobody is there."""
@@ -99,6 +101,7 @@ class Chaos:
                 continue
             visit = Visit(len(self.visits), life)
             self.visits.append(visit)
+            asker.races = self.hedges
             await Guest(client, visit, asker, WRITE_S).run()
             self.here.clients.remove(client)
 
@@ -144,8 +147,9 @@ class Chaos:
         """In every other life, from the second on, let one model be late, and late ones be hedged."""
         text = self.here.config.read_text()
         changes = [("hedging = false", "hedging = true"), (f'"{SWIFT}"', f'"{LATE}"')]
+        self.hedges = not self.hedges
         for off, on in changes:
-            text = text.replace(off, on) if off in text else text.replace(on, off)
+            text = text.replace(off, on) if self.hedges else text.replace(on, off)
         self.here.config.write_text(text)
 
     async def die_young(self) -> None:
