@@ -18,7 +18,7 @@ from ainf.routing.candidates import Candidate, Filter, Need, Seen, scales_for, w
 from ainf.routing.hint import PREFERENCES, Hint
 from ainf.routing.outcome import RoutingStatus
 from ainf.routing.refusals import refused
-from ainf.routing.ruleset import Ruleset
+from ainf.routing.ruleset import Rules, Ruleset
 
 __all__ = ["Candidate", "Decision", "Filter", "Need", "Seen", "decide"]
 
@@ -132,6 +132,10 @@ class Decision:
 def decide(ruleset: Ruleset, need: Need, hint: Hint, seen: Mapping[str, Seen], *, requested: str) -> Decision:
     """Return which models of a target to try for a request, in which order, and why.
 
+    What answers showed of the models counts where the rules say so and it leaves one to try. Where it leaves none, it
+    counts for nothing: a model that is not asked any more can show nothing better, and one client's answers would
+    refuse all others.
+
     Args:
         ruleset: the target's models as they are rated, its floor and the rules.
         need: what the request needs of a model.
@@ -139,8 +143,19 @@ def decide(ruleset: Ruleset, need: Need, hint: Hint, seen: Mapping[str, Seen], *
         seen: the models at this moment, by name; the key may not use one that is missing.
         requested: the name that the client asked for.
     """
+    rules = ruleset.rules
+    decision = _decided(ruleset, rules, need, hint, seen, requested)
+    if decision.ranked or not rules.learning:
+        return decision
+    unlearnt = _decided(ruleset, attrs.evolve(rules, learning=False), need, hint, seen, requested)
+    return unlearnt if unlearnt.ranked else decision
+
+
+def _decided(
+    ruleset: Ruleset, rules: Rules, need: Need, hint: Hint, seen: Mapping[str, Seen], requested: str
+) -> Decision:
     floor, floor_from, preference = _floor(ruleset, hint)
-    scales = scales_for(need, ruleset.rules, floor, hint.max_cost_nusd)
+    scales = scales_for(need, rules, floor, hint.max_cost_nusd)
     candidates: list[Candidate] = []
     barred: list[str] = []
     prices: list[Price] = []

@@ -309,3 +309,25 @@ async def test_balanced_is_as_if_nothing_was_preferred(live, tmp_path, autojump_
         assert len(set(rows)) == len(set(refused)) == len(SURFACES)
         hits = {"fast": 2 * len(rows)}
         await check_capture(here, admitted=len(rows), unadmitted=len(rows), alias_hits=hits)
+
+
+# --- learning ---
+
+
+async def test_what_one_client_makes_of_a_model_refuses_no_other(tmp_path, autojump_clock):
+    """An answer that its client cut short makes others be asked rather; where all were, none is below the floor."""
+    models = priced("cheap", "1") + priced("dear", "2")
+    learning = "[routing]\nlearning = true\n"
+    async with world(tmp_path, "sim", after=models + learning + only("cheap", "dear")) as here:
+        told = []
+        for limit in (1, 50, 1, 50):
+            client = await here.ask("ainf-auto", max_tokens=limit)
+            decided = await decision(here, client.inference_id)
+            told.append((chosen(client), {each["quality_from"] for each in decided["candidates"]}))
+        assert told == [
+            ("cheap", {"prior"}),
+            ("dear", {"prior", "blended"}),
+            ("dear", {"blended"}),
+            ("cheap", {"prior"}),
+        ]
+        await check_capture(here, admitted=4, alias_hits={"ainf-auto": 4})

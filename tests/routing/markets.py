@@ -1,5 +1,6 @@
 """Any target and request, for what must hold of all; and what may be chosen, said once more in other words."""
 
+import attrs
 from hypothesis import strategies as st
 
 from ainf.inference.usage import Usage
@@ -108,6 +109,15 @@ def tokens_and_cost(model: RatedModel, seen: Seen, need: Need, rules: Rules) -> 
 
 def eligible(ruleset: Ruleset, seen: dict[str, Seen], need: Need, hint: Hint, floor: int) -> dict[str, int]:
     """The models that may be chosen, each with its cost: the law in other words than the code's."""
+    found = _good_enough(ruleset, seen, need, hint, floor)
+    if found or not ruleset.rules.learning:
+        return found
+    return _good_enough(
+        attrs.evolve(ruleset, rules=attrs.evolve(ruleset.rules, learning=False)), seen, need, hint, floor
+    )
+
+
+def _good_enough(ruleset: Ruleset, seen: dict[str, Seen], need: Need, hint: Hint, floor: int) -> dict[str, int]:
     found = {}
     for model in ruleset.models:
         one = seen[model.name]
