@@ -13,7 +13,8 @@ from ainf.inference.money import format_usd
 from ainf.inference.outcome import Ending, Verdict
 from ainf.store.period import Period
 from ainf.store.reconcile import ReconcileAsk, Reconciliation, Sums, reconcile
-from benchmarks.reconcile import billed
+from benchmarks.billed import billed
+from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.candidates import Candidate, ask_target, target_text
 from tests.gateway.dialects import DIALECTS
 from tests.gateway.world import World, question, world
@@ -39,7 +40,7 @@ def invoice_of(here: World, path: str = "/") -> str:
     for entry in here.simulator.books.entries:
         tokens = entry.billed_input_tokens, entry.billed_output_tokens
         if any(tokens) and entry.path.startswith(path):
-            cost = format_usd(billed(entry))
+            cost = format_usd(billed(entry, (INPUT_RATE, OUTPUT_RATE)))
             writer.writerow([entry.headers["x-client-request-id"], cost, *tokens, entry.status])
     return text.getvalue()
 
@@ -82,7 +83,7 @@ async def test_only_what_we_counted_differs(tmp_path, autojump_clock, count_case
         assert found.unknown_sums.count == 0
         ((posted,),) = await here.rows("SELECT sum(settled_nusd + overrun_nusd) FROM settlements")
         ours = found.equal.ours_nusd + found.differing.ours_nusd + found.missing_sums.ours_nusd
-        bill = sum(billed(entry) for entry in here.simulator.books.entries)
+        bill = sum(billed(entry, (INPUT_RATE, OUTPUT_RATE)) for entry in here.simulator.books.entries)
         assert (ours, found.equal.theirs_nusd + found.differing.theirs_nusd) == (posted, bill)
         assert sum(sums.count for sums in found.by_ending.values()) == found.differing.count == found.differences.count
 
