@@ -34,7 +34,7 @@ check: $(VENV)/.dev          ## lint, types, import contracts
 
 test: check tests            ## the checks, then every test; the long suites run a tenth, with a printed seed
 
-tests: $(VENV)/.dev          ## every test; LESS="--ignore=tests/..." leaves some out
+tests: $(VENV)/.dev          ## every test; LESS="tests/store" runs only these, "--ignore=..." all but these
 	$(PYTEST) $(LESS)
 
 law: $(VENV)/.dev            ## the long suites, whole
