@@ -120,7 +120,9 @@ class Health:
 
     def _judge(self, attempt: "Attempt", verdict: Verdict) -> None:
         if verdict.ending is Ending.UPSTREAM_ERROR and verdict.code is not None:
-            self.failed(attempt, UpstreamError(verdict.code, "", retry_after_s=verdict.retry_after_s))
+            self.failed(
+                attempt, UpstreamError(verdict.code, "The provider failed.", retry_after_s=verdict.retry_after_s)
+            )
         has_answered = attempt.hold.received > 0 or verdict.ending is Ending.COMPLETED
         if attempt.turn is not None and has_answered:
             self._breakers.of(*_names(attempt)).succeeded(attempt.turn)
