@@ -43,7 +43,7 @@ async def reach_content(exchange: "Exchange") -> tuple[Attempt, Reading]:
             ``store_unavailable``.
         KeyRevokedError: another attempt was to be opened, and the key is no longer valid.
     """
-    attempt = exchange.begin_attempt(exchange.plan, exchange.hold, exchange.opened)
+    attempt = exchange.begin_attempt(exchange.plan, exchange.hold)
     while True:
         try:
             delay_s = _hedge_after_s(exchange, attempt)
@@ -106,7 +106,7 @@ async def _fall_back(exchange: "Exchange", failure: UpstreamError) -> Attempt:
     if plan is None or hold is None:
         raise _all_failed(exchange, failure)
     exchange.services.telemetry.fell_back(model, failure.code)
-    return exchange.begin_attempt(plan, hold, exchange.opened)
+    return exchange.begin_attempt(plan, hold)
 
 
 def _all_failed(exchange: "Exchange", last: UpstreamError) -> AinfError:
@@ -156,7 +156,7 @@ async def _open(exchange: "Exchange", plan: Plan, beside: Attempt | None = None)
         return None
     exchange.opened = opening.number
     del exchange.newly_ended[: len(ended)]  # others may have ended meanwhile
-    return exchange.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by, opening.number)
+    return exchange.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by)
 
 
 async def retire(exchange: "Exchange", attempt: Attempt, verdict: Verdict) -> None:
@@ -319,4 +319,4 @@ async def _begin_beside(exchange: "Exchange", first: Attempt) -> Attempt | None:
         return None
     if exchange.has_leader or exchange.arbiter.verdict is not None:
         return None  # while it was opened, the first one came, or an end: it is never asked, and costs nothing
-    return exchange.begin_attempt(plan, hold, exchange.opened)
+    return exchange.begin_attempt(plan, hold)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import trio
 
-from ainf.inference.errors import UpstreamError
 from ainf.inference.outcome import Ending, Verdict
 from ainf.inference.request import Operation
 from ainf.routing.breaker import Breakers, BreakerState
@@ -88,15 +87,13 @@ class Health:
         if attempt.plan.is_streamed and p95_ms is not None and waited_ms >= p95_ms:
             self.observed(*_names(attempt)).note_latency(waited_ms)
 
-    def failed(self, attempt: "Attempt", failure: UpstreamError) -> None:
+    def failed(self, attempt: "Attempt", code: str, retry_after_s: int | None) -> None:
         """Note that a model failed, before it began to answer or after."""
         names = _names(attempt)
-        if not is_blamed(failure.code):
+        if not is_blamed(code):
             self.gave_up(attempt)
         elif attempt.turn is not None:
-            opened = self._breakers.of(*names).failed(
-                attempt.turn, trio.current_time(), retry_after_s=failure.retry_after_s
-            )
+            opened = self._breakers.of(*names).failed(attempt.turn, trio.current_time(), retry_after_s=retry_after_s)
             attempt.turn = None
             if opened:
                 self._on_opened(*names)
@@ -120,9 +117,7 @@ class Health:
 
     def _judge(self, attempt: "Attempt", verdict: Verdict) -> None:
         if verdict.ending is Ending.UPSTREAM_ERROR and verdict.code is not None:
-            self.failed(
-                attempt, UpstreamError(verdict.code, "The provider failed.", retry_after_s=verdict.retry_after_s)
-            )
+            self.failed(attempt, verdict.code, verdict.retry_after_s)
         has_answered = attempt.hold.received > 0 or verdict.ending is Ending.COMPLETED
         if attempt.turn is not None and has_answered:
             self._breakers.of(*_names(attempt)).succeeded(attempt.turn)

@@ -52,7 +52,7 @@ class RunningHold:
         self.clamp_tokens = clamp_tokens
         """The output limit that fits under the caps, where the request's own does not."""
         self.clamped_by = clamped_by
-        """The cap or balance that it did not fit under."""
+        """The cap or balance that it did not fit under, whether the limit was reached or not."""
         self._limit_tokens = clamp_tokens or admission.ask.worst_tokens
         bound_tokens = admission.ask.worst_tokens * _BOUND_TIMES_NUMERATOR // _BOUND_TIMES_DENOMINATOR + SLACK_TOKENS
         self._bound_nusd = self._ask.base_nusd + tokens_cost(bound_tokens, self._ask.output_rate)

@@ -216,25 +216,25 @@ class Exchange:
         services.telemetry.exchange_started()
         if plan.route is not None and not opened.is_captured:
             services.telemetry.dispatched_without_capture()
-        self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by, 1)
+        self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by)
         self._name_model()
         limits = Limits(exchange_s=plan.deadline_at - trio.current_time(), is_stream=plan.request.stream)
         self.watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, self.early_head)
 
     def new_hold(
-        self, plan: Plan, held_nusd: int, clamp_tokens: int | None, clamped_by: CapState | None, number: int
+        self, plan: Plan, held_nusd: int, clamp_tokens: int | None, clamped_by: CapState | None
     ) -> RunningHold:
-        """Return the hold of an attempt, which grows by extensions of its own."""
-        return RunningHold(plan.admission, held_nusd, clamp_tokens, partial(self._extend, number), clamped_by)
+        """Return the hold of the attempt that was opened last, which grows by extensions of its own."""
+        return RunningHold(plan.admission, held_nusd, clamp_tokens, partial(self._extend, self.opened), clamped_by)
 
     def _name_model(self) -> None:
         """Say in the answer's headers who answers it, as far as is known."""
         self.own_headers = own_headers(self.plan, self.services.public_url, self.hold.clamp_tokens)
 
-    def begin_attempt(self, plan: Plan, hold: RunningHold, number: int) -> Attempt:
-        """Make an attempt that was opened the exchange's, or its second beside one that runs; nothing is dialled."""
+    def begin_attempt(self, plan: Plan, hold: RunningHold) -> Attempt:
+        """Make the attempt opened last the exchange's, or its second beside one that runs; nothing is dialled."""
         pipe = plan.open_pipe(self.services.pipe_limits)
-        attempt = Attempt(plan, pipe, hold, started_at=self.services.wall_clock(), number=number)
+        attempt = Attempt(plan, pipe, hold, started_at=self.services.wall_clock(), number=self.opened)
         if self.attempt is None:
             self._adopt(attempt)
         else:
@@ -293,7 +293,7 @@ class Exchange:
         failure = attempt.failure or error
         if self.arbiter.verdict is None:
             attempt.error_code = failure.code
-            self.services.health.failed(attempt, failure)
+            self.services.health.failed(attempt, failure.code, failure.retry_after_s)
         return failure
 
     @property
@@ -347,10 +347,7 @@ class Exchange:
     def course(self) -> Course:
         """Return what befell it besides its last attempt."""
         cap = self.hold.clamped_by if self.provider_ended else self.hold.refused_by
-        return Course(
-            tuple(self.ended), self.opened, self.first_byte_s, self.hold.clamp_tokens, cap, self.drain,
-            self.hold.clamped_by, self.refused_by,
-        )  # fmt: skip
+        return Course(tuple(self.ended), self.opened, self.first_byte_s, cap, self.drain, self.refused_by)
 
     def _offer_error(self, ending: Ending, error: AinfError) -> bool:
         return self.offer(Verdict(ending, error.code, error.message, error.retry_after_s, error.param))

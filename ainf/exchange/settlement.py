@@ -44,12 +44,9 @@ class Course:
     """How many attempts were opened in all, dialled or not."""
     first_byte_s: float | None = None
     """From the opening to the first content."""
-    clamp_tokens: int | None = None
     cap: CapState | None = None
     """What clamped its output, or would not let its hold grow."""
     drain: Drain | None = None
-    clamped_by: CapState | None = None
-    """What left too little for the most that it might have cost, and so clamped it, whether that was reached or not."""
     no_room: CapState | None = None
     """What left nothing for another attempt."""
 
@@ -180,10 +177,10 @@ class End:
         course, cap = self.course, self.course.cap
         if self.reckoning is not None and self.reckoning.usage_rejected:
             notes["usage_rejected"] = True
-        if course.clamp_tokens is not None:
-            notes["clamp_tokens"] = course.clamp_tokens
-        if course.clamped_by is not None:
-            notes["clamped_by"] = course.clamped_by.cap_id
+        if self.hold.clamp_tokens is not None:
+            notes["clamp_tokens"] = self.hold.clamp_tokens
+        if self.hold.clamped_by is not None:
+            notes["clamped_by"] = self.hold.clamped_by.cap_id
         if cap is not None and self.outcome.ending is Ending.SPEND_CAP_EXCEEDED:
             notes |= {"cap_id": cap.cap_id, "window": cap.window}
         if course.drain is not None:

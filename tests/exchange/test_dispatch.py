@@ -165,8 +165,8 @@ class Exchange(Fake):
     def attempt(self) -> "Exchange":
         return self
 
-    def begin_attempt(self, plan: Any, hold: object, number: int) -> "Exchange":
-        assert (plan.route, hold, number) == (self.route, self.hold, 1)
+    def begin_attempt(self, plan: Any, hold: object) -> "Exchange":
+        assert (plan.route, hold, self.opened) == (self.route, self.hold, 1)
         return self
 
     def note_failure(self, attempt: object, error: UpstreamError) -> UpstreamError:

@@ -196,7 +196,9 @@ def test_notes_say_what_an_auditor_should_know():
     """Rejected usage, a clamp, frames that could not be read; what came and what was handed over are columns."""
     odd = attempt(raw="5")
     odd.pipe.answer.opaque_frames = 2
-    end = end_with(FAILED, odd, hold(received=9, delivered=4), Course(clamp_tokens=5))
+    clamped = hold(received=9, delivered=4)
+    clamped.clamp_tokens = 5
+    end = end_with(FAILED, odd, clamped, Course())
     assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2}
     closing = attrs.evolve(end, attempt=None).closing(1)
     assert (closing.received_bytes, closing.output_bytes) == (9, 4)
@@ -260,5 +262,6 @@ def test_an_ending_for_money_names_its_cap():
     course = Course(cap=cap)
     assert end_with(CUT, attempt(), hold(), course).notes() == {"cap_id": "cap_1", "window": "hour"}
     assert end_with(FAILED, attempt(), hold(), course).notes() == {}
-    clamped = Course(clamp_tokens=5, cap=cap, clamped_by=cap)
-    assert end_with(FAILED, attempt(), hold(), clamped).notes() == {"clamp_tokens": 5, "clamped_by": "cap_1"}
+    clamped = hold()
+    clamped.clamp_tokens, clamped.clamped_by = 5, cap
+    assert end_with(FAILED, attempt(), clamped, course).notes() == {"clamp_tokens": 5, "clamped_by": "cap_1"}
