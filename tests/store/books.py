@@ -16,6 +16,7 @@ from ainf.store.caps import set_cap, subject_of
 from ainf.store.counting import Scope
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import extend_hold, open_inference
+from ainf.store.invariants import Query
 from ainf.store.rights import KeyRights
 from ainf.store.settling import close_inference
 from ainf.store.sqlite import SQLiteEngine
@@ -78,6 +79,12 @@ class Books:
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
         return self.engine.execute(statement, parameters)
+
+    def check_columns(self, query: Query) -> None:
+        """A query runs, finds nothing in these books, and has as many columns as it names."""
+        marks = ", ".join("?" * len(query.columns))
+        union = f"SELECT * FROM ({query.sql}) UNION ALL VALUES ({marks})"
+        assert self.sql(union, *query.columns) == [query.columns]
 
     def account(self, name: str, parent: str | None = None) -> str:
         account_id = self.new_id("acct")
