@@ -1,12 +1,18 @@
 """One exchange of a gateway in memory, and what its providers bill for it: what reconciliations are made of."""
 
-from typing import Final
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import trio
 
 from ainf.inference.outcome import Ending, Verdict
 from ainf.simulator.books import Entry
 from tests.gateway.world import Client, World
+
+K = TypeVar("K")
+P = TypeVar("P", bound=Any)
 
 POLICIES: Final = ("delivered", "drain", "held")
 """How a provider bills an answer that is broken off."""
@@ -63,3 +69,25 @@ async def run(here: World, client: Client, verdict: Verdict | None, after_s: flo
                 client.leave()
     ((inference_id,),) = await here.rows("SELECT max(inference_id) FROM inferences")
     return str(inference_id)
+
+
+async def under_each_policy(
+    reconcile: Callable[[Path, str, Sequence[K], random.Random], Awaitable[list[P]]],
+    folder: Path,
+    kinds: Sequence[K],
+    seed: int,
+) -> list[P]:
+    """Reconcile exchanges of these kinds under every policy, one policy after the other."""
+    rng = random.Random(seed)
+    pairs: list[P] = []
+    for policy in POLICIES:
+        pairs += await reconcile(folder, policy, kinds, rng)
+    return pairs
+
+
+def by_kind(pairs: Iterable[P]) -> dict[tuple[str, str], list[P]]:
+    """Return reconciled exchanges by policy and title of their kind, in the order in which these first came."""
+    groups: dict[tuple[str, str], list[P]] = {}
+    for pair in pairs:
+        groups.setdefault((pair.policy, pair.kind.title), []).append(pair)
+    return groups

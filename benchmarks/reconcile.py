@@ -28,14 +28,15 @@ from benchmarks.billed import (
     CAP_TOKENS,
     CAPPED,
     MOMENTS_S,
-    POLICIES,
     SETTINGS,
     UnmatchedError,
     billed,
+    by_kind,
     entries_of,
     goes_on,
     leave_room,
     run,
+    under_each_policy,
 )
 from tests.gateway.backends import FORMATS, INPUT_RATE, OUTPUT_RATE
 from tests.gateway.holds import base_of
@@ -151,24 +152,17 @@ def _check_all_matched(here: World, pairs: Iterable[Pair]) -> None:
 
 async def reconcile_all(folder: Path, *, repeats: int, seed: int) -> list[Pair]:
     """Run every kind under every policy so many times; see ``reconcile``."""
-    rng = random.Random(seed)
-    pairs = []
-    for policy in POLICIES:
-        pairs += await reconcile(folder, policy, KINDS * repeats, rng)
-    return pairs
+    return await under_each_policy(reconcile, folder, KINDS * repeats, seed)
 
 
 def table(pairs: Iterable[Pair]) -> str:
     """Return the differences by policy and ending, as Markdown."""
-    groups: dict[tuple[str, str], list[Pair]] = {}
-    for pair in pairs:
-        groups.setdefault((pair.policy, pair.kind.title), []).append(pair)
     head = [
         "| the provider bills an abort as | ending | exchanges | by reported usage | billed | charged | difference "
         "| largest | mean |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *(_row(policy, title, group) for (policy, title), group in groups.items())])
+    return "\n".join([*head, *(_row(*names, group) for names, group in by_kind(pairs).items())])
 
 
 def _row(policy: str, title: str, group: Sequence[Pair]) -> str:

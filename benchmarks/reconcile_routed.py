@@ -18,14 +18,15 @@ from benchmarks.billed import (
     CAP_TOKENS,
     CAPPED,
     MOMENTS_S,
-    POLICIES,
     SETTINGS,
     UnmatchedError,
     billed,
+    by_kind,
     entries_of,
     goes_on,
     leave_room,
     run,
+    under_each_policy,
 )
 from tests.gateway.backends import FORMATS
 from tests.gateway.candidates import LIMITS, Candidate, name_of, target_text
@@ -224,24 +225,17 @@ def _check_all_matched(here: World, pairs: Iterable[RoutedPair]) -> None:
 
 async def reconcile_all(folder: Path, *, repeats: int, seed: int) -> list[RoutedPair]:
     """Run every kind under every policy so many times; see ``reconcile``."""
-    rng = random.Random(seed)
-    pairs = []
-    for policy in POLICIES:
-        pairs += await reconcile(folder, policy, KINDS * repeats, rng)
-    return pairs
+    return await under_each_policy(reconcile, folder, KINDS * repeats, seed)
 
 
 def table(pairs: Iterable[RoutedPair]) -> str:
     """Return the differences by policy and kind, as Markdown."""
-    groups: dict[tuple[str, str], list[RoutedPair]] = {}
-    for pair in pairs:
-        groups.setdefault((pair.policy, pair.kind.title), []).append(pair)
     head = [
         "| the providers bill an abort as | the first model is | asked | exchanges | the first bills | charged"
         " | the second bills | charged | difference | largest |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    return "\n".join([*head, *(_row(policy, title, group) for (policy, title), group in groups.items())])
+    return "\n".join([*head, *(_row(*names, group) for names, group in by_kind(pairs).items())])
 
 
 def _row(policy: str, title: str, group: Sequence[RoutedPair]) -> str:
