@@ -396,7 +396,7 @@ def backend_of(config: Config, settings: ProviderConfig, dialer: Dialer | None =
         proxy=settings.proxy,
         dialer=dialer,
     )
-    credential = provider.credential(settings.api_key.reveal()) if settings.api_key is not None else ()
+    credential = provider.credential(settings.api_key) if settings.api_key is not None else ()
     return Backend(provider, client, (*credential, (b"content-type", b"application/json"), (b"user-agent", b"ainf")))
 
 

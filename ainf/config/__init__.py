@@ -8,7 +8,7 @@ from ainf.config.load import ConfigError, Fault, load_config
 from ainf.config.process import Limits, ServerConfig, StoreConfig
 from ainf.config.routing import RoutingConfig, TargetConfig
 from ainf.config.schema import SETTINGS, Config, ModelConfig, ProviderConfig, Setting, document
-from ainf.config.values import Address, Secret
+from ainf.config.values import Address
 
 __all__ = [
     "SETTINGS",
@@ -20,7 +20,6 @@ __all__ = [
     "ModelConfig",
     "ProviderConfig",
     "RoutingConfig",
-    "Secret",
     "ServerConfig",
     "Setting",
     "StoreConfig",

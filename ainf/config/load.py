@@ -18,7 +18,8 @@ from ainf.config.process import Limits, ServerConfig, StoreConfig
 from ainf.config.routing import DEFAULT_ALIASES, RoutingConfig, TargetConfig
 from ainf.config.schema import TABLES, Config, ModelConfig, ProviderConfig
 from ainf.config.targets import resolve_targets
-from ainf.config.values import NAME, Address, Secret, UnfitError, UnfitPartsError, unknown
+from ainf.config.values import NAME, Address, UnfitError, UnfitPartsError, unknown
+from ainf.inference.secret import Secret
 from ainf.pricing import PriceSchedule
 from ainf.providers.base import Facts
 from ainf.providers.registry import PROVIDERS
@@ -252,7 +253,9 @@ class _Reader:
             self.fault((*at, "api_key_env"), f"the environment has no {variable}, or it is empty")
         elif not _KEY.fullmatch(text):
             self.fault((*at, "api_key_env"), f"{variable} holds a space, line break or other character no key has")
-        return Secret(text)
+        else:
+            return Secret(text.encode())
+        return None
 
     def _model(
         self, name: str, table: Mapping[str, Any], limits: Limits, providers: Mapping[str, ProviderConfig | None]

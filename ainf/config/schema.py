@@ -28,10 +28,10 @@ from ainf.config.values import (
     URL,
     USD,
     VARIABLE,
-    Secret,
     choice,
 )
 from ainf.inference.request import ATTACHMENT_KINDS
+from ainf.inference.secret import Secret
 from ainf.pricing import PriceSchedule
 from ainf.providers.registry import PROVIDERS
 from ainf.routing.ruleset import Quality

@@ -40,31 +40,6 @@ class UnfitPartsError(Exception):
         self.parts = parts
 
 
-class Secret:
-    """A text that nothing prints: its ``repr`` and ``str`` are masked, only ``reveal`` gives it away.
-
-    It is neither compared nor hashed by content and cannot be pickled, so that it does not travel by accident.
-    """
-
-    __slots__ = ("_text",)
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def reveal(self) -> str:
-        """Return the text itself, for the one place that sends it."""
-        return self._text
-
-    def __repr__(self) -> str:
-        return "Secret(***)"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        raise TypeError("a secret is not pickled")
-
-
 @attrs.frozen
 class Address:
     """Where the server listens; port 0 takes a free one."""
@@ -264,6 +239,8 @@ def _plain(value: float) -> str:
 
 SECONDS = Kind("s", _seconds(0.01), _plain)
 """How long something is waited for."""
+LEASE = Kind("s", _seconds(0.5, 60), _plain)
+"""Short enough that what a dead process left is soon closed, long enough that a busy one is not taken for dead."""
 SECONDS_OR_NONE = Kind("s", _seconds(0), _plain)
 INTERVAL = Kind("s", _seconds(0.1), _plain)
 """The time between two rounds of something that goes on for ever: much shorter, and it would do nothing else."""

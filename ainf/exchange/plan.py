@@ -10,6 +10,7 @@ from ainf.exchange.calibrating import Calibrator
 from ainf.exchange.health import Health
 from ainf.formats.base import Listener, Pipe, PipeLimits
 from ainf.inference.request import InferenceRequest
+from ainf.inference.secret import HeaderValue
 from ainf.protocols.base import ClientProtocol
 from ainf.providers.base import Provider, Target
 from ainf.store.base import AttemptPlan, Claim, InferenceStore, KeyRecord
@@ -76,7 +77,7 @@ class Backend:
 
     provider: Provider
     client: UpstreamClient
-    headers: tuple[tuple[bytes, bytes], ...] = attrs.field(repr=False)
+    headers: tuple[tuple[bytes, HeaderValue], ...]
     """Credentials and all else that every request to it carries; one object, because its bytes are kept by it."""
 
 

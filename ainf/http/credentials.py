@@ -1,18 +1,18 @@
 """Who is asking: one extractor for every route and every form of credential."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ainf.admission import invalid_key
 from ainf.inference.errors import DownstreamError
+from ainf.inference.secret import Secret
 from ainf.store.base import InferenceStore, KeyRecord
 
 _LONGEST_KEY = 256
 _FAILURES_KEPT = 10_000
 
 
-def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> Secret:
     """Return the one key that a request presents, by ``Authorization: Bearer`` or ``x-api-key``.
 
     Raises:
@@ -30,7 +30,7 @@ def presented_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     key = presented.pop() if presented else b""
     if not key or len(key) > _LONGEST_KEY:
         raise invalid_key()
-    return key
+    return Secret(key)
 
 
 def peer_of(scope: Mapping[str, Any]) -> str:
@@ -94,7 +94,7 @@ class Authenticator:
             GatewayError: ``store_unavailable``.
         """
         try:
-            record = await self._store.find_key(hashlib.sha256(presented_key(headers)).digest())
+            record = await self._store.find_key(presented_key(headers).digest())
             if record is None or not _is_valid(record, self._now()):
                 raise invalid_key()
         except DownstreamError:

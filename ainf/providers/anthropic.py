@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.betas import FORWARDED, beta_headers, check_betas
@@ -37,9 +38,9 @@ class Anthropic:
         Operation.COUNT: "count_tokens",
     })
 
-    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+    def credential(self, secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
         """Return the key's header, and the version that every request names. See ``Provider.credential``."""
-        return ((b"x-api-key", secret.encode("ascii")), (b"anthropic-version", _VERSION))
+        return ((b"x-api-key", secret), (b"anthropic-version", _VERSION))
 
     def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
         """Return nothing: the format is this vendor's own. See ``Provider.unsaid``."""

@@ -7,6 +7,7 @@ import attrs
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers.fields import Coverage
 
 
@@ -83,7 +84,7 @@ class Provider(Protocol):
         """What it can do, and the wire format of each: ``Operation.GENERATE`` -> "chat"."""
         ...
 
-    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+    def credential(self, secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
         """Return the headers that authenticate us to this vendor, and all else that each request to it carries."""
         ...
 

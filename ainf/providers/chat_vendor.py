@@ -12,6 +12,7 @@ import attrs
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.chat_fields import REFUSED_FIELDS, check_chat_fields, check_reasoning_is_shown
@@ -56,7 +57,7 @@ class ChatVendor:
     asks_for_usage: bool = True
     """Whether a stream tells its usage because ``stream_options.include_usage`` asks for it; if not, it always does."""
 
-    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+    def credential(self, secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
 

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from ainf.formats.gemini.embeddings import unsaid_fields, write_embeddings
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.fields import HOST_FIELDS, Coverage, check_refused
@@ -41,9 +42,9 @@ class Gemini:
         Operation.EMBED: "gemini_embeddings",
     })
 
-    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+    def credential(self, secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
         """Return the key's header. See ``Provider.credential``."""
-        return ((b"x-goog-api-key", secret.encode("ascii")),)
+        return ((b"x-goog-api-key", secret),)
 
     def unsaid(self, fields: Mapping[str, Any], operation: Operation) -> tuple[str, ...]:
         """Return what a request for embeddings (in OpenAI's words) cannot say here. See ``Provider.unsaid``."""

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ainf.inference.errors import UpstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers import refusals
 from ainf.providers.base import Facts, Target, WireRequest
 from ainf.providers.fields import Coverage, check_refused
@@ -30,7 +31,7 @@ class OpenAIResponses:
         Operation.EMBED: "embeddings",
     })
 
-    def credential(self, secret: str) -> tuple[tuple[bytes, bytes], ...]:
+    def credential(self, secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
         """Return the bearer header. See ``Provider.credential``."""
         return bearer(secret)
 

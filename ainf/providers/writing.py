@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 
 from ainf.inference.request import InferenceRequest
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.providers.base import Target, WireRequest
 
 
-def bearer(secret: str) -> tuple[tuple[bytes, bytes], ...]:
+def bearer(secret: Secret) -> tuple[tuple[bytes, HeaderValue], ...]:
     """Return the header that most vendors authenticate us by."""
-    return ((b"authorization", b"Bearer " + secret.encode("ascii")),)
+    return ((b"authorization", Secret(b"Bearer " + secret.reveal())),)
 
 
 def is_streamed(request: InferenceRequest, target: Target) -> bool:

@@ -39,7 +39,7 @@ class Reading:
     tx: Transaction
     most: int = MOST_ROWS
     """How many breaches of an invariant are of interest."""
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Texts that must stand nowhere in the database."""
     on_rows: Callable[[int], None] = unheard
     """Hears of every page of rows that was read."""

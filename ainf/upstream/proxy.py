@@ -6,6 +6,7 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from ainf.inference.errors import UpstreamError
+from ainf.inference.secret import Secret
 from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.origin import Origin
 from ainf.upstream.response import ResponseReader
@@ -18,7 +19,8 @@ class Proxy:
 
     host: str
     port: int
-    header_lines: tuple[bytes, ...] = attrs.field(default=(), repr=False)
+    authorization: Secret | None = None
+    """The value of its header, where it wants one."""
 
     @classmethod
     def from_url(cls, url: str) -> "Proxy":
@@ -30,11 +32,15 @@ class Proxy:
         parts = urlsplit(url)
         if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"} or parts.query:
             raise ValueError("a proxy is http://[user:password@]host[:port]")
-        lines: tuple[bytes, ...] = ()
+        authorization = None
         if parts.username is not None:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-            lines = (b"proxy-authorization: Basic " + base64.b64encode(pair.encode()),)
-        return cls(parts.hostname, parts.port or 3128, lines)
+            authorization = Secret(b"Basic " + base64.b64encode(pair.encode()))
+        return cls(parts.hostname, parts.port or 3128, authorization)
+
+    def header_lines(self) -> tuple[bytes, ...]:
+        """Return the lines that only the proxy is sent: its credentials are among them."""
+        return () if self.authorization is None else (b"proxy-authorization: " + self.authorization.reveal(),)
 
 
 async def open_tunnel(wire: Wire, proxy: Proxy, origin: Origin, limits: UpstreamLimits) -> None:
@@ -45,7 +51,7 @@ async def open_tunnel(wire: Wire, proxy: Proxy, origin: Origin, limits: Upstream
         trio.BrokenResourceError: the wire broke.
     """
     authority = origin.authority.encode("ascii")
-    lines = (b"CONNECT %b HTTP/1.1" % authority, b"host: " + authority, *proxy.header_lines, b"", b"")
+    lines = (b"CONNECT %b HTTP/1.1" % authority, b"host: " + authority, *proxy.header_lines(), b"", b"")
     await wire.send_all(b"\r\n".join(lines))
     reader = ResponseReader(header_bytes=limits.header_bytes)
     while reader.head is None:

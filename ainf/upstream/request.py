@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from ainf.inference.secret import HeaderValue, Secret
 from ainf.upstream.origin import Origin, split_url
 from ainf.upstream.proxy import Proxy
 
@@ -22,7 +23,7 @@ class UpstreamRequest:
     """What to ask. Framing, ``host`` and ``accept-encoding: identity`` are added; redirects are never followed."""
 
     url: str
-    headers: tuple[tuple[bytes, bytes], ...]
+    headers: tuple[tuple[bytes, HeaderValue], ...]
     body: bytes = attrs.field(repr=False)
     method: str = "POST"
     request_id: str | None = None
@@ -39,6 +40,9 @@ class RequestHead(NamedTuple):
     origin: Origin
     start: bytes
 
+    def __repr__(self) -> str:
+        return f"RequestHead({self.origin})"  # ``start`` holds credentials
+
     def with_body(self, body: bytes, request_id: str | None = None) -> bytes:
         """Return the whole request."""
         if request_id is None:
@@ -48,7 +52,7 @@ class RequestHead(NamedTuple):
 
 @lru_cache(maxsize=256)
 def request_head(
-    method: str, url: str, headers: tuple[tuple[bytes, bytes], ...], proxy: Proxy | None = None
+    method: str, url: str, headers: tuple[tuple[bytes, HeaderValue], ...], proxy: Proxy | None = None
 ) -> RequestHead:
     """Return the head of a request; cached, since a provider's requests differ in their body only.
 
@@ -60,13 +64,14 @@ def request_head(
     if forwarded:
         target = f"http://{origin.authority}{target}"
     lines = [f"{method} {target} HTTP/1.1".encode("ascii"), b"host: " + origin.host_header.encode("ascii")]
-    for name, value in headers:
+    for name, given in headers:
+        value = given.reveal() if isinstance(given, Secret) else given
         if not _TOKEN.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError("a header holds a character that HTTP does not allow")
         if name.lower() in _OURS:
             raise ValueError(f"the header {name.decode('ascii')} is the transport's to write")
         lines.append(name + b": " + value)
     if forwarded and proxy is not None:
-        lines.extend(proxy.header_lines)
+        lines.extend(proxy.header_lines())
     lines += [b"accept-encoding: identity", b"content-length: "]
     return RequestHead(origin, b"\r\n".join(lines))

@@ -8,6 +8,7 @@ from ainf.formats.chat.format import CHAT
 from ainf.inference.conversation import Conversation, Message, Opaque, Reasoning, Role, Text, ToolCall
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import InferenceRequest, Operation
+from ainf.inference.secret import Secret
 from ainf.pricing import Price
 from ainf.providers.base import Target
 from ainf.providers.fields import Coverage
@@ -92,3 +93,8 @@ def passes(vendor, fields, coverage=BARE, **asked):
     """Whether a vendor's check lets a request pass."""
     vendor.check(request_of(fields, **asked), coverage)
     return True
+
+
+def shown(headers):
+    """Return headers with their secrets revealed, as they are sent."""
+    return tuple((name, value.reveal() if isinstance(value, Secret) else value) for name, value in headers)

@@ -2,8 +2,9 @@ import attrs
 import pytest
 
 from ainf.inference.request import Operation
+from ainf.inference.secret import Secret
 from ainf.providers.anthropic import ANTHROPIC
-from tests.providers.requests import TARGET, passes, refused_by, request_of, written
+from tests.providers.requests import TARGET, passes, refused_by, request_of, shown, written
 
 FIELDS = {"model": "asked", "max_tokens": 100, "messages": [{"role": "user", "content": "Hi"}], "x_unknown": [1]}
 COUNT = {"operation": Operation.COUNT}
@@ -74,7 +75,10 @@ def test_betas(asked):
 
 def test_credential():
     """The key has a header of its own, and every request names the version."""
-    assert ANTHROPIC.credential("sk-1") == ((b"x-api-key", b"sk-1"), (b"anthropic-version", b"2023-06-01"))
+    assert shown(ANTHROPIC.credential(Secret(b"sk-1"))) == (
+        (b"x-api-key", b"sk-1"),
+        (b"anthropic-version", b"2023-06-01"),
+    )
 
 
 def test_refusals():

@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from ainf.inference.request import Operation
+from ainf.inference.secret import Secret
 from ainf.providers.base import Facts
 from ainf.providers.chat_vendor import CHAT_AND_EMBEDDINGS, ChatVendor
 from tests.providers.requests import (
@@ -13,6 +14,7 @@ from tests.providers.requests import (
     passes,
     refused_by,
     request_of,
+    shown,
     translated,
     written,
 )
@@ -212,7 +214,7 @@ def test_embeddings():
 
 def test_credential():
     """The key goes into the bearer header."""
-    assert PLAIN.credential("sk-1") == ((b"authorization", b"Bearer sk-1"),)
+    assert shown(PLAIN.credential(Secret(b"sk-1"))) == ((b"authorization", b"Bearer sk-1"),)
 
 
 def test_refusals():

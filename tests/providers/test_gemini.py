@@ -3,8 +3,9 @@ import pytest
 
 from ainf.inference.errors import DownstreamError
 from ainf.inference.request import Operation
+from ainf.inference.secret import Secret
 from ainf.providers.gemini import GEMINI
-from tests.providers.requests import BARE, TARGET, passes, refused_by, request_of, written
+from tests.providers.requests import BARE, TARGET, passes, refused_by, request_of, shown, written
 
 FIELDS = {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}], "generationConfig": {"temperature": 0.5}}
 EMBED = {"operation": Operation.EMBED}
@@ -63,7 +64,7 @@ def test_checked():
 
 def test_the_rest():
     """A header for the key, shared reading of refusals, everything held."""
-    assert GEMINI.credential("k") == ((b"x-goog-api-key", b"k"),)
+    assert shown(GEMINI.credential(Secret(b"k"))) == ((b"x-goog-api-key", b"k"),)
     assert GEMINI.read_error(503, {}, b"").code == "upstream_overloaded"
     assert (GEMINI.facts.hidden_reasoning, GEMINI.facts.aborted_billing) == ("always", "drain")
 

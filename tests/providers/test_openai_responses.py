@@ -1,8 +1,9 @@
 import pytest
 
 from ainf.inference.request import Operation
+from ainf.inference.secret import Secret
 from ainf.providers.openai_responses import OPENAI_RESPONSES
-from tests.providers.requests import passes, refused_by, written
+from tests.providers.requests import passes, refused_by, shown, written
 
 FIELDS = {"model": "asked", "input": "Hi", "instructions": {"malformed": [None]}, "x_unknown": [1]}
 EMBED = {"operation": Operation.EMBED}
@@ -42,6 +43,6 @@ def test_checked():
 
 def test_the_rest():
     """Bearer key, shared reading of refusals, everything held."""
-    assert OPENAI_RESPONSES.credential("sk-1") == ((b"authorization", b"Bearer sk-1"),)
+    assert shown(OPENAI_RESPONSES.credential(Secret(b"sk-1"))) == ((b"authorization", b"Bearer sk-1"),)
     assert OPENAI_RESPONSES.read_error(503, {}, b"").code == "upstream_overloaded"
     assert OPENAI_RESPONSES.facts.hidden_reasoning == "always"

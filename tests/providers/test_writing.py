@@ -3,8 +3,9 @@ import json
 import attrs
 import pytest
 
+from ainf.inference.secret import Secret
 from ainf.providers.writing import bearer, is_streamed, own_fields, post, write_embeddings
-from tests.providers.requests import TARGET, request_of
+from tests.providers.requests import TARGET, request_of, shown
 
 WHOLE = attrs.evolve(TARGET, streams=False)
 
@@ -43,4 +44,4 @@ def test_embeddings():
 
 def test_bearer():
     """The key as it is."""
-    assert bearer("sk-1") == ((b"authorization", b"Bearer sk-1"),)
+    assert shown(bearer(Secret(b"sk-1"))) == ((b"authorization", b"Bearer sk-1"),)

@@ -15,7 +15,7 @@ def test_a_proxy_is_read_from_its_url():
     """Host, port and credentials; the credentials are percent-decoded and not shown."""
     proxy = Proxy.from_url("http://me:p%40ss@proxy.test:8080/")
     assert (proxy.host, proxy.port) == ("proxy.test", 8080)
-    assert proxy.header_lines == (b"proxy-authorization: Basic bWU6cEBzcw==",)
+    assert proxy.header_lines() == (b"proxy-authorization: Basic bWU6cEBzcw==",)
     assert "bWU" not in repr(proxy)
     assert Proxy.from_url("http://proxy.test") == Proxy("proxy.test", 3128)
 
