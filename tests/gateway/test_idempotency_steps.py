@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import attrs
@@ -18,12 +19,14 @@ import trio.testing
 
 from ainf.http.idempotency import SharedExchanges
 from ainf.inference.outcome import Ending, Verdict
+from tests.gateway.backends import FORMATS
 from tests.gateway.capture import Captured, check_let_go
-from tests.gateway.dialects import CHAT, MESSAGES, RESPONSES, Dialect
+from tests.gateway.causes import SlowStore
+from tests.gateway.dialects import CHAT, DIALECTS, MESSAGES, RESPONSES, Dialect
 from tests.gateway.keyed import keyed
+from tests.gateway.kinds import TARGET, target_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
-from tests.gateway.test_cancellation import TARGET, SlowStore, target_of
 from tests.gateway.world import Client, World, world
 
 FULL = os.environ.get("AINF_LAW") == "full"
@@ -72,6 +75,23 @@ KINDS = [
     Kind("all-fail", TARGET, (False, True), candidates=("sim-error-500", "sim-error-500-delay-50ms")),
     Kind("routed-refused-opening", TARGET, cap_nusd=1, candidates=("sim", "sim")),
 ]
+
+
+def combined(dialect: Dialect, *, stream: bool, is_same: bool, is_routed: bool) -> Kind:
+    """A kind that is read in the mode in which it was asked, and in the other."""
+    format_ = next(name for name in FORMATS if (name == dialect.format) is is_same)
+    model = f"{format_}/sim-tokens-6-pace-5ms"
+    words = [dialect.format, format_, "stream" if stream else "whole", *(["routed"] if is_routed else [])]
+    asked = TARGET if is_routed else model
+    candidates = (model, "sim") if is_routed else ()
+    return Kind("-".join(words), asked, (stream, not stream), dialect=dialect, candidates=candidates)
+
+
+COMBINED = [
+    combined(dialect, stream=stream, is_same=is_same, is_routed=is_routed)
+    for dialect, stream, is_same, is_routed in product(DIALECTS, *[(True, False)] * 3)
+]
+"""Each protocol, streamed and whole, with a provider of its own format and of another, pinned and routed: 24."""
 
 
 @attrs.define
@@ -123,6 +143,14 @@ SOURCES = [
     ("exchange", "shutdown"), ("exchange", "deadline"), ("exchange", "provider_reset"),
 ]  # fmt: skip
 """Whose steps are counted, and what happens at the k-th."""
+THIRD = SOURCES if FULL else SOURCES[SEED % 3 :: 3]
+"""The sources that the combinations meet in CI."""
+ROWS = [
+    pytest.param(kind, *source, id="-".join((kind.name, *source)))
+    for kinds, sources in ((KINDS, SOURCES), (COMBINED, THIRD))
+    for kind in kinds
+    for source in sources
+]
 
 
 async def run_at_step(here: World, kind: Kind, whose: str, source: str, at: int) -> tuple[Run, bool]:
@@ -220,8 +248,7 @@ async def enumerate_steps(kind: Kind, whose: str, source: str, tmp_path: Path, c
         assert [line for line in here.log.getvalue().splitlines() if '"defect"' in line] == []
 
 
-@pytest.mark.parametrize(("whose", "source"), SOURCES, ids=lambda name: name)
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize(("kind", "whose", "source"), ROWS)
 def test_law_at_every_step(
     kind: Kind, whose: str, source: str, tmp_path: Path, count_cases: Callable[[str, int], None]
 ):
@@ -232,5 +259,7 @@ def test_law_at_every_step(
             enumerate_steps, kind, whose, source, tmp_path, counts,
             clock=trio.testing.MockClock(autojump_threshold=0),
         )  # fmt: skip
-    count_cases(f"idempotency, {len(KINDS)} kinds x {len(SOURCES)} sources, AINF_SEED={SEED}", sum(counts.values()))
+    count_cases(
+        f"idempotency, {len(KINDS + COMBINED)} kinds x {len(SOURCES)} sources, AINF_SEED={SEED}", sum(counts.values())
+    )
     assert sum(counts.values()) > 1
