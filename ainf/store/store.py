@@ -126,8 +126,9 @@ class Store:
         if self._writer.fatal is None:
             self._flush()
             self._writer.submit_nowait(partial(end_epoch, at=self._now()))
-        await self._writer.aclose()
+        # First: SQLite's log is written back into the database by whoever closes it last, and a reader cannot.
         self._reader.close()
+        await self._writer.aclose()
 
     def hurry(self, wait_s: float) -> None:
         """Let nobody wait longer than this any more; see ``Writer.hurry``."""

@@ -200,6 +200,16 @@ async def test_a_clean_stop_keeps_what_was_noted(tmp_path):
     assert chains_hold(tmp_path / "a.db") == 8
 
 
+async def test_a_clean_stop_leaves_one_file_that_has_everything(tmp_path):
+    """SQLite's log is written back: who copies the database of a gateway that was stopped has all of it."""
+    path = tmp_path / "a.db"
+    async with opened(path) as store:
+        await store.write(seeded())
+        await store.open_inference(opening(1))
+        assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(1,)]
+    assert not list(tmp_path.glob("a.db-*"))
+
+
 async def test_one_gateway_at_a_time_and_commands_beside_it(tmp_path):
     """A second gateway is refused; a command writes beside the first, in an epoch of its own, and both see it."""
     async with opened(tmp_path / "a.db") as store:
