@@ -17,6 +17,7 @@ from ainf.exchange.answers import error_reply
 from ainf.exchange.calibrating import Calibrator, keep_calibrated
 from ainf.exchange.health import Health
 from ainf.exchange.inflight import Inflight, keep_progress
+from ainf.exchange.instance import keep_instance
 from ainf.exchange.plan import Backend, Clocks, Services
 from ainf.formats.base import PipeLimits
 from ainf.http.credentials import Authenticator, FailureLimit
@@ -37,6 +38,7 @@ from ainf.routing.ruleset import RatedModel, Rules, Ruleset
 from ainf.server.launcher import Server
 from ainf.server.limits import ServerLimits, TlsFiles
 from ainf.store.base import InferenceStore
+from ainf.store.parts import LeaseTerms
 from ainf.store.routing_history import recent_outcomes
 from ainf.store.store import Store, end_process
 from ainf.telemetry import Telemetry
@@ -108,6 +110,7 @@ async def running_gateway(
         kind="gateway",
         wait_s=config.store.wait_s,
         on_fatal=on_fatal,
+        terms=LeaseTerms(config.store.lease_s, is_shared=config.store.shared),
     ) as store:
         recovered = await store.recover(wall_clock())
         telemetry.recovered(len(recovered))
@@ -121,6 +124,15 @@ async def running_gateway(
             async with trio.open_nursery() as background:
                 background.start_soon(
                     keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
+                )
+                background.start_soon(
+                    keep_instance,
+                    gateway.inflight,
+                    store,
+                    telemetry,
+                    wall_clock,
+                    config.store.heartbeat_s,
+                    name="instance",
                 )
                 background.start_soon(forget_expired, store, telemetry, wall_clock, name="forgetting")
                 await background.start(gateway.shared.run, name="shared exchanges")

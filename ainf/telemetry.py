@@ -76,6 +76,8 @@ class Telemetry:
         )
         self._upstream = self._counter("upstream_errors", "Providers' failures.", ("provider", "code"))
         self._recovered = self._counter("recovered", "Exchanges of dead processes closed at start.", ())
+        self._reaped = self._counter("reaped", "Exchanges of dead processes closed while this one ran.", ())
+        self._fenced = self._counter("fenced", "Times that this process had been taken for dead: alarm.", ())
         self._connection_errors = self._counter("connection_errors", "Client connections that broke.", ("error",))
         self._first_byte = self._histogram("first_byte_seconds", "Opening to the client's first content.", ("model",))
         self._duration = self._histogram("exchange_seconds", "Opening to settlement.", ("model",))
@@ -202,6 +204,17 @@ class Telemetry:
     def recovered(self, count: int) -> None:
         """Count exchanges that recovery closed."""
         self._recovered.inc(count)
+
+    def reaped(self, count: int) -> None:
+        """Count, and log, exchanges of other processes that were closed because these are dead."""
+        if count:
+            self._reaped.inc(count)
+            self.log.warning("reaped", count=count)
+
+    def fenced(self, epoch: int, ended: int) -> None:
+        """Count, and log, that this process had been taken for dead, and how many exchanges it lost."""
+        self._fenced.inc()
+        self.log.warning("fenced", epoch=epoch, ended=ended)
 
     def connection_broke(self, error: BaseException) -> None:
         """Count a client connection that ended in an exception; it touched nothing else."""

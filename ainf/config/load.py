@@ -212,6 +212,9 @@ class _Reader:
         store = self._read(StoreConfig, ("store",), table, {})
         if store is None:
             return None
+        if store.lease_s < 3 * store.heartbeat_s:
+            key = "heartbeat_s" if "heartbeat_s" in table else "lease_s"
+            self.fault(("store", key), "lease_s must be at least three times heartbeat_s")
         scheme, _, path = store.url.partition(":")
         return attrs.evolve(store, url=f"{scheme}:{self._located(Path(path))}")
 
@@ -250,7 +253,8 @@ class _Reader:
             return None
         text = self._environ.get(variable, "")
         if not text:
-            self.fault((*at, "api_key_env"), f"the environment has no {variable}, or it is empty")
+            named = variable if variable.isupper() else "such variable"  # or else it may be the key itself
+            self.fault((*at, "api_key_env"), f"the environment has no {named}, or it is empty")
         elif not _KEY.fullmatch(text):
             self.fault((*at, "api_key_env"), f"{variable} holds a space, line break or other character no key has")
         else:

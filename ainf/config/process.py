@@ -11,8 +11,10 @@ from ainf.config.values import (
     BYTES,
     BYTES_PER_SECOND,
     COUNT,
+    FLAG,
     INTERVAL,
     KIB,
+    LEASE,
     MIB,
     NETWORKS,
     PATH,
@@ -63,6 +65,20 @@ class StoreConfig:
     )
     close_s: float = attrs.field(
         default=10.0, metadata=setting(SECONDS, "How long a settlement is tried before it is left to recovery.")
+    )
+    shared: bool = attrs.field(
+        default=False, metadata=setting(FLAG, "Whether several gateway processes of this machine use the database.")
+    )
+    lease_s: float = attrs.field(
+        default=10.0,
+        metadata=setting(
+            LEASE,
+            "A gateway that does not show for this long that it lives admits nothing, and is"
+            " taken for dead by those that share its database.",
+        ),
+    )
+    heartbeat_s: float = attrs.field(
+        default=2.0, metadata=setting(SECONDS, "How often a gateway shows that it lives; at most a third of `lease_s`.")
     )
 
 

@@ -13,6 +13,10 @@ from ainf.telemetry import Telemetry
 _SHUTTING_DOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down; ask again.")
 _REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked or its account closed.")
 
+_DISOWNED = Verdict(
+    Ending.TERMINATED, "store_unavailable", "This gateway was out of touch; another one has closed this inference."
+)
+
 
 class Inflight:
     """The running exchanges of this process, by inference id."""
@@ -55,6 +59,10 @@ class Inflight:
         """Offer an exchange the end of its key."""
         if (exchange := self._running.get(inference_id)) is not None:
             exchange.offer(_REVOKED)
+
+    def disown(self, epoch: int) -> int:
+        """Offer the end to what was opened before an epoch, because others close it; return how many took it."""
+        return sum(exchange.offer(_DISOWNED) for exchange in self if exchange.epoch < epoch)
 
 
 async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry, every_s: float) -> None:

@@ -51,6 +51,8 @@ class Exchange:
 
     hold: RunningHold
     """Of the attempt, or of the one before it."""
+    epoch: int = 0
+    """The life of this process in which it was opened; 0 until then."""
     watcher: ClockWatcher
     nursery: trio.Nursery
     """Its tasks while it runs; they end before it does."""
@@ -214,6 +216,7 @@ class Exchange:
         """Take what the opening granted."""
         services, plan = self.services, self.plan
         services.telemetry.exchange_started()
+        self.epoch = opened.epoch
         if plan.route is not None and not opened.is_captured:
             services.telemetry.dispatched_without_capture()
         self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by)

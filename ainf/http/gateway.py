@@ -104,7 +104,7 @@ class Gateway:
             may_join: it may turn out to want no exchange of its own; then whether there is room is left to ``begin``.
 
         Raises:
-            GatewayError: ``shutting_down``, ``overloaded``.
+            GatewayError: ``shutting_down``, ``overloaded``, ``store_unavailable``.
         """
         if self.draining:
             raise GatewayError("shutting_down", "The gateway is shutting down; ask again.", retry_after_s=1)
@@ -114,6 +114,8 @@ class Gateway:
     def _check_room(self) -> None:
         if len(self.inflight) >= self.running_limit:
             raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
+        if not self.services.store.admits:
+            raise GatewayError("store_unavailable", "The ledger cannot be written at the moment.", retry_after_s=1)
 
     async def plan(
         self,

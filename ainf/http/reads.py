@@ -80,7 +80,7 @@ class ReadRoutes:
         """Say whether new inferences are taken.
 
         Raises:
-            GatewayError: ``shutting_down``, ``overloaded``.
+            GatewayError: ``shutting_down``, ``overloaded``, ``store_unavailable``.
         """
         self._gateway.check_open()
         return _json({"status": "ready", "running": len(self._gateway.inflight)})

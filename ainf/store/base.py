@@ -4,7 +4,7 @@ Times are whole microseconds since 1970 UTC, brought by the caller; amounts are 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import attrs
 
@@ -13,6 +13,9 @@ from ainf.inference.usage import Usage
 from ainf.ledger import CapState, HoldAsk
 from ainf.pricing import Price
 from ainf.store.transaction import Transaction
+
+if TYPE_CHECKING:
+    from ainf.store.spooled import SpooledClosing
 
 T = TypeVar("T")
 
@@ -150,6 +153,8 @@ class Opened:
     """The cap or balance that it did not fit under."""
     is_captured: bool = False
     """Whether a routing decision was written with it."""
+    epoch: int = 0
+    """In which it was opened."""
 
 
 @attrs.frozen
@@ -305,8 +310,9 @@ class Settlement:
     settled_nusd: int
     released_nusd: int
     overrun_nusd: int
-    hash: str
-    prev_hash: str
+    hash: str | None
+    """None while it waits in the spool, in no audit chain yet."""
+    prev_hash: str | None
     retry_of: str | None = None
     """The earlier exchange of the same account and body, minutes before, that this one asked again."""
     is_empty: bool = False
@@ -372,6 +378,11 @@ class InferenceStore(Protocol):
     that a caller never holds an answer "maybe committed". Every wait is bounded by the store's ``wait_s``.
     """
 
+    @property
+    def admits(self) -> bool:
+        """Whether openings are taken at all: False while this process cannot show that it lives."""
+        ...
+
     async def find_key(self, digest: bytes) -> KeyRecord | None:
         """Return the key with this SHA-256 digest; cached, so that it costs nothing on the hot path.
 
@@ -420,6 +431,16 @@ class InferenceStore(Protocol):
 
         Raises:
             GatewayError: ``store_unavailable``: not known to be settled; recovery will.
+        """
+        ...
+
+    async def spool(self, record: "SpooledClosing") -> Settlement:
+        """Keep a closing durably that the database does not take; it is settled, as it is, when that is back.
+
+        Under cancellation: gives up waiting for the disk.
+
+        Raises:
+            GatewayError: ``store_unavailable``: it cannot be kept either; recovery will settle.
         """
         ...
 

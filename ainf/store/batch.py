@@ -58,11 +58,13 @@ class WroteBeforeRefusingError(AssertionError):
 class BatchRunner:
     """Runs batches on one engine; used by one thread at a time."""
 
-    __slots__ = ("_engine", "_tx")
+    __slots__ = ("_begin", "_engine", "_tx")
 
-    def __init__(self, engine: Engine, tx: Transaction) -> None:
+    def __init__(self, engine: Engine, tx: Transaction, begin: Callable[[Transaction], None] | None = None) -> None:
+        """Join the parts; ``begin`` is what every transaction begins with."""
         self._engine = engine
         self._tx = tx
+        self._begin = begin
 
     def run(self, jobs: Sequence[Job[Any]]) -> None:
         """Commit the jobs that are still wanted, and fill in their outcomes.
@@ -81,7 +83,8 @@ class BatchRunner:
             for job in wanted:
                 job.error = unavailable()
             return
-        if not self._commit(wanted) and len(wanted) > 1:
+        failure = self._commit(wanted)
+        if failure is not None and (self._engine.relieve(failure) or len(wanted) > 1):
             for job in wanted:
                 self.run([job])
 
@@ -89,10 +92,12 @@ class BatchRunner:
         """Close the engine."""
         self._engine.close()
 
-    def _commit(self, jobs: Sequence[Job[Any]]) -> bool:
-        """Run the jobs in the transaction that is open and commit it; False: it is undone, and each job says why."""
+    def _commit(self, jobs: Sequence[Job[Any]]) -> Exception | None:
+        """Run the jobs in the transaction that is open and commit it; else undo it, and return why."""
         head = self._tx.head
         try:
+            if self._begin is not None:
+                self._begin(self._tx)
             for job in jobs:
                 self._run(job)
             self._engine.commit()
@@ -104,8 +109,8 @@ class BatchRunner:
             for job in jobs:
                 job.result, job.ran = None, False
                 job.error = unavailable() if self._engine.is_unavailable(error) else error
-            return False
-        return True
+            return error
+        return None
 
     def _run(self, job: Job[Any]) -> None:
         changes = self._engine.changes()

@@ -8,7 +8,7 @@ import attrs
 
 from ainf import audit, ledger
 from ainf.admission import invalid_key
-from ainf.inference.errors import SpendError
+from ainf.inference.errors import GatewayError, SpendError
 from ainf.inference.moments import SECOND_US, rfc3339
 from ainf.inference.money import format_usd
 from ainf.ledger import CapState, EntryKind
@@ -109,18 +109,20 @@ def open_inference(tx: Transaction, opening: Opening) -> Opened:
         routing.note_decision(tx, opening.inference_id, opening.routing)
     clamped_by = tightest if grant.clamp_tokens is not None else None
     is_captured = opening.routing is not None
-    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens, clamped_by, is_captured)
+    return Opened(owner.account_id, owner.name, grant.held_nusd, grant.clamp_tokens, clamped_by, is_captured, tx.epoch)
 
 
 def open_attempt(tx: Transaction, opening: AttemptOpening) -> AttemptOpened:
     """Set aside what another attempt of an open exchange needs, and record it.
 
     What is held for the attempts that ended becomes their cost with it, so that the new one may have what they leave.
-    An exchange that is not open (any more) gets nothing.
+
+    Raises:
+        GatewayError: ``store_unavailable``: it is not open (any more).
     """
     row = tx.one(_RUNNING, (opening.inference_id, 1))
     if row is None:
-        return AttemptOpened(None)
+        raise _not_open()
     key_id, account_id, admitted_at, _, _ = row
     before = attempts.opened(tx, opening.inference_id)
     assert opening.number == len(before) + 1, f"{opening.inference_id} has {len(before)} attempts"
@@ -184,10 +186,14 @@ def _hold_attempt(
 
 
 def extend_hold(tx: Transaction, extension: Extension) -> Extended:
-    """Add to what is held for an attempt as far as its caps allow; where the exchange is not open, it gets nothing."""
+    """Add to what is held for an attempt as far as its caps allow.
+
+    Raises:
+        GatewayError: ``store_unavailable``: it is not open (any more).
+    """
     row = tx.one(_RUNNING, (extension.inference_id, extension.attempt))
     if row is None:
-        return Extended(0)
+        raise _not_open()
     key_id, account_id, opened_at, provider, caps = row
     fixed = counters.from_json(caps)
     standing = standing_of_running(tx, key_id, extension.at, opened_at=opened_at, fixed=fixed)
@@ -215,6 +221,11 @@ def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> P
     tx.executemany(_PROGRESS, [_progress_row(step, at) for step in progress])
     rows = tx.execute(_ENDED, (tx.epoch, at, at, at, tx.epoch))
     return ProgressSeen(frozenset(row[0] for row in rows))
+
+
+def _not_open() -> GatewayError:
+    """Return why a running exchange gets nothing of which nothing is held: it was closed as left by a dead process."""
+    return GatewayError("store_unavailable", "This gateway was out of touch; another one has closed this inference.")
 
 
 def _progress_row(progress: Progress, at: int) -> tuple[int, int, str, int, int, str]:

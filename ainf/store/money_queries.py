@@ -8,9 +8,12 @@ each attempt of an exchange that has several is in ``attempt_queries``.
 
 from typing import Final
 
+from ainf.inference.moments import SECOND_US
 from ainf.store.attempt_queries import ENDED, SEVERAL
 from ainf.store.invariants import Query
 
+# Leases are at most a minute long (a setting's bound), and reapers look every few seconds.
+_REAPED_WITHIN_US: Final = 180 * SECOND_US
 _CLOSED = "(SELECT count(*) FROM audit_events AS e WHERE e.inference_id = i.inference_id AND e.kind = '{kind}')"
 
 
@@ -113,11 +116,16 @@ MONEY: Final = (
     ),
     Query(
         "I8",
-        "nothing is open of a process that ended, or that a later gateway has followed",
+        "nothing is open of a process that ended, that a later gateway has followed (unless they share the database),"
+        " or that has not shown for minutes that it lives, while others have",
         ("inference_id", "epoch", "ended_at"),
-        """
+        f"""
         SELECT h.inference_id, h.epoch, p.ended_at FROM holds AS h LEFT JOIN instances AS p ON p.epoch = h.epoch
-        WHERE p.ended_at IS NOT NULL OR h.epoch < (SELECT max(epoch) FROM instances WHERE kind = 'gateway')
+        WHERE p.ended_at IS NOT NULL
+            OR h.epoch < (SELECT max(g.epoch) FROM instances AS g
+                WHERE g.kind = 'gateway' AND NOT (g.shared AND coalesce(p.shared, FALSE)))
+            OR p.lease_until + {_REAPED_WITHIN_US} < (
+                SELECT max(g.lease_until) FROM instances AS g WHERE g.lease_boot = p.lease_boot)
         """,
     ),
     Query(

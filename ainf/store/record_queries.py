@@ -180,6 +180,15 @@ RECORDS: Final = (
         """,
     ),
     Query(
+        "I18",
+        "nothing was written in an epoch after its process had been found dead",
+        ("epoch", "last_seq", "last_seq_then"),
+        """
+        SELECT p.epoch, max(e.seq), p.fenced_seq FROM instances AS p JOIN audit_events AS e ON e.epoch = p.epoch
+        WHERE p.fenced_at IS NOT NULL GROUP BY p.epoch, p.fenced_seq HAVING max(e.seq) > coalesce(p.fenced_seq, 0)
+        """,
+    ),
+    Query(
         "D2",
         "an account's path is its parent's and itself",
         ("account_id", "path", "parent_path"),

@@ -1,7 +1,8 @@
 """What a process that died left open is closed as ``abandoned``, at its last durable progress.
 
-Each exchange is an operation of its own and settles like any other, so running recovery twice, or dying in the middle
-of it, changes nothing: what is settled has no hold any more.
+A dead process is *fenced* first, in a transaction of its own: from then on nobody writes in its epoch.
+Each exchange is then an operation of its own and settles like any other, so running recovery twice, two processes that
+run it at once, or dying in the middle of it, change nothing: what is settled has no hold any more.
 """
 
 from typing import Final
@@ -9,18 +10,37 @@ from typing import Final
 import attrs
 import msgspec
 
+from ainf.inference.moments import SECOND_US
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.pricing import cost, price_from_canonical
 from ainf.store import attempts
 from ainf.store.attempts import OpenedAttempt
 from ainf.store.base import AttemptResult, Closing, Settlement
+from ainf.store.leases import Lease
 from ainf.store.settling import close_inference
 from ainf.store.transaction import Transaction
 
+GRACE_US: Final = SECOND_US
+"""How long a lease must have run out."""
+
+_DEAD: Final = """
+    SELECT p.epoch, p.fenced_at, max(e.seq) FROM instances AS p LEFT JOIN audit_events AS e ON e.epoch = p.epoch
+    WHERE p.epoch IN (SELECT epoch FROM holds) AND p.epoch <> ? AND (
+        ? OR p.fenced_at IS NOT NULL OR p.ended_at IS NOT NULL OR p.lease_until IS NULL
+        OR p.lease_boot <> ? OR p.lease_until + ? <= ?
+    )
+    GROUP BY p.epoch ORDER BY p.epoch
+"""
+_FENCE: Final = "UPDATE instances SET fenced_at = ?, fenced_seq = ? WHERE epoch = ?"
 _LEFT: Final = """
-    SELECT attempt, progress_at, progress_usage, progress_nusd, output_bytes FROM holds
-    WHERE inference_id = ? AND epoch <> ?
+    SELECT h.inference_id FROM holds AS h JOIN instances AS p ON p.epoch = h.epoch
+    WHERE p.fenced_at IS NOT NULL AND p.epoch <> ? ORDER BY h.inference_id
+"""
+_HOLD: Final = """
+    SELECT h.attempt, h.progress_at, h.progress_usage, h.progress_nusd, h.output_bytes
+    FROM holds AS h JOIN instances AS p ON p.epoch = h.epoch
+    WHERE h.inference_id = ? AND p.fenced_at IS NOT NULL AND p.epoch <> ?
 """
 _ENDED: Final = "SELECT opened_at, ended FROM later_attempts WHERE inference_id = ? ORDER BY number"
 _PRICE: Final = "SELECT body FROM prices WHERE price_version = ?"
@@ -38,10 +58,23 @@ class _Known:
     cost_nusd: int
 
 
-def left_open(tx: Transaction) -> list[str]:
-    """Return the ids of the exchanges that earlier epochs left open, in the order of their opening (an operation)."""
-    rows = tx.execute("SELECT inference_id FROM holds WHERE epoch <> ? ORDER BY inference_id", (tx.epoch,))
-    return [row[0] for row in rows]
+def fence_dead(tx: Transaction, at: int, lease: Lease | None = None) -> list[str]:
+    """Fence the processes that are dead, and return what they left open, in the order of its opening (an operation).
+
+    Dead is who was fenced before, who ended, and who had a lease that ran out longer ago than ``GRACE_US``, one of an
+    earlier boot of the machine, or none: such a process had the database for itself, as nobody can have now.
+
+    Args:
+        tx: the transaction.
+        at: now, in microseconds since 1970 UTC.
+        lease: this process's own; None where it is certain that no other uses the database: then all others are dead.
+    """
+    known = (True, "", 0, 0) if lease is None else (False, lease.uptime.boot, GRACE_US, lease.uptime.now())
+    for epoch, fenced_at, seq in tx.execute(_DEAD, (tx.epoch, *known)):
+        if fenced_at is None:
+            tx.execute(_FENCE, (at, seq, epoch))
+            tx.append_audit("epoch.fenced", at, None, {"fenced": epoch, "last_seq": seq})
+    return [row[0] for row in tx.execute(_LEFT, (tx.epoch,))]
 
 
 def abandon(tx: Transaction, inference_id: str, at: int) -> Settlement | None:
@@ -50,7 +83,7 @@ def abandon(tx: Transaction, inference_id: str, at: int) -> Settlement | None:
     An attempt that had ended is settled at its cost, the one that was answering at its last durable progress. Of any
     other it cannot be known whether its provider was called: it is settled at the estimated input.
     """
-    row = tx.one(_LEFT, (inference_id, tx.epoch))
+    row = tx.one(_HOLD, (inference_id, tx.epoch))
     if row is None:
         return None
     answering, progress_at, usage_json, progress_nusd, output_bytes = row

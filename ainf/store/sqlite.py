@@ -7,7 +7,7 @@ gateway, without the lock; their transactions are short, and whoever comes secon
 import contextlib
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -76,15 +76,19 @@ def _make_private(path: str) -> None:
 class SQLiteEngine:
     """An ``Engine`` over one SQLite connection."""
 
-    __slots__ = ("_begin", "_connection", "_cursor")
+    __slots__ = ("_begin", "_connection", "_cursor", "_make_room")
 
-    def __init__(self, connection: apsw.Connection, *, read_only: bool = False) -> None:
+    def __init__(
+        self, connection: apsw.Connection, *, read_only: bool = False, make_room: Callable[[], bool] | None = None
+    ) -> None:
+        """Take over a connection; ``make_room`` makes room on its disk when that is full, and tells whether it could."""
         self._connection = connection
+        self._make_room = make_room
         self._cursor = connection.cursor()
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @classmethod
-    def open(cls, path: str) -> "SQLiteEngine":
+    def open(cls, path: str, make_room: Callable[[], bool] | None = None) -> "SQLiteEngine":
         """Open a database for writing (creating it where it is not there) and bring its schema up to date."""
         connection = connect(path)
         try:
@@ -92,7 +96,7 @@ class SQLiteEngine:
         except BaseException:
             connection.close()
             raise
-        return cls(connection)
+        return cls(connection, make_room=make_room)
 
     @classmethod
     def open_reader(cls, path: str) -> "SQLiteEngine":
@@ -132,31 +136,68 @@ class SQLiteEngine:
         """See ``Engine``."""
         return isinstance(error, _FATAL)
 
+    def relieve(self, error: BaseException) -> bool:
+        """See ``Engine``."""
+        return isinstance(error, apsw.FullError) and self._make_room is not None and self._make_room()
+
     def close(self) -> None:
         """See ``Engine``."""
         self._connection.close()
 
 
 class LockFile:
-    """The mark of the one gateway process of a database: a lock on ``<database>.lock``, gone when the process ends."""
+    """The mark of the gateway processes of a database: a lock on ``<database>.lock``, gone when the process ends.
 
-    def __init__(self, database: str) -> None:
+    One process has the database for itself, or several share it. Of those that share it, the first one on the spot is
+    alone until it calls ``share``: nobody else has the database then, so that every other process is dead.
+    """
+
+    def __init__(self, database: str, *, is_shared: bool = False) -> None:
         """Take the lock.
+
+        Args:
+            database: the path of the database.
+            is_shared: whether other processes may have the lock, too, if they share it.
 
         Raises:
             LockedError: another process has it.
             OSError: the file cannot be made.
         """
-        path = Path(database + ".lock")
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        self._database = database
+        self._path = Path(database + ".lock")
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self.is_alone = self._take(fcntl.LOCK_EX)
+        """Whether no other process has the lock."""
+        if not self.is_alone and not (is_shared and self._take(fcntl.LOCK_SH)):
             os.close(self._descriptor)
-            raise LockedError(
-                f"another ainf gateway uses {database} (it holds {path}): stop it, or give this one its own store.url"
-            ) from None
+            raise self._held()
+        self._is_shared = is_shared
+
+    def share(self) -> None:
+        """Let others in, where the database is shared: what is to be done alone is done. Call again where it raises.
+
+        Raises:
+            LockedError: another process came in between, and is alone now.
+        """
+        if not (self._is_shared and self.is_alone):
+            return
+        if not self._take(fcntl.LOCK_SH):
+            raise self._held()
+        self.is_alone = False
 
     def release(self) -> None:
         """Give the lock back; the file stays, since removing it would let two processes lock two files."""
         os.close(self._descriptor)
+
+    def _take(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _held(self) -> LockedError:
+        return LockedError(
+            f"another ainf gateway uses {self._database} (it holds {self._path}): stop it, give this one its own"
+            " store.url, or set store.shared for both"
+        )

@@ -35,16 +35,19 @@ from ainf.store.base import (
     StoredResponse,
     Unrouted,
 )
-from ainf.store.epochs import begin_epoch, end_epoch
+from ainf.store.batch import unavailable
+from ainf.store.epochs import end_epoch
 from ainf.store.keys import KeyCache, find_key
-from ainf.store.reader import InlineReader, Reader, ThreadReader
+from ainf.store.leases import Lease
+from ainf.store.parts import LOCK_WAIT_S, LeaseTerms, Opener, soon
+from ainf.store.reader import Reader
 from ainf.store.receipts import receipt
 from ainf.store.rejections import Rejections, append_rejections
 from ainf.store.responses import find_response
 from ainf.store.settling import close_inference
-from ainf.store.sqlite import MEMORY, LockFile, SQLiteEngine
+from ainf.store.sqlite import LockFile
 from ainf.store.transaction import Transaction
-from ainf.store.writer import InlineWriter, ThreadWriter, Writer
+from ainf.store.writer import Writer
 
 T = TypeVar("T")
 
@@ -63,14 +66,26 @@ def end_process(error: BaseException) -> None:
 class Store:
     """Implements ``base.InferenceStore``; made by ``Store.open``, or by hand over other parts."""
 
-    def __init__(self, writer: Writer, reader: Reader, *, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        reader: Reader,
+        *,
+        now: Callable[[], int],
+        lease: Lease | None = None,
+        lock: LockFile | None = None,
+    ) -> None:
         """Join the parts.
 
         Args:
             writer: what every write goes through.
             reader: what every read goes through.
             now: microseconds since 1970 UTC.
+            lease: this process's own; None: it shows nobody that it lives, and need not.
+            lock: on the database; None: it is not shared, or only for a moment.
         """
+        self._lease = lease
+        self._lock = lock
         self._writer = writer
         self._reader = reader
         self._now = now
@@ -88,15 +103,17 @@ class Store:
         kind: str = "gateway",
         wait_s: float = WAIT_S,
         on_fatal: Callable[[BaseException], None] = end_process,
+        terms: LeaseTerms | None = None,
     ) -> "AsyncIterator[Store]":
         """Open the store, begin this process's epoch, and close both in good order at the end.
 
         Args:
             url: "sqlite:<path>" (made where it is not there) or "memory:".
             now: microseconds since 1970 UTC.
-            kind: "gateway", of which a database has one at a time, or "command".
+            kind: "gateway", of which a database has one at a time unless it is shared, or "command".
             wait_s: the longest that any call waits.
             on_fatal: called once when the writer has died; must end the process.
+            terms: of its lease, which ``renew_lease`` keeps; None: it has none, and the database is not shared.
 
         Raises:
             ValueError: the URL names no store.
@@ -106,16 +123,19 @@ class Store:
             OSError: the copy of it that is kept before its schema changes cannot be made.
         """
         scheme, _, path = url.partition(":")
+        opener = Opener(kind, now, wait_s, on_fatal, terms)
         with ExitStack() as stack:
+            lock: LockFile | None = None
             if scheme == "memory":
-                writer, reader = _open_memory(kind, now, wait_s, on_fatal)
+                parts = opener.open_memory()
             elif scheme == "sqlite" and path:
                 if kind == "gateway":
-                    stack.callback(LockFile(path).release)
-                writer, reader = await _open_sqlite(path, kind, now, wait_s, on_fatal)
+                    lock = await opener.take_lock(path)
+                    stack.callback(lock.release)
+                parts = await opener.open_sqlite(path)
             else:
                 raise ValueError(f'{url!r} is not a store; use "sqlite:<path>" or "memory:"')
-            store = cls(writer, reader, now=now)
+            store = cls(parts.writer, parts.reader, now=now, lease=parts.lease, lock=lock)
             try:
                 yield store
             finally:
@@ -168,6 +188,8 @@ class Store:
 
     async def open_inference(self, opening: Opening) -> Opened:
         """See ``InferenceStore``."""
+        if not self.admits:
+            raise unavailable()
         try:
             return await self._submit(
                 partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
@@ -244,15 +266,60 @@ class Store:
         """
         return await self._submit(partial(calibrations.add, learnt=learnt, at=self._now()))
 
-    async def recover(self, at: int) -> list[str]:
-        """Close what dead processes left open; return the ids of what was closed. To be run before listening.
+    # --- leases ---
 
-        Under cancellation: stops between batches; what is left is found again by the next start.
+    @property
+    def admits(self) -> bool:
+        """See ``InferenceStore``."""
+        return self._lease is None or self._lease.is_held
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which this process goes on, as far as it knows; 0 where it has no lease."""
+        return 0 if self._lease is None else self._lease.epoch
+
+    async def renew_lease(self) -> bool:
+        """Show that this process lives.
+
+        Returns:
+            Whether it had been taken for dead, and goes on in a new epoch: what it opened before is not its own now.
 
         Raises:
             GatewayError: ``store_unavailable``.
         """
-        left = await self._submit(recovery.left_open)
+        assert self._lease is not None, "it has no lease"
+        return self._lease.note(await self._submit(self._lease.renew))
+
+    async def reap(self, at: int) -> list[str]:
+        """Close what other processes left open that are dead now; return the ids of what was closed.
+
+        Nothing is done where the database is not shared, or this process may itself have been out of touch lately.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+        """
+        if self._lease is None or not self._lease.is_shared or not self._lease.may_reap:
+            return []
+        return await self._abandon(await self._submit(partial(recovery.fence_dead, at=at, lease=self._lease)), at)
+
+    async def recover(self, at: int) -> list[str]:
+        """Close what dead processes left open; return the ids of what was closed. To be run before listening.
+
+        Where no other process has the database, all others are dead; where it is shared, it is so from here on.
+        Under cancellation: stops between batches; what is left is found again by the next start.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+            LockedError: another process came in between that has the database for itself now.
+        """
+        is_alone = self._lock is None or self._lock.is_alone
+        lease = None if is_alone else self._lease
+        closed = await self._abandon(await self._submit(partial(recovery.fence_dead, at=at, lease=lease)), at)
+        if self._lock is not None:
+            await soon(self._lock.share, LOCK_WAIT_S)
+        return closed
+
+    async def _abandon(self, left: Sequence[str], at: int) -> list[str]:
         closed: list[str] = []
         for start in range(0, len(left), RECOVERY_BATCH):
             batch = left[start : start + RECOVERY_BATCH]
@@ -297,25 +364,3 @@ def _close_at_zero(tx: Transaction, opened: Opened, opening: Opening) -> None:
         notes={"opened_late": True, "held_nusd": opened.held_nusd},
     )
     close_inference(tx, closing)
-
-
-def _open_memory(
-    kind: str, now: Callable[[], int], wait_s: float, on_fatal: Callable[[BaseException], None]
-) -> tuple[Writer, Reader]:
-    engine = SQLiteEngine.open(MEMORY)
-    tx = begin_epoch(engine, kind, now())
-    return InlineWriter(engine, tx, wait_s=wait_s, on_fatal=on_fatal), InlineReader(engine)
-
-
-async def _open_sqlite(
-    path: str, kind: str, now: Callable[[], int], wait_s: float, on_fatal: Callable[[BaseException], None]
-) -> tuple[Writer, Reader]:
-    engine = await trio.to_thread.run_sync(SQLiteEngine.open, path)
-    try:
-        tx = await trio.to_thread.run_sync(begin_epoch, engine, kind, now())
-    except BaseException:
-        engine.close()
-        raise
-    # From here on the connection is the writer's.
-    writer = ThreadWriter(engine, tx, wait_s=wait_s, on_fatal=on_fatal)
-    return writer, ThreadReader(partial(SQLiteEngine.open_reader, path), wait_s=wait_s)

@@ -49,6 +49,10 @@ class Engine(Protocol):
         """Whether an error leaves it unknown what is durable (input/output, corruption): the process must end."""
         ...
 
+    def relieve(self, error: BaseException) -> bool:
+        """Do what can be done about an error that says that the disk is full; return whether to try again at once."""
+        ...
+
     def close(self) -> None:
         """Close the connection; a transaction that is open is undone."""
         ...
@@ -105,6 +109,10 @@ class Transaction:
         )
         self._head = audit.Head(event.epoch, event.seq, event.hash)
         return audit.Link(event.hash, event.prev_hash)
+
+    def enter(self, epoch: int) -> None:
+        """Write in an epoch that was just begun: its chain is empty yet."""
+        self._head = audit.Head(epoch)
 
     def rewind(self, head: audit.Head) -> None:
         """Put the chain back to where it was: for who rolled back."""

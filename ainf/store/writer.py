@@ -166,7 +166,7 @@ class InlineWriter(Writer):
     """Runs each batch on the event loop: whoever wakes first runs what all have queued.
 
     ``turn`` is awaited between queueing and running; a slower one than the default's single checkpoint makes a slow
-    store. It runs shielded, within ``wait_s``.
+    store. It runs shielded, within ``wait_s``. ``begin``: see ``BatchRunner``.
     """
 
     def __init__(
@@ -177,9 +177,10 @@ class InlineWriter(Writer):
         wait_s: float,
         on_fatal: Callable[[BaseException], None],
         turn: Callable[[], Awaitable[None]] = trio.lowlevel.cancel_shielded_checkpoint,
+        begin: Callable[[Transaction], None] | None = None,
     ) -> None:
         super().__init__(wait_s=wait_s, on_fatal=on_fatal)
-        self._runner = BatchRunner(engine, tx)
+        self._runner = BatchRunner(engine, tx, begin)
         self._turn = turn
         self._queue: deque[Job[Any]] = deque()
 
@@ -211,14 +212,20 @@ class ThreadWriter(Writer):
     """Runs batches in one thread of its own, and keeps the event loop from starving it (see ``LoopYield``)."""
 
     def __init__(
-        self, engine: Engine, tx: Transaction, *, wait_s: float, on_fatal: Callable[[BaseException], None]
+        self,
+        engine: Engine,
+        tx: Transaction,
+        *,
+        wait_s: float,
+        on_fatal: Callable[[BaseException], None],
+        begin: Callable[[Transaction], None] | None = None,
     ) -> None:
-        """Start the thread; must be called on the event loop that will submit."""
+        """Start the thread; must be called on the event loop that will submit. ``begin``: see ``BatchRunner``."""
         super().__init__(wait_s=wait_s, on_fatal=on_fatal)
         self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._token = trio.lowlevel.current_trio_token()
         self._yield = LoopYield()
-        self._runner = BatchRunner(YieldedEngine(engine, self._yield), tx)
+        self._runner = BatchRunner(YieldedEngine(engine, self._yield), tx, begin)
         trio.lowlevel.add_instrument(self._yield)
         self._thread = threading.Thread(target=self._run, name="ainf-writer", daemon=True)
         self._thread.start()

@@ -23,6 +23,7 @@ from tests.gateway.keyed import (
 )
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import world
+from tests.store.records import strand
 
 # --- other processes, and the end of this one ---
 
@@ -85,7 +86,7 @@ async def test_an_exchange_that_is_told_nothing_durable_frees_nothing_and_says_n
             assert b"[DONE]" not in client.body
         assert await state_of(here) == "running"
         await here.rows("SELECT 1")
-        await here.store.write(lambda tx: tx.execute("UPDATE holds SET epoch = epoch + 100"))
+        await here.store.write(strand)
         here.gateway.services = attrs.evolve(here.gateway.services, store=here.store)
         assert error_code(await ask(here)) == "idempotency_in_progress"
         await here.store.recover(here.gateway.services.wall_clock())

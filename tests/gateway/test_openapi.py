@@ -11,6 +11,7 @@ from ainf.ledger import Window
 from ainf.store import balances
 from ainf.store.balances import CreditKind, NewCredit
 from ainf.store.base import KeyLimits
+from ainf.store.leases import Lease, OwnUptime
 from tests.gateway.backends import FORMATS
 from tests.gateway.described import described
 from tests.gateway.dialects import dialect_of
@@ -277,6 +278,7 @@ REFUSED_READS = [
     ("/v1/models/{name}", "model_not_found"), ("/v1/audit/{inference_id}", "not_found"),
     ("/v1/usage", "invalid_value"), ("/v1/usage", "unsupported_parameter"),
     ("/readyz", "shutting_down"), ("/readyz", "overloaded"),
+    ("/readyz", "store_unavailable"),
 ]  # fmt: skip
 QUERIES = {
     "invalid_value": b"by=colour", "unsupported_parameter": b"colour=red", "csv": b"by=account,day,model&format=csv",
@@ -304,6 +306,7 @@ async def test_each_refusal_of_a_read(path, code, tmp_path, autojump_clock):
             headers[code] = {"authorization": "Bearer x"}
         if code == "store_unavailable":
             store_fails(here, AWAY)
+            here.store._lease = Lease(OwnUptime(), 10, is_shared=False, kind="gateway", now=here.clock)  # not begun
         here.gateway.draining = code == "shutting_down"
         here.gateway.running_limit = 0 if code == "overloaded" else 1
         client = await read(here, asked, query=QUERIES.get(code, b""), **headers.get(code, {}))

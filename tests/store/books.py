@@ -17,6 +17,7 @@ from ainf.store.counting import Scope
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import extend_hold, open_inference
 from ainf.store.invariants import Query
+from ainf.store.recovery import abandon, fence_dead
 from ainf.store.rights import KeyRights
 from ainf.store.settling import close_inference
 from ainf.store.sqlite import SQLiteEngine
@@ -55,6 +56,11 @@ class Books:
     def new_epoch(self, kind: str = "command") -> None:
         """Go on as another process would."""
         self.tx = begin_epoch(self.engine, kind, self.tick())
+
+    def abandon(self, inference_id: str) -> None:
+        """Close what an earlier process left open."""
+        self.run(fence_dead, self.tick())
+        self.run(abandon, inference_id, self.tick())
 
     def tick(self) -> int:
         self.at += 1_000

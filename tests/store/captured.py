@@ -23,7 +23,6 @@ from ainf.store.base import (
     Unrouted,
 )
 from ainf.store.exchanges import open_attempt, record_progress
-from ainf.store.recovery import abandon
 from ainf.store.routing import note_unrouted
 from tests.store.books import COST, PRICE, USAGE, Books
 
@@ -180,7 +179,7 @@ def leave_routed(books: Books, named: dict[str, str], key: str) -> list[str]:
 def recover_routed(books: Books, left: Sequence[str]) -> None:
     """Close it, as the next process does; the end of one comes late."""
     for inference_id in left:
-        books.run(abandon, inference_id, books.tick())
+        books.abandon(inference_id)
     close(books, left[0], [line(books, "small", 80), line(books, "medium")], cost_nusd=80 + COST, charges=(80, COST))
 
 

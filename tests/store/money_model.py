@@ -235,7 +235,7 @@ class Model:
 
     def extending(self, exchange: Exchange, attempt: Attempt, at: int, want: int, least: int) -> Verdict:
         if exchange.state != "open":
-            return Verdict("granted", 0)
+            return Verdict("closed")
         if not exchange.key.is_valid(at):
             return Verdict("invalid")
         found = self.tightest([cap for cap in attempt.under if not cap.removed], exchange.opened_at)

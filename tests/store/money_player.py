@@ -18,7 +18,7 @@ from ainf.store.counting import Scope, Subject
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import extend_hold, open_attempt, open_inference, record_progress
 from ainf.store.migrate import migrate
-from ainf.store.recovery import abandon, left_open
+from ainf.store.recovery import abandon, fence_dead
 from ainf.store.rights import KeyRights
 from ainf.store.routing import note_unrouted
 from ainf.store.settling import close_inference
@@ -204,7 +204,9 @@ class Player:
         ended = {number: cost for number, cost in zip(live, ends, strict=False) if cost is not None}
         verdict, under = self.model.opening_later(running, model, self.now, ask, ended)
         attempt = Attempt(model, self.now, estimate_of(model, tokens), under, verdict.amount)
-        opened: AttemptOpened = self.run(open_attempt, attempt_opening_of(running, attempt, ask, tokens, ended))
+        opened = self.run(open_attempt, attempt_opening_of(running, attempt, ask, tokens, ended))
+        if self._is_closed(opened, verdict):
+            return
         if verdict.word != "granted":
             self._check_attempt_refusal(opened, verdict)
         else:
@@ -215,6 +217,13 @@ class Player:
             self.model.opened_later(running, attempt, ended)
             self.check_caps(running, attempt)
         self.check()
+
+    def _is_closed(self, found: object, verdict: Verdict) -> bool:
+        """Whether an exchange is not open any more, and was refused for that."""
+        refused = isinstance(found, AinfError) and found.code == "store_unavailable"
+        self._agree(refused == (verdict.word == "closed"), verdict, found)
+        self.seen["refused: closed"] += refused
+        return refused
 
     def _check_attempt_refusal(self, opened: AttemptOpened, verdict: Verdict) -> None:
         by = opened.refused_by and opened.refused_by.cap_id
@@ -263,6 +272,8 @@ class Player:
         step = None if progress is None else progress_of(running, one, progress)
         number = running.attempts.index(one) + 1
         extended = self.run(extend_hold, Extension(running.inference_id, self.now, want, least, step, number))
+        if self._is_closed(extended, verdict):
+            return
         found = "invalid" if extended.key_revoked else "granted"
         by = extended.refused_by and extended.refused_by.cap_id
         agree = (found, extended.granted_nusd) == (verdict.word, verdict.amount)
@@ -347,7 +358,7 @@ class Player:
         """Die, and recover in the next life: some of it in one that dies too, the rest in the one after."""
         for most in (first, None):
             self.tx = begin_epoch(self.engine, "gateway", self.now)
-            for inference_id in self.run(left_open)[:most]:
+            for inference_id in self.run(fence_dead, self.now)[:most]:
                 exchange = next(each for each in self.model.exchanges if each.inference_id == inference_id)
                 self.run(abandon, inference_id, self.now)
                 self.model.abandon(exchange)

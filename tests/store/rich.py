@@ -12,7 +12,6 @@ from ainf.store.balances import CreditKind, NewCredit, credit, open_balance
 from ainf.store.base import Progress
 from ainf.store.caps import remove_cap
 from ainf.store.exchanges import record_progress
-from ainf.store.recovery import abandon
 from tests.store.books import COST, PRICE, Books
 from tests.store.captured import leave_routed, recover_routed, run_routed, write_routed
 
@@ -105,7 +104,7 @@ def _lose(books: Books, named: dict[str, str], key: str, other: str) -> None:
     books.new_epoch("gateway")
     recover_routed(books, routed)
     for left in (named["lost"], named["unseen"]):
-        books.run(abandon, left, books.tick())
+        books.abandon(left)
     books.close(named["lost"], ending=Ending.CLIENT_DISCONNECTED)
     books.new_epoch("command")
     books.cap(1, account="root")  # below what was spent: nothing opens under it

@@ -264,6 +264,14 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
     "a later gateway left something open": (
         "INSERT INTO instances (kind, started_at) VALUES ('gateway', 1)", "I8", "I11",
     ),
+    "a shared process that has long been silent left something open": (
+        "UPDATE instances SET shared = TRUE, lease_boot = 'b', lease_until = iif(epoch = 4, 1, 180000002)"
+        " WHERE kind = 'gateway'",
+        "I8", "",
+    ),
+    "a process wrote behind its fence": (
+        "UPDATE instances SET fenced_at = 1, fenced_seq = 1 WHERE epoch = 3", "I18", "",
+    ),
     "a hold moved to another process": ("UPDATE holds SET epoch = 1 WHERE inference_id = :running", "I8", "D1"),
     # --- secrets ---
     "a secret in what a provider said": (

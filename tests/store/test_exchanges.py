@@ -5,7 +5,7 @@ import msgspec
 import pytest
 import trio
 
-from ainf.inference.errors import DownstreamError, SpendError
+from ainf.inference.errors import DownstreamError, GatewayError, SpendError
 from ainf.inference.usage import Usage
 from ainf.ledger import HoldAsk, Window
 from ainf.store.admin import close_account, create_key, revoke_key
@@ -20,7 +20,7 @@ async def test_an_opening_holds(store):
     """The hold is set aside on every cap of the path, with one entry, and the exchange is open."""
     await store.write(seeded(account_cap=1_000, key_cap=500))
     opened = await store.open_inference(opening())
-    assert opened == Opened("acct-team", "team", 50, None)
+    assert opened == Opened("acct-team", "team", 50, None, epoch=1)
     assert await store.read(entries) == [("hold", 50)]
     assert await store.read(lambda tx: (counter(tx, "cap-org"), counter(tx, "cap-key"))) == ((0, 50), (0, 50))
     assert await store.read(lambda tx: tx.execute("SELECT held_nusd, key_id FROM holds")) == [(50, KEY)]
@@ -182,11 +182,12 @@ async def test_an_ended_key_extends_nothing(store):
 
 
 async def test_a_closed_exchange_extends_nothing(store):
-    """An extension that comes after the closing is not granted."""
+    """An extension that comes after the closing is refused: the exchange is another's by now, or over."""
     await store.write(seeded())
     await store.open_inference(opening())
     await store.close_inference(closing())
-    assert await store.extend_hold(Extension("inf-000001", START, 5, 5)) == Extended(0)
+    with pytest.raises(GatewayError, match="store_unavailable"):
+        await store.extend_hold(Extension("inf-000001", START, 5, 5))
 
 
 async def test_an_extension_carries_progress(store):
@@ -250,7 +251,7 @@ async def test_free_output_needs_no_headroom_for_it(store):
     """A model that costs nothing runs under a cap that is used up to its last unit."""
     await store.write(seeded(account_cap=0))
     free = HoldAsk(base_nusd=0, output_rate=0, first_tokens=1, worst_tokens=100, min_tokens=1)
-    assert await store.open_inference(opening(ask=free)) == Opened("acct-team", "team", 0, None)
+    assert await store.open_inference(opening(ask=free)) == Opened("acct-team", "team", 0, None, epoch=1)
 
 
 HOUR = 3_600_000_000

@@ -8,7 +8,6 @@ from ainf.pricing import cost
 from ainf.routing.hint import Hint
 from ainf.store.base import EndedAttempt
 from ainf.store.explanation import Explanation, Pinned, explain
-from ainf.store.recovery import abandon
 from tests.store.books import Books
 from tests.store.routed import PRICES, RULESET, USAGE, Routed, decision, line
 
@@ -142,7 +141,7 @@ def test_an_adjustment(routed):
     """What was posted after the settlement is part of what it cost."""
     inference_id = routed.open(decision())
     routed.books.new_epoch("gateway")
-    routed.books.run(abandon, inference_id, routed.books.tick())
+    routed.books.abandon(inference_id)
     routed.close(inference_id, "small")
     found = explained(routed, inference_id)
     assert found.outcome.status == "abandoned"

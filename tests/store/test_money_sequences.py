@@ -21,8 +21,8 @@ BATCHES = 10
 
 KINDS = {
     "opened", "opened under caps", "opened with a clamp", "refused by a cap", "refused by a balance",
-    "refused: key not valid", "extension granted", "extension granted in part", "extension refused", "settled",
-    "settled with overrun", "adjusted", "recovered", "caps set over what runs", "caps set over a past",
+    "refused: key not valid", "refused: closed", "extension granted", "extension granted in part", "extension refused",
+    "settled", "settled with overrun", "adjusted", "recovered", "caps set over what runs", "caps set over a past",
     "later attempts", "later attempts refused", "later attempts under other caps", "hedges", "holds shrunk",
     "holds shrunk to nothing", "holds grown", "settled with several attempts", "recovered with several attempts",
     "fell back", "rejected",

@@ -16,7 +16,6 @@ from ainf.store.caps import remove_cap, set_cap
 from ainf.store.epochs import begin_epoch
 from ainf.store.exchanges import record_progress
 from ainf.store.receipts import receipt
-from ainf.store.recovery import abandon
 from ainf.store.sqlite import SQLiteEngine
 from tests.store.books import COST, PRICE, Books
 from tests.store.old import write_schema_1
@@ -276,7 +275,7 @@ def test_an_adjusted_receipt(books):
     """What was posted after the settlement stands beside it; the settlement itself does not change."""
     inference_id = books.open(books.key("acme"))
     books.new_epoch("gateway")
-    books.run(abandon, inference_id, books.tick())
+    books.abandon(inference_id)
     abandoned = receipt(books.tx, inference_id)
     books.close(inference_id, ending=Ending.CLIENT_DISCONNECTED, evidence=Evidence.METERED)
     told = receipt(books.tx, inference_id)

@@ -1,5 +1,7 @@
 """What a dead process left open: closed once, at its last durable progress."""
 
+from functools import partial
+
 import attrs
 import msgspec
 import pytest
@@ -74,6 +76,7 @@ async def test_recovery_run_again_changes_nothing(store):
     for number in range(1, 6):
         await store.open_inference(opening(number))
     await store.write(strand)
+    await store.write(partial(recovery.fence_dead, at=START))
     for number in (1, 2):
         await store.write(lambda tx, n=number: recovery.abandon(tx, f"inf-{n:06d}", START))
     assert await store.recover(START) == ["inf-000003", "inf-000004", "inf-000005"]
@@ -112,7 +115,7 @@ async def test_a_living_exchange_is_never_abandoned(store):
     """Neither is it listed, nor can it be closed by name: the epoch is the fence."""
     await store.write(seeded())
     await store.open_inference(opening())
-    assert await store.write(recovery.left_open) == []
+    assert await store.write(partial(recovery.fence_dead, at=START)) == []
     assert await store.write(lambda tx: recovery.abandon(tx, "inf-000001", START)) is None
     assert (await store.receipt("inf-000001"))["state"] == "open"
 

@@ -81,7 +81,7 @@ CODES_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "/v1/models/{name}": (*_KEY, "model_not_found"),
     "/v1/audit/{inference_id}": (*_KEY, "not_found"),
     "/v1/usage": (*_KEY, *_PERIOD),
-    "/readyz": ("shutting_down", "overloaded"),
+    "/readyz": ("shutting_down", "overloaded", "store_unavailable"),
 }
 """Path -> the codes that it answers with beside those of any request."""
 

@@ -1,0 +1,61 @@
+"""This process among others: it shows that it lives, and looks after what those left that do not."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from ainf.exchange.inflight import Inflight
+from ainf.inference.errors import GatewayError
+from ainf.telemetry import Telemetry
+
+
+class InstanceStore(Protocol):
+    """What a process needs of the store to live beside others; see ``store.Store``."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which this process goes on."""
+        ...
+
+    async def renew_lease(self) -> bool:
+        """Show that this process lives; return whether it had been taken for dead."""
+        ...
+
+    async def reap(self, at: int) -> list[str]:
+        """Close what dead processes left open; return the ids of what was closed."""
+        ...
+
+
+async def keep_instance(
+    inflight: Inflight, store: InstanceStore, telemetry: Telemetry, now: Callable[[], int], every_s: float
+) -> None:
+    """Renew the lease at every beat, and do what a living process owes to the others. Runs until cancelled.
+
+    Where this process had been taken for dead, whatever it opened before is another's to close: it ends, at once. What
+    the store refuses is made up for by the next beat.
+
+    Args:
+        inflight: the exchanges that run.
+        store: where the lease is.
+        telemetry: where is told what happened.
+        now: microseconds since 1970 UTC.
+        every_s: from one beat to the next.
+    """
+    while True:
+        await trio.sleep(every_s)
+        try:
+            await beat(inflight, store, telemetry, now())
+        except GatewayError as error:
+            telemetry.log.warning("beat_refused", code=error.code)
+
+
+async def beat(inflight: Inflight, store: InstanceStore, telemetry: Telemetry, at: int) -> None:
+    """Make one beat.
+
+    Raises:
+        GatewayError: ``store_unavailable``: it was not made to its end.
+    """
+    if await store.renew_lease():
+        telemetry.fenced(store.epoch, inflight.disown(store.epoch))
+    telemetry.reaped(len(await store.reap(at)))
