@@ -37,7 +37,7 @@ def note_names(
 
 def note_finish(answer: Answer, raw_reason: str, finish: FinishReason) -> None:
     """Keep the evidence of an end: the provider's own word for it, and ours."""
-    answer.raw_finish_reason = raw_reason.encode("ascii", "backslashreplace").decode()[:_REASON_CHARACTERS]
+    answer.raw_finish_reason = raw_reason.encode("unicode_escape").decode()[:_REASON_CHARACTERS]
     answer.finish = finish
 
 

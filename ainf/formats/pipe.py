@@ -110,7 +110,7 @@ class EventPipe:
                 output_bytes += len(event.text.encode())
             elif isinstance(event, BlockStart) and event.name:
                 output_bytes += len(event.name.encode())
-            elif isinstance(event, MessageStart):
+            elif isinstance(event, MessageStart) and self._told is not self.answer:
                 self._told.response_id, self._told.model = event.response_id, event.model
             elif isinstance(event, MessageEnd):
                 is_end = True

@@ -41,9 +41,12 @@ def test_times_are_seconds(wrong):
     assert answer.created is None
 
 
-@pytest.mark.parametrize(("raw", "kept"), [("stop", "stop"), ("a\ud800é", "a\\ud800\\xe9"), ("x" * 999, "x" * 64)])
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [("stop", "stop"), ("a\ud800é", "a\\ud800\\xe9"), ("x" * 999, "x" * 64), ("a\0\r\n\x1b", "a\\x00\\r\\n\\x1b")],
+)
 def test_raw_reasons_are_bounded_text(raw, kept):
-    """The provider's word for an end is kept as short ASCII, beside ours."""
+    """The provider's word for an end is kept as short printable ASCII, beside ours."""
     answer = Answer()
     note_finish(answer, raw, FinishReason.OTHER)
     assert (answer.raw_finish_reason, answer.finish) == (kept, FinishReason.OTHER)

@@ -16,6 +16,7 @@ from tests.formats.chat.support import (
     LIMITS,
     USAGE,
     answer_of,
+    chunk,
     documents,
     expected,
     feed,
@@ -191,9 +192,18 @@ def test_what_a_writer_knows_depends_on_no_cut():
     assert said[0] == said[1] == b"MessageStart:i:m:None;BlockStart:i:m:None;close:None:None:1;"
 
 
+@pytest.mark.parametrize("size", [None, 1])
+def test_names_of_a_collected_stream(size):
+    """What names the answer is learnt from all chunks of a read, not only from that with which it begins."""
+    pipe = opened(is_stream=False)
+    feed(pipe, chunk({"content": "a"}, id="i", model="") + chunk({"content": "b"}, id="", model="m") + FINISH, size)
+    assert (pipe.answer.response_id, pipe.answer.model) == ("i", "m")
+
+
 def test_of_a_whole_answer_all_is_known():
     """A writer that looks at the reader's own answer knows what the reader knows."""
     reader = Reader([MessageStart("i", "m")])
+    reader.answer.response_id, reader.answer.model = "i", "m"
     pipe = EventPipe(reader, Writer(reader.answer))
     assert pipe.receive(b"x").data == b"MessageStart:i:m:1;"
 

@@ -52,9 +52,9 @@ class ChatStreamJudge:
         views = decode_views(payloads if payloads[-1] != DONE else payloads[:-1])
         if views is None:
             return 0, 0
-        if self._needs_head:
-            self._read_head(payloads)
         output_bytes, plain, usage = _measure(views)
+        if self._needs_head:
+            self._read_head(payloads[:plain])
         if usage is not None:
             note_usage(self.answer, usage, read_usage(usage))
         return output_bytes, plain
@@ -123,7 +123,10 @@ class ChatStreamJudge:
     def _take_behind(self, frame: Frame[HeadedView], event: bytes) -> None:
         """Take an event behind the finish chunk: usage and remarks join the group, more output does not."""
         view = frame.view
-        if not self._group.is_open or view is None or frame.output_bytes or error_in(view) or finish_reason_of(view):
+        if not self._group.is_open or view is None:
+            return
+        note_head(self.answer, view)
+        if frame.output_bytes or error_in(view) or finish_reason_of(view):
             return
         note_view_usage(self.answer, view)
         if self._include_usage or not is_usage_only(view):

@@ -50,8 +50,8 @@ class GeminiStreamJudge:
         views = decode_views(batch.payloads)
         if views is None:
             return 0, 0
-        note_head(self.answer, views[0])
         output_bytes, plain = _measure(views)
+        self._read_head(views[:plain])
         usage = _last_usage(views[:plain])
         if usage is not None:
             note_usage(self.answer, usage, read_usage(usage))
@@ -98,6 +98,13 @@ class GeminiStreamJudge:
         if outcome.ending is Ending.SPEND_CAP_EXCEEDED:
             return self._capped(outcome, ending)
         return failure_frame(outcome, ending)
+
+    def _read_head(self, views: Sequence[AnswerView]) -> None:
+        """Look for what names the answer; nearly always the first chunk says it."""
+        for view in views:
+            if self.answer.response_id is not None and self.answer.model is not None:
+                break
+            note_head(self.answer, view)
 
     def _take_behind(self, frame: Frame[AnswerView]) -> None:
         """Take an event behind the end: its usage is the last, and nothing of it is shown."""

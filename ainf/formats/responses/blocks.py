@@ -105,7 +105,7 @@ class BlockTracker:
         Items that were seen must be the same ones in the output: some servers leave out a few, which moves the others.
         """
         events: list[StreamEvent] = []
-        if all(at < len(output) and word_of(output[at], "type") == type_ for at, type_ in self._types.items()):
+        if all(0 <= at < len(output) and word_of(output[at], "type") == type_ for at, type_ in self._types.items()):
             for at, item in enumerate(output):
                 self._take_item(at, item, events, is_done=True)
         for block in self._blocks.values():

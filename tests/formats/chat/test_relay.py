@@ -385,3 +385,15 @@ def test_first_name_stands(size):
         pipe, chunk(id="", model="") + b"".join(chunk({"content": "a"}, id=f"id-{n}") for n in range(5)) + FINISH, size
     )
     assert (pipe.answer.response_id, pipe.answer.model) == ("id-0", "m-1")
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize("behind", [USAGE_CHUNK + DONE, DONE + USAGE_CHUNK])
+def test_a_name_behind_the_end(behind, size):
+    """A name that only a chunk behind the finish tells counts, one behind the end marker does not, at any cut."""
+    pipe = relay()
+    nameless = b"".join(
+        chunk(delta, finish, id="", model="") for delta, finish in (({"content": "a"}, None), ({}, "stop"))
+    )
+    feed(pipe, nameless + behind, size)
+    assert pipe.answer.model == (None if behind.startswith(DONE) else "m-1")

@@ -134,6 +134,15 @@ def test_nothing_is_shown_behind_the_end(behind):
     assert pipe.answer.usage == Usage(5, 0, 10, 1)
 
 
+@pytest.mark.parametrize("size", [None, 1])
+def test_the_first_name_stands(size):
+    """The answer is named by the first chunk that does, wherever the bytes are cut; what is behind the end does not."""
+    pipe = relay()
+    nameless = {"responseId": 7, "modelVersion": ""}
+    feed(pipe, text("a", **nameless) + text("b", responseId="r-2") + FINISH + text("late", responseId="r-3"), size)
+    assert (pipe.answer.response_id, pipe.answer.model) == ("r-2", "m-1")
+
+
 def test_call_before_the_end():
     """A stop behind a call is an end to call tools, wherever the call stood."""
     pipe = relay()

@@ -59,6 +59,12 @@ def test_an_output_that_leaves_items_out():
     ]
 
 
+@pytest.mark.parametrize("at", [-1, -2, 1, 1 << 31])
+def test_an_item_in_a_place_that_there_is_not(at):
+    """An item outside the output at the end is none of it, which says nothing new."""
+    assert take(item("done", message("Hi"), at), output=[message("Hi")]) == HI
+
+
 def test_many_items_at_the_end():
     """What the end of an item costs does not grow with the blocks of other items."""
     texts = [delta("output_text", "x", at) for at in range(1_000)]
