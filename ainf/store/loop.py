@@ -56,7 +56,9 @@ class LoopYield(trio.abc.Instrument):
 class YieldedEngine:
     """An ``Engine`` that tells a ``LoopYield`` when it runs statements; waiting for locks and disks is none."""
 
-    __slots__ = ("_engine", "_yield", "changes", "close", "execute", "executemany", "is_fatal", "is_unavailable")
+    __slots__ = (
+        "_engine", "_yield", "changes", "close", "execute", "executemany", "is_fatal", "is_unavailable", "relieve",
+    )  # fmt: skip
 
     def __init__(self, engine: Engine, loop_yield: LoopYield) -> None:
         self._engine = engine
@@ -66,6 +68,7 @@ class YieldedEngine:
         self.changes = engine.changes
         self.is_unavailable = engine.is_unavailable
         self.is_fatal = engine.is_fatal
+        self.relieve = engine.relieve
         self.close = engine.close
 
     def begin(self) -> None:

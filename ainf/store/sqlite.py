@@ -81,7 +81,7 @@ class SQLiteEngine:
     def __init__(
         self, connection: apsw.Connection, *, read_only: bool = False, make_room: Callable[[], bool] | None = None
     ) -> None:
-        """Take over a connection; ``make_room`` makes room on its disk when that is full, and tells whether it could."""
+        """Take over a connection; ``make_room`` is called when its disk is full, and tells whether it made any."""
         self._connection = connection
         self._make_room = make_room
         self._cursor = connection.cursor()

@@ -34,6 +34,7 @@ class FaultyEngine:
         self.changes = engine.changes
         self.is_unavailable = engine.is_unavailable
         self.is_fatal = engine.is_fatal
+        self.relieve = engine.relieve
         self.rollback = engine.rollback
         self.close = engine.close
 
