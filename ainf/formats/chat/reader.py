@@ -118,7 +118,7 @@ class BlockTracker:
         block = self._find(call, number)
         if block is None:
             key = self._key(call, number)
-            if key is None:
+            if key is None or not (call.id or name):
                 raise UpstreamError(
                     "upstream_protocol", "The provider sent a piece of a tool call that belongs to none."
                 )
@@ -184,10 +184,11 @@ class ChatFrameReader:
         if payload == DONE:
             self._take_done()
             return True
-        view = read_frame(payload).view
-        if view is not None:
-            self._take(view, events, is_error=name == b"error")
-        return view is not None
+        view, is_error = read_frame(payload).view, name == b"error"
+        if view is None and not is_error:
+            return False
+        self._take(view or HeadedView(), events, is_error=is_error)
+        return True
 
     def _take_done(self) -> None:
         if self.answer.raw_finish_reason is None:

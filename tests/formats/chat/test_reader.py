@@ -244,9 +244,11 @@ def test_opaque_reasoning_of_a_whole_answer():
     ]
 
 
-def test_orphan_piece():
-    """A piece of a tool call that belongs to none is a protocol error."""
-    texts, error = failed(text("a") + call(None, None, None, "x") + text("b") + FINISH)
+@pytest.mark.threat(112)
+@pytest.mark.parametrize("index", [None, 0, 7])
+def test_orphan_piece(index):
+    """A piece of a tool call that belongs to none, and names none that it could begin, is a protocol error."""
+    texts, error = failed(text("a") + call(index, None, None, "x") + text("b") + FINISH)
     assert "belongs to none" in error
     assert texts == ("a",)
 
@@ -324,6 +326,15 @@ def test_in_band_error():
     reader = CHAT.stream_reader(LIMITS, Answer())
     events = read(reader, text("a") + frame_of({"error": {"code": 429}}) + text("b") + FINISH)
     assert reader.answer.error.code == "upstream_overloaded"
+    assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a"]
+
+
+def test_a_named_error_that_is_no_json():
+    """It is an error all the same, and no broken frame."""
+    reader = CHAT.stream_reader(LIMITS, Answer())
+    events = read(reader, text("a") + b"event: error\ndata: gpu-17.internal\n\n" + text("b") + FINISH)
+    assert reader.answer.error.code == "upstream_error"
+    assert reader.answer.opaque_frames == 0
     assert [event.text for event in events if isinstance(event, BlockDelta)] == ["a"]
 
 
