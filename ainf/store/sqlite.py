@@ -52,19 +52,28 @@ def connect(path: str, *, read_only: bool = False) -> apsw.Connection:
         _make_private(path)
     connection = apsw.Connection(path, flags=flags)
     try:
-        connection.set_busy_timeout(BUSY_MS)
-        # Plans that do not depend on bound values: without this a join is prepared anew for every call (40 us, not 5).
-        connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
-        if not read_only:
-            connection.pragma("journal_mode", "WAL")
-            connection.pragma("synchronous", "FULL")
-            # A kept answer that is forgotten is overwritten; SQLite would leave it in the file's free pages.
-            connection.pragma("secure_delete", "ON")
-        connection.pragma("foreign_keys", "ON")
+        configure(connection, read_only=read_only)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def configure(connection: apsw.Connection, *, read_only: bool = False) -> None:
+    """Give a connection, to whatever file, the settings that the store relies on.
+
+    Raises:
+        apsw.Error: the file is not a database, or cannot be written.
+    """
+    connection.set_busy_timeout(BUSY_MS)
+    # Plans that do not depend on bound values: without this a join is prepared anew for every call (40 us, not 5).
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    if not read_only:
+        connection.pragma("journal_mode", "WAL")
+        connection.pragma("synchronous", "FULL")
+        # A kept answer that is forgotten is overwritten; SQLite would leave it in the file's free pages.
+        connection.pragma("secure_delete", "ON")
+    connection.pragma("foreign_keys", "ON")
 
 
 def _make_private(path: str) -> None:
