@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,19 @@ from tests.gateway.world import question
 T = TypeVar("T")
 
 STARTS_WITHIN_S = 20.0
+_BOOKS = "sqlite:ainf.db"
+
+
+@attrs.frozen
+class Place:
+    """Where a database is, when it is not beside its gateway's configuration."""
+
+    folder: Path
+    """As the test sees it."""
+    own: Path | None = None
+    """As the gateway does, where that is another path."""
+    prefix: Sequence[str] = ()
+    """The beginning of the gateway's command line: the command that takes it there."""
 
 
 @attrs.define
@@ -29,24 +42,37 @@ class Process:
     """One running command; its first telling line of output says where it listens."""
 
     child: trio.Process
-    where: str
     output: Path
+    where: str = ""
+    """Empty before it was found to listen."""
 
     @classmethod
     async def start(cls, output: Path, find: Callable[[str], str | None], *arguments: str) -> "Process":
         """Run ``python -m ainf`` with arguments, until a line of its output tells where it listens."""
+        process = await cls.launch(output, python("ainf", *arguments))
+        await process.listen(find)
+        return process
+
+    @classmethod
+    async def launch(cls, output: Path, command: Sequence[str]) -> "Process":
+        """Run a command, and wait for nothing."""
         with output.open("wb") as sink:
             child = await trio.lowlevel.open_process(
-                [sys.executable, "-m", "ainf", *arguments],
+                list(command),
                 stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env={**os.environ, "SIM_KEY": PROVIDER_KEY},
             )  # fmt: skip
+        return cls(child, output)
+
+    async def listen(self, find: Callable[[str], str | None]) -> None:
+        """Wait until a line of the output tells where it listens."""
         with trio.fail_after(STARTS_WITHIN_S):
             while True:
-                said = output.read_text()  # noqa: ASYNC240 - the same
+                said = self.output.read_text()
                 for line in said.splitlines():
                     if (where := find(line)) is not None:
-                        return cls(child, where, output)
-                assert child.returncode is None, said
+                        self.where = where
+                        return
+                assert self.child.returncode is None, said
                 await trio.sleep(0.02)
 
     async def end(self, number: int) -> int:
@@ -60,6 +86,11 @@ class Process:
             if self.child.returncode is None:
                 self.child.kill()
             await self.child.wait()
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of ours."""
+    return [sys.executable, "-m", module, *arguments]
 
 
 def _listening(line: str) -> str | None:
@@ -84,6 +115,14 @@ class Deployment:
     gateway: Process | None = None
     starts: int = 0
     clients: list[RawClient] = attrs.field(factory=list)
+    database: Path = attrs.field()
+    """Where its records are; in ``folder``, unless its configuration says otherwise."""
+    prefix: Sequence[str] = ()
+    """What the gateway's command line begins with: another command, that runs it."""
+
+    @database.default
+    def _in_folder(self) -> Path:
+        return self.folder / "ainf.db"
 
     @property
     def config(self) -> Path:
@@ -91,13 +130,25 @@ class Deployment:
 
     @property
     def books(self) -> str:
-        return f"sqlite:{self.folder / 'ainf.db'}"
+        return f"sqlite:{self.database}"
 
-    async def start(self) -> None:
-        """Start the gateway, and wait until it says that it listens."""
+    async def start(self, fault: str = "") -> None:
+        """Start the gateway, with a fault of ``crashing`` armed, and wait until it says that it listens."""
+        gateway = await self.launch(fault)
+        await gateway.listen(_listening)
+
+    async def launch(self, fault: str = "") -> Process:
+        """Start the gateway, with a fault armed, and wait for nothing."""
         self.starts += 1
-        output = self.folder / f"gateway-{self.starts}.log"
-        self.gateway = await Process.start(output, _listening, "serve", "--config", str(self.config))
+        program = python("tests.gateway.crashing", fault) if fault else python("ainf")
+        command = [*self.prefix, *program, "serve", "--config", str(self.config)]
+        self.gateway = await Process.launch(self.folder / f"gateway-{self.starts}.log", command)
+        return self.gateway
+
+    async def died(self) -> None:
+        """Wait until the gateway was killed, by its own fault."""
+        assert self.gateway is not None
+        assert await self.gateway.child.wait() == -signal.SIGKILL, self.gateway.output.read_text()[-3000:]
 
     async def kill(self) -> None:
         """End the gateway as a power cut would."""
@@ -113,6 +164,13 @@ class Deployment:
         """Tell the gateway to stop as Ctrl-C does, without waiting."""
         assert self.gateway is not None
         self.gateway.child.send_signal(signal.SIGINT)
+
+    async def stop(self) -> None:
+        """Make sure that nothing of it is left."""
+        for client in self.clients:
+            await client.close()
+        if self.gateway is not None:
+            await self.gateway.stop()
 
     async def connect(self) -> RawClient:
         assert self.gateway is not None
@@ -161,13 +219,21 @@ async def deployment(
     limits: str = "",
     server: str = "",
     after: str = "",
+    store: str = "",
+    place: Place | None = None,
+    fault: str = "",
 ) -> AsyncIterator[Deployment]:
-    """Deploy a gateway around a block; its processes end with the block. ``after`` goes behind its configuration."""
+    """Deploy a gateway around a block; its processes end with the block.
+
+    ``after`` goes behind its configuration, ``place`` is where its database is, and ``fault`` is armed in its first
+    life.
+    """
     simulator = await Process.start(folder / "simulator.log", _base_url, "simulate")
-    text = config_text(simulator.where, models, more=more, limits=limits, server=server)
-    (folder / "ainf.toml").write_text(text + after)
+    place = place or Place(folder)
+    text = config_text(simulator.where, models, more=more, limits=limits, server=server, store=store)
+    (folder / "ainf.toml").write_text(text.replace(_BOOKS, f"sqlite:{place.own or place.folder}/ainf.db") + after)
     key = admin.key_text("k0000000", b"k0000000" * 4)
-    here = Deployment(folder, simulator, key)
+    here = Deployment(folder, simulator, key, database=place.folder / "ainf.db", prefix=place.prefix)
 
     def found(tx: Any) -> None:
         at = now()
@@ -177,11 +243,8 @@ async def deployment(
 
     try:
         await write_books(here.books, found, now=now)
-        await here.start()
+        await here.start(fault)
         yield here
     finally:
-        for client in here.clients:
-            await client.close()
-        if here.gateway is not None:
-            await here.gateway.stop()
+        await here.stop()
         await simulator.stop()

@@ -17,7 +17,7 @@ from tests.gateway.process import Deployment, deployment
 STREAMS = 50
 MODEL = "sim-tokens-3000-pace-5ms"
 SHORT = "sim-tokens-40-pace-5ms"
-MOMENTS = 20 if os.environ.get("AINF_LAW") == "full" else 2
+MOMENTS = 40 if os.environ.get("AINF_LAW") == "full" else 2
 SEED = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 PROGRESS_S, SLACK_S, PACE_S = 0.2, 0.4, 0.005
 LIMITS = f"progress_s = {PROGRESS_S}"
@@ -61,7 +61,9 @@ def check_recovered(here: Deployment, left: dict[str, tuple[int, int, int]]) -> 
     assert here.read(verify) == []
 
 
-async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(tmp_path, tell):
+async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(
+    tmp_path, tell, count_cases
+):
     """kill -9 in the middle of fifty streams, start again: fifty settlements, fifty events, nothing open."""
     one_slice = "slice_tokens = 4096"  # an extension would make progress durable too
     with trio.fail_after(30):
@@ -91,6 +93,7 @@ async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durab
             tell(f"{sum(amount for _, amount, _ in left.values())} nano-dollars of {STREAMS} abandoned streams settled")
             assert (await here.command("ledger", "verify")).returncode == 0
             assert (await here.command("audit", "verify")).returncode == 0
+    count_cases("kills", 1)
 
 
 def inference_id_of(client: RawClient) -> str:
@@ -115,13 +118,13 @@ async def ask_until_killed(here: Deployment, clients: list[RawClient]) -> None:
         return
 
 
-async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path, tell):
+async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path, tell, count_cases):
     """Killed at random moments: what a client saw end is settled as it ended, all else is abandoned, once."""
     chance = random.Random(SEED)
     tell(f"AINF_SEED={SEED}")
     with trio.fail_after(60 + 10 * MOMENTS):
         async with deployment(tmp_path, SHORT, now=wall_clock, limits=LIMITS) as here:
-            for _ in range(MOMENTS):
+            for number in range(MOMENTS):
                 clients: list[RawClient] = []
                 async with trio.open_nursery() as nursery:
                     for _ in range(12):
@@ -134,10 +137,12 @@ async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_pa
                 assert {settled.get(inference_id) for inference_id in ended} <= {"completed"}, "settle, then speak"
                 await here.start()
                 check_recovered(here, left)
-                tell(f"killed after {moment:.3f} s: {len(ended)} ended, {len(left)} abandoned")
+                if number < 10:
+                    tell(f"killed after {moment:.3f} s: {len(ended)} ended, {len(left)} abandoned")
             asked = [entry["headers"]["x-client-request-id"] for entry in await here.simulated()]
             assert await here.terminate() == 0
             check_law(here.books, asked)
+    count_cases("kills", MOMENTS)
 
 
 @pytest.mark.parametrize("reads", [True, False])

@@ -1,0 +1,184 @@
+"""kill -9 at every named point of an exchange's life, with many of every kind running, and what a start makes of it.
+
+``tests/gateway/crashing.py`` has the points, ``tests/gateway/lives.py`` what is checked behind each death.
+"""
+
+import random
+import signal
+from pathlib import Path
+from typing import Final
+
+import apsw
+import pytest
+import trio
+
+from ainf.app import wall_clock
+from ainf.store.migrate import known_migrations
+from ainf.store.verify import verify
+from tests.gateway.crashing import FILES, POINTS
+from tests.gateway.live import config_text, unwrapped
+from tests.gateway.lives import FULL, SEED, Lives, lives
+from tests.gateway.process import Deployment, Process, deployment, python
+from tests.store.old import write_schema_2
+
+IN_RECOVERY: Final = ("recovery", "recovered")
+DRAINING: Final = ("draining", "shutting-down", "last-settlement", "last-settled", "last-words", "shut-down")
+CLOSING: Final = ("last-checkpoint", "wal-removal")
+OF_SCHEMA: Final = ("copying", "copied", "first-write", "first-wal", "first-wal-sync")
+RUNNING: Final = tuple(
+    name for name in (*POINTS, *FILES) if name not in {*IN_RECOVERY, *DRAINING, *CLOSING, *OF_SCHEMA}
+)
+LATEST: Final = {
+    "later-attempt": 12, "attempt-opened": 12, "progress": 6, "progressed": 6, "checkpoint": 600, "checkpoint-sync": 20,
+    "wal": 900, "wal-sync": 200, "copying": 1, "copied": 1, "first-write": 24, "first-wal": 24, "first-wal-sync": 4,
+}  # fmt: skip
+"""The last time of its being passed at which a point kills, where that is not ``USUAL``."""
+USUAL: Final = 60
+ROUNDS: Final = 6 if FULL else 1
+CLIENTS: Final = 16
+WITHIN_S: Final = 30.0
+"""One death and the start behind it, on a busy machine."""
+
+pytestmark = pytest.mark.law
+
+
+async def live_through(here: Lives, faults: list[str]) -> None:
+    """Die of each fault, and now and then once more while what that left is being closed."""
+    for fault in faults:
+        try:
+            with unwrapped(), trio.fail_after(WITHIN_S):
+                await _die_of(here, fault)
+        except Exception as error:
+            error.add_note(f"AINF_SEED={SEED}: {fault}, death {here.deaths + 1} of {faults}")
+            raise
+    await here.end()
+
+
+async def _die_of(here: Lives, fault: str) -> None:
+    name = fault.partition("@")[0]
+    if name in IN_RECOVERY:
+        left = len({inference_id for inference_id, _ in here.left.charges})
+        assert left, "a death before it leaves something"
+        await here.die_in_recovery(f"{name}@{here.chance.randint(1, left)}")
+    elif name in DRAINING:
+        await here.die_draining(fault, CLIENTS)
+    else:
+        await here.die(fault, CLIENTS)
+
+
+def drawn(chance: random.Random) -> list[str]:
+    """Every point, each at some time of its being passed; recovery only where it has something to do."""
+    faults = [f"{name}@{chance.randint(1, LATEST.get(name, USUAL))}" for name in RUNNING]
+    faults += [f"{name}@1" for name in DRAINING]
+    chance.shuffle(faults)
+    for name in IN_RECOVERY:
+        behind = chance.choice([number for number, fault in enumerate(faults) if fault.partition("@")[0] in RUNNING])
+        faults.insert(behind + 1, f"{name}@1")
+    return faults
+
+
+async def test_killed_at_every_point_what_is_left_is_settled_once_and_what_was_told_was_settled(
+    tmp_path, tell, count_cases
+):
+    """Two deployments die of all points in turn; behind each death the law holds, over database, clients and books."""
+    chance = random.Random(SEED)
+    tell(f"killed at named points: AINF_SEED={SEED}")
+    faults = [fault for _ in range(ROUNDS) for fault in drawn(chance)]
+    half = next(at for at in range(len(faults) // 2, len(faults)) if faults[at].partition("@")[0] in RUNNING)
+    shares = {"one": faults[:half], "other": faults[half:]}
+    with unwrapped():
+        async with trio.open_nursery() as nursery:
+            for name, share in shares.items():
+                (tmp_path / name).mkdir()
+                nursery.start_soon(_deploy_and_die, tmp_path / name, share, tell, count_cases)
+
+
+async def _deploy_and_die(folder: Path, faults: list[str], tell, count_cases) -> None:
+    # Enough for all of them: who has no money left dies of nothing.
+    enough = 400 * max(1, len(faults) // 10)
+    async with lives(folder, f"{SEED} {folder.name}", answers_of_each=enough, server="drain_s = 0.05") as here:
+        await live_through(here, faults)
+    count_cases("kills", here.deaths)
+    tell(
+        f"{here.deaths} deaths: {len(here.settled_by_recovery)} attempts settled behind them, {dict(here.asked_again)}"
+    )
+
+
+# --- K11: the whole file ---
+
+
+@pytest.mark.parametrize("name", CLOSING)
+async def test_killed_as_it_closes_its_database_it_has_lost_nothing(name, tmp_path, count_cases):
+    """The write-ahead log is written back and removed by whoever closes the database last; what dies there is whole."""
+    model = "sim-tokens-40"
+    with trio.fail_after(2 * WITHIN_S):
+        async with deployment(tmp_path, model, now=wall_clock) as here:
+            assert await here.terminate() == 0
+            await here.start(f"{name}@1")
+            for _ in range(8):
+                assert (await (await here.ask(model)).take()).whole
+            here.interrupt()
+            await here.died()
+            await here.start()
+            assert here.rows("SELECT ending, count(*) FROM settlements GROUP BY 1") == [("completed", 8)]
+            assert here.read(verify) == []
+    count_cases("kills", 1)
+
+
+def check_copy(folder: Path) -> None:
+    """A copy that is there under its name is whole, and what the database was before the schema that it names."""
+    for copy in folder.glob("ainf.db.before-*.bak"):
+        before = int(copy.name.removeprefix("ainf.db.before-").removesuffix(".bak"))
+        kept = apsw.Connection(str(copy), flags=apsw.SQLITE_OPEN_READONLY)
+        assert kept.pragma("integrity_check") == "ok"
+        assert kept.pragma("user_version") == before - 1
+        kept.close()
+
+
+@pytest.mark.parametrize("name", OF_SCHEMA)
+async def test_killed_while_its_schema_changes_a_database_is_the_old_or_the_new_one(name, tmp_path, count_cases):
+    """The copy beside it is whole or not there under its name; the next start ends what was begun."""
+    chance = random.Random(f"{SEED} {name}")
+    times = sorted(chance.sample(range(1, LATEST[name] + 1), min(LATEST[name], 6 if FULL else 1)))
+    for time in times:
+        folder = tmp_path / str(time)
+        folder.mkdir()
+        write_schema_2(folder)
+        (folder / "ainf.toml").write_text(config_text("http://127.0.0.1:9/v1", ("sim",)))
+        here = Deployment(folder, None, "")
+        try:
+            with trio.fail_after(WITHIN_S):
+                await here.launch(f"{name}@{time}")
+                await here.died()
+                check_copy(folder)
+                await here.start()
+                check_copy(folder)
+        finally:
+            await here.stop()
+        assert list(folder.glob("ainf.db.before-3.bak"))
+        assert here.rows("PRAGMA user_version") == [(max(known_migrations()),)]
+        assert here.rows("SELECT count(*) FROM holds") == [(0,)]
+        assert here.read(verify) == [], f"AINF_SEED={SEED}: {name}@{time}"
+    count_cases("kills", len(times))
+
+
+async def test_a_vacuum_that_is_killed_beside_a_running_gateway_harms_nothing(tmp_path, count_cases):
+    """The gateway goes on, and what both wrote is whole."""
+    chance = random.Random(SEED)
+    async with lives(tmp_path, f"{SEED} vacuum") as here:
+        with trio.fail_after(3 * WITHIN_S):
+            await here.start()
+            async with trio.open_nursery() as nursery:
+                here.crowd(nursery, 4)
+                for time in sorted(chance.sample(range(1, 40), 4 if FULL else 1)):
+                    command = python("tests.gateway.crashing", f"first-wal@{time}", "vacuum", str(here.here.database))
+                    vacuum = await Process.launch(tmp_path / "vacuum.log", command)
+                    assert await vacuum.child.wait() == -signal.SIGKILL, vacuum.output.read_text()
+                    count_cases("kills", 1)
+                asked = len(here.heard)
+                while len(here.heard) < asked + 4:  # noqa: ASYNC110 - it goes on
+                    await trio.sleep(0.01)
+                await here.here.kill()
+            here.note_death()
+            await here.end()
+    count_cases("kills", 1)
