@@ -52,12 +52,13 @@ def left_by(write: Callable[[Path], str], folder: Path) -> Image:
 
 
 async def work(
-    disk: Disk, number: int, *, synchronous: str = "FULL", engine: type[SQLiteEngine] = SQLiteEngine
+    disk: Disk, number: int, *, synchronous: str | None = None, engine: type[SQLiteEngine] = SQLiteEngine
 ) -> None:
     """Let processes work through a sequence on a disk; all but the last one die."""
     gateway = Gateway(disk, engine=engine)
     gateway.connection.wal_autocheckpoint(CHECKPOINT_PAGES)
-    gateway.connection.pragma("synchronous", synchronous)
+    if synchronous is not None:
+        gateway.connection.pragma("synchronous", synchronous)
     gateway.told()
     rng = random.Random(number)
     for life in recorded(number, LENGTH):
