@@ -354,7 +354,7 @@ def _close_at_zero(tx: Transaction, opened: Opened, opening: Opening) -> None:
         at=opening.at,
         ending=Ending.TERMINATED,
         error_code="store_unavailable",
-        finish_reason=None,
+        finish_reason="error",
         usage=Usage(),
         evidence=Evidence.METERED,
         cost_nusd=0,

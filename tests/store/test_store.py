@@ -17,6 +17,7 @@ from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader
 from ainf.store.sqlite import LockedError, SQLiteEngine
 from ainf.store.store import FLUSH_S, Store
+from ainf.store.verify import verify
 from ainf.store.writer import ThreadWriter
 from tests.store.conftest import never
 from tests.store.faults import FaultyEngine, broken, faulty_store, full
@@ -85,6 +86,7 @@ async def test_an_opening_that_came_too_late_is_closed_at_zero(tmp_path):
     row = await store.read(lambda tx: tx.one("SELECT ending, error_code, settled_nusd FROM settlements"))
     assert row == ("terminated", "store_unavailable", 0)
     assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
+    assert await store.read(verify) == []
     await store.aclose()
 
 
