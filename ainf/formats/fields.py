@@ -17,6 +17,8 @@ _WORDS: Final = {
     dict: "an object",
 }
 
+_STREAM_OPTIONS: Final = frozenset({"include_usage", "include_obfuscation"})
+
 
 def path_of(at: str, name: str | int) -> str:
     """Return the path of a field (or of an item, by its number) inside what stands at a path; "" is the request."""
@@ -77,6 +79,17 @@ def refuse_others(fields: Mapping[str, Any], known: frozenset[str], at: str) -> 
 def says_something(value: Any) -> bool:  # noqa: ANN401 - any JSON value
     """Whether a value says more than its absence: it is neither null nor an empty list or object."""
     return value is not None and value not in ([], {})
+
+
+def unknown_stream_options(fields: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths of what ``stream_options`` asks beside usage, which is told, and padding, which says nothing."""
+    options = fields.get("stream_options")
+    names = options if isinstance(options, dict) else {}
+    return tuple(
+        path_of("stream_options", name)
+        for name, value in names.items()
+        if name not in _STREAM_OPTIONS and says_something(value)
+    )
 
 
 def wrong_type(param: str, *types: type) -> DownstreamError:

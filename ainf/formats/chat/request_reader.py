@@ -18,6 +18,7 @@ from ainf.formats.fields import (
     refuse_others,
     required,
     says_something,
+    unknown_stream_options,
     unsupported,
     wrong_type,
     wrong_value,
@@ -66,6 +67,7 @@ _ASKED_BY_BEING_THERE: Final = frozenset({"web_search_options"})
 
 _EFFORTS: Final = (None, "none", "minimal", "low", "medium", "high", "xhigh", "max")
 _EFFORT_WORDS: Final = ", ".join(f'"{effort}"' for effort in _EFFORTS if effort)
+_NAMED: Final = frozenset({"name"})
 _MODES: Final = {"none": ToolMode.NONE, "auto": ToolMode.AUTO, "required": ToolMode.REQUIRED}
 
 
@@ -79,8 +81,9 @@ def read_request(fields: Mapping[str, Any]) -> Conversation:
     reader.read_tool_choice()
     reader.read_answer_format()
     reader.read_reasoning()
-    unknown = tuple(name for name, value in fields.items() if reader.is_unknown(name, value))
-    return Conversation(messages=messages, names=reader.names, unknown=unknown, **reader.values)
+    unknown = [name for name, value in fields.items() if reader.is_unknown(name, value)]
+    unknown += unknown_stream_options(fields)
+    return Conversation(messages=messages, names=reader.names, unknown=tuple(unknown), **reader.values)
 
 
 def reasoning_of(fields: Mapping[str, Any]) -> ReasoningAsk | None:
@@ -260,8 +263,10 @@ def _read_choice(choice: str | Mapping[str, Any]) -> ToolChoice:
     kind = required(choice, "type", str, at="tool_choice")
     if kind not in {"function", "custom"}:
         raise unsupported("tool_choice.type", "tools that a provider runs itself belong to that provider")
-    named = required(choice, kind, dict, at="tool_choice")
-    name = required(named, "name", str, at=path_of("tool_choice", kind))
+    refuse_others(choice, frozenset({"type", kind}), "tool_choice")
+    named, at = required(choice, kind, dict, at="tool_choice"), path_of("tool_choice", kind)
+    name = required(named, "name", str, at=at)
+    refuse_others(named, _NAMED, at)
     return ToolChoice(ToolMode.NAMED, name, is_custom=kind == "custom")
 
 
@@ -270,4 +275,6 @@ def _read_legacy_choice(choice: str | Mapping[str, Any]) -> ToolChoice:
         if choice not in {"none", "auto"}:
             raise wrong_value("function_call", '"none", "auto" or an object')
         return ToolChoice(_MODES[choice])
-    return ToolChoice(ToolMode.NAMED, required(choice, "name", str, at="function_call"))
+    name = required(choice, "name", str, at="function_call")
+    refuse_others(choice, _NAMED, "function_call")
+    return ToolChoice(ToolMode.NAMED, name)

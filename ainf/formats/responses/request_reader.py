@@ -10,6 +10,7 @@ from ainf.formats.fields import (
     refuse_others,
     required,
     says_something,
+    unknown_stream_options,
     unsupported,
     wrong_value,
 )
@@ -69,6 +70,7 @@ def read_request(fields: Mapping[str, Any]) -> Conversation:
     reader.read_text()
     reader.read_reasoning()
     unknown = [name for name, value in fields.items() if reader.is_unknown(name, value)]
+    unknown += unknown_stream_options(fields)
     return Conversation(names=reader.names, unknown=(*unknown, *reader.unknown), **reader.values)
 
 
@@ -146,6 +148,7 @@ class _FieldsReader:
             if kind not in {"function", "custom"}:
                 raise unsupported("tool_choice.type", _PROVIDERS_TOOL)
             name = required(choice, "name", str, at="tool_choice")
+            refuse_others(choice, frozenset({"type", "name"}), "tool_choice")
             self._place("tool_choice", "tool_choice", ToolChoice(ToolMode.NAMED, name, is_custom=kind == "custom"))
 
     def read_text(self) -> None:

@@ -99,6 +99,7 @@ def test_unknown(name, harmless, unknown):
         ({"text": {"x": 1}}, ("text.x",)),
         ({"reasoning": {"mode": "pro", "context": "auto"}}, ("reasoning.mode",)),
         ({"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": []}}, ("tool_choice",)),
+        ({"stream_options": {"include_obfuscation": True, "x": 1}}, ("stream_options.x",)),
         ({"safety_identifier": "a", "user": "b"}, ("user",)),
         ({"safety_identifier": "a", "user": "a"}, ()),
     ],
@@ -142,6 +143,7 @@ def test_tool_choice(choice, found):
 @pytest.mark.parametrize(
     ("fields", "code", "param"),
     [
+        ({"tool_choice": {"type": "function", "name": "f", "x": 1}}, "unsupported_parameter", "tool_choice.x"),
         ({"input": None}, "missing_field", "input"),
         ({"input": 7}, "invalid_type", "input"),
         ({"input": [7]}, "invalid_type", "input[0]"),
