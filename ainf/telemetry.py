@@ -12,6 +12,7 @@ from typing import Any, TextIO, cast
 import attrs
 import msgspec
 import structlog
+import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -83,6 +84,7 @@ class Telemetry:
         self._duration = self._histogram("exchange_seconds", "Opening to settlement.", ("model",))
         self._lost_lines = self._counter("lost_log_lines", "Log lines that could not be written: alarm.", ())
         self._running = Gauge("ainf_running", "Exchanges running now.", registry=self.registry)
+        self._tasks = Gauge("ainf_tasks", "Tasks of the event loop now.", registry=self.registry)
         self._children: dict[tuple[str | bool, ...], _Children] = {}
         self._count_routing()
 
@@ -229,6 +231,8 @@ class Telemetry:
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""
+        if trio.lowlevel.in_trio_run():
+            self._tasks.set(trio.lowlevel.current_statistics().tasks_living)
         return generate_latest(self.registry)
 
 

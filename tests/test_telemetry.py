@@ -5,6 +5,8 @@ from io import StringIO
 
 import msgspec
 import pytest
+import trio
+import trio.testing
 from prometheus_client.parser import text_string_to_metric_families
 
 from ainf.telemetry import ExchangeRecord, Telemetry
@@ -232,3 +234,16 @@ def test_a_log_that_cannot_be_written_ends_nothing(failure):
     telemetry.exchange_ended(RECORD)
     telemetry.defect("here", ValueError())
     assert samples(telemetry)["ainf_lost_log_lines_total", ()] == 2
+
+
+async def test_tasks_are_counted_when_somebody_looks():
+    """The gauge is the event loop's own count at that moment; where no loop runs, nothing is told of one."""
+    telemetry = Telemetry(StringIO())
+    before = samples(telemetry)["ainf_tasks", ()]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.sleep_forever)
+        nursery.start_soon(trio.sleep_forever)
+        await trio.testing.wait_all_tasks_blocked()
+        assert samples(telemetry)["ainf_tasks", ()] == before + 2
+        nursery.cancel_scope.cancel()
+    assert await trio.to_thread.run_sync(lambda: samples(Telemetry(StringIO()))["ainf_tasks", ()]) == 0
