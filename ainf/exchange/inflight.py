@@ -84,6 +84,9 @@ async def _keep_progress(inflight: Inflight, store: InferenceStore, telemetry: T
     except GatewayError as error:
         telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
         return
+    except Exception as defect:  # noqa: BLE001 - a bug in one exchange's progress must not end all the others
+        telemetry.defect("progress", defect)
+        return
     for exchange, step in steps:
         exchange.progress_is_durable(step)
     for inference_id in seen.revoked:

@@ -52,12 +52,14 @@ class Store:
 
     revoked: frozenset[str] = frozenset()
     away: bool = False
+    breaks: bool = False
     taken: list[list[str]] = attrs.field(factory=list)
 
     async def record_progress(self, progress: list[str]) -> ProgressSeen:
         await trio.lowlevel.checkpoint()
         if self.away:
             raise GatewayError("store_unavailable", "away")
+        assert not self.breaks
         self.taken.append(progress)
         return ProgressSeen(self.revoked)
 
@@ -142,6 +144,14 @@ async def test_a_tick_without_exchanges_asks_nothing(autojump_clock):
     store = Store()
     await tick(store, ticks=5)
     assert store.taken == []
+
+
+async def test_a_defect_in_a_tick_ends_nothing(autojump_clock):
+    """A bug in one exchange's progress is logged, and all go on: at the next tick they are looked at again."""
+    store, exchange = Store(breaks=True), running("a", "1")
+    log = await tick(store, exchange, ticks=2)
+    assert exchange.durable == []
+    assert [json.loads(line)["event"] for line in log.getvalue().splitlines()] == ["defect", "defect"]
 
 
 async def test_a_refused_tick_is_made_up_for(autojump_clock):
