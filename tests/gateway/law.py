@@ -23,7 +23,7 @@ async def check_ledger(world: World, *, admitted: int | None = None) -> None:
     if admitted is not None:
         assert inferences == admitted
     findings = await world.store.read(verify)
-    assert findings == []
+    assert findings == [], findings
 
 
 async def check_provider(world: World) -> None:

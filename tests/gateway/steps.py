@@ -5,6 +5,7 @@ tasks below it, and acts just before the k-th: k = 0, 1, 2, ... until a run is o
 """
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -12,24 +13,19 @@ import trio
 import trio._core._run as scheduler
 
 
-class AtStep(trio.abc.Instrument):
-    """Calls ``act`` just before the ``at``-th step of a task tree."""
+class Steps(trio.abc.Instrument, ABC):
+    """Sees each step of a task tree just before it is made."""
 
-    def __init__(self, root: trio.lowlevel.Task, at: int, act: Callable[[], None]):
-        self.count = 0
-        self.acted = False
-        self._root = root
-        self._at = at
-        self._act = act
+    def __init__(self, root: trio.lowlevel.Task):
         self._known: dict[trio.lowlevel.Task, bool] = {root: True}
 
+    @abstractmethod
+    def step(self) -> None:
+        """Called before each step."""
+
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if not self._is_below(task):
-            return
-        if self.count == self._at:
-            self.acted = True
-            self._act()
-        self.count += 1
+        if self._is_below(task):
+            self.step()
 
     def _is_below(self, task: trio.lowlevel.Task) -> bool:
         known = self._known.get(task)
@@ -38,6 +34,28 @@ class AtStep(trio.abc.Instrument):
             known = nursery is not None and self._is_below(nursery.parent_task)
             self._known[task] = known
         return known
+
+
+class AtStep(Steps):
+    """Calls ``act`` just before the ``at``-th step of a task tree."""
+
+    def __init__(self, root: trio.lowlevel.Task, at: int, act: Callable[[], None]):
+        super().__init__(root)
+        self.count = 0
+        self.acted = False
+        self._at = at
+        self._act = act
+
+    def step(self) -> None:
+        if self.count == self._at:
+            self.acted = True
+            self._act()
+        self.count += 1
+
+
+def reseed(seed: object) -> None:
+    """Make trio's scheduling from here on a function of ``seed``, inside a run that is deterministic."""
+    scheduler._r.seed(str(seed))
 
 
 @contextmanager

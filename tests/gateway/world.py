@@ -7,7 +7,7 @@ in-memory connections, and a client speaks ASGI as hypercorn does. What is left 
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -332,8 +332,8 @@ async def world(
     log = StringIO()
     telemetry = Telemetry(log)
     wires: list[SimulatedWire] = []
-    async with trio.open_nursery() as nursery, Store.open("memory:", now=clock) as opened:
-        chosen = store or opened
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        chosen = store or await stack.enter_async_context(Store.open("memory:", now=clock))
 
         async def dial(host: str, port: int) -> SimulatedWire:
             await trio.lowlevel.checkpoint()

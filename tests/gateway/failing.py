@@ -1,0 +1,318 @@
+"""A database whose calls fail at will, and the processes over it, one after the other, of which any may die.
+
+The store is the real one, over a real database in memory; what fails is the engine beneath it, at its Nth call. The
+writer is as the one in a thread, with a task for the thread: it takes its time where it is told to, and whoever waits
+for it may be told before, or after.
+"""
+
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import apsw
+import attrs
+import trio
+
+from ainf.app import wall_clock
+from ainf.store.batch import BatchRunner, Job
+from ainf.store.epochs import begin_epoch
+from ainf.store.reader import InlineReader, run_read
+from ainf.store.sqlite import MEMORY, SQLiteEngine
+from ainf.store.store import WAIT_S, Store
+from ainf.store.transaction import Engine, Parameters, Row, Transaction
+from ainf.store.writer import Writer
+
+T = TypeVar("T")
+
+WRITES: Final = frozenset({"begin", "statement", "commit"})
+"""Where the writer's calls fail."""
+READS: Final = frozenset({"read begin", "read"})
+"""Where those of readers do."""
+
+
+class ThreadEndedError(BaseException):
+    """What ends a thread whatever it catches."""
+
+
+@attrs.frozen
+class Failure:
+    """How a call fails, and which calls do."""
+
+    name: str
+    points: frozenset[str]
+    """``WRITES``, ``READS``; "before" and "after" are a batch's, as the writer begins it and when it is durable."""
+    error: Callable[[], BaseException] = RuntimeError
+    lasts: bool = False
+    """Whether all further ones fail as well."""
+    is_done: bool = False
+    """Whether the call does its work first: only the answer is lost."""
+    undoes: bool = False
+    """Whether the database undoes the transaction by itself."""
+    pause_s: float = 0
+    """How long a batch is held up."""
+    ends_process: bool = False
+    """Whether it leaves it unknown what is durable, where it befalls the writer."""
+    is_defect: bool = False
+    """Whether it is none of the database's, but a bug."""
+
+
+def _both(name: str, points: frozenset[str], error: Callable[[], BaseException], **how: Any) -> list[Failure]:
+    """A failure that happens once, and one that lasts."""
+    return [Failure(name, points, error, **how), Failure(f"{name} for ever", points, error, lasts=True, **how)]
+
+
+FAILURES: Final = (
+    *_both("busy", frozenset({"begin", "read begin"}), partial(apsw.BusyError, "database is locked")),
+    *_both("full", WRITES - {"begin"}, partial(apsw.FullError, "database or disk is full")),
+    Failure("full, undone", WRITES - {"begin"}, partial(apsw.FullError, "database or disk is full"), undoes=True),
+    *_both("read-only", WRITES, partial(apsw.ReadOnlyError, "attempt to write a readonly database")),
+    Failure("locked", WRITES | READS, partial(apsw.LockedError, "database table is locked")),
+    Failure("cannot open", WRITES | READS, partial(apsw.CantOpenError, "unable to open database file")),
+    Failure("input/output", WRITES | READS, partial(apsw.IOError, "disk I/O error"), ends_process=True),
+    Failure("corrupt", WRITES | READS, partial(apsw.CorruptError, "malformed"), ends_process=True, undoes=True),
+    Failure("answer lost", frozenset({"commit"}), partial(apsw.IOError, "lost"), is_done=True, ends_process=True),
+    Failure("late", frozenset({"before"}), pause_s=WAIT_S + 1),
+    Failure("answered late", frozenset({"after"}), pause_s=WAIT_S + 1),
+    Failure("stuck", frozenset({"before"}), pause_s=float("inf")),
+    Failure("never answered", frozenset({"after"}), pause_s=float("inf")),
+    Failure("thread dies", WRITES, ThreadEndedError, ends_process=True),
+    Failure("no error of the database", frozenset({"begin"}), ends_process=True),
+    Failure("defect", WRITES - {"begin"}, is_defect=True),
+)
+
+
+class Fault:
+    """What fails, at which call; counts the calls."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+        """By point, since it was armed or healed."""
+        self.acted_at: list[str] = []
+        """The points of the calls that failed."""
+        self.running: Sequence[str] = ()
+        """The operations that make the calls."""
+        self.failed: Counter[str] = Counter()
+        """How often one of them failed."""
+        self._failure: Failure | None = None
+        self._at = 0
+
+    def arm(self, failure: Failure, at: int) -> None:
+        """Let the ``at``-th call from now on (counted from 1) fail that a failure is of."""
+        self.heal()
+        self._failure, self._at = failure, at
+
+    def heal(self) -> None:
+        """Let nothing fail any more."""
+        self._failure = None
+        self.calls, self.acted_at = Counter(), []
+
+    def is_hit(self, point: str) -> Failure | None:
+        """Count a call; return how it fails, if it does."""
+        self.calls[point] += 1
+        failure = self._failure
+        if failure is None or point not in failure.points:
+            return None
+        count = sum(self.calls[each] for each in failure.points)
+        if count < self._at or (count > self._at and not failure.lasts):
+            return None
+        self.acted_at.append(point)
+        self.failed.update(self.running)
+        return failure
+
+    def through(self, point: str, engine: Engine, call: Callable[[], T]) -> T:
+        """Make a call, or fail."""
+        failure = self.is_hit(point)
+        if failure is None:
+            return call()
+        if failure.is_done:
+            call()
+        elif failure.undoes:
+            engine.rollback()
+        raise failure.error()
+
+    @property
+    def has_ended_process(self) -> bool:
+        """Whether what failed left it unknown what is durable."""
+        return self._failure is not None and self._failure.ends_process and not READS.issuperset(self.acted_at)
+
+
+class FailingEngine:
+    """An ``Engine`` over a connection that others go on with when it is closed."""
+
+    def __init__(self, engine: SQLiteEngine, fault: Fault, *, reads: bool = False) -> None:
+        self._inner = engine
+        self._fault = fault
+        self._begin, self._statement = ("read begin", "read") if reads else ("begin", "statement")
+        self.close = engine.rollback
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the engine beneath, where nothing fails."""
+        return getattr(self._inner, name)
+
+    def begin(self) -> None:
+        self._fault.through(self._begin, self._inner, self._inner.begin)
+
+    def commit(self) -> None:
+        self._fault.through("commit", self._inner, self._inner.commit)
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        return self._fault.through(self._statement, self._inner, partial(self._inner.execute, sql, parameters))
+
+    def executemany(self, sql: str, rows: Sequence[Parameters]) -> None:
+        self._fault.through(self._statement, self._inner, partial(self._inner.executemany, sql, rows))
+
+
+def name_of(operation: Any) -> str:
+    """The name of an operation."""
+    return str(getattr(operation, "func", operation).__name__)
+
+
+class NamedReader(InlineReader):
+    """Says what it reads."""
+
+    def __init__(self, engine: Engine, fault: Fault):
+        super().__init__(engine)
+        self._fault = fault
+
+    async def read(self, operation: Callable[[Transaction], T]) -> T:
+        await trio.lowlevel.checkpoint()
+        self._fault.running = [name_of(operation)]
+        return run_read(self._engine, operation)
+
+
+class TaskWriter(Writer):
+    """``ThreadWriter``, with a task for its thread.
+
+    Args:
+        turn: awaited "before" each batch and "after" it, when it is durable and nobody was told yet.
+    """
+
+    def __init__(self, engine: Engine, tx: Transaction, *, turn: Callable[[str, Sequence[Job[Any]]], Any], **how: Any):
+        super().__init__(**how)
+        self._runner = BatchRunner(engine, tx)
+        self._turn = turn
+        self._queue: deque[Job[Any]] = deque()
+        self._arrived = trio.Event()
+        self._is_closing = False
+        self._ended = trio.Event()
+
+    async def run(self) -> None:
+        """Be the thread."""
+        while True:
+            await self._arrived.wait()
+            self._arrived = trio.Event()
+            while self._queue:
+                await self._turn("before", self._queue)
+                batch = list(self._queue)
+                self._queue.clear()
+                try:
+                    self._runner.run(batch)
+                except BaseException as error:  # noqa: BLE001 - as in the thread
+                    self._runner.close()
+                    self._die(error, [*batch, *self._queue])
+                    return
+                await self._turn("after", batch)
+                self._deliver(batch)
+            if self._is_closing:
+                self._runner.close()
+                self._ended.set()
+                return
+
+    async def aclose(self) -> None:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
+            owed, self._owed = self._owed, []
+            for debt in owed:
+                self._put(debt)
+            self._is_closing = True
+            self._arrived.set()
+            await self._ended.wait()
+
+    def _put(self, job: Job[Any]) -> None:
+        self._queue.append(job)
+        self._arrived.set()
+
+    async def _wait(self, job: Job[Any]) -> None:
+        def abort(_: object) -> trio.lowlevel.Abort:
+            job.waiter = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        job.waiter = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+class Machine:
+    """A database, and the process over it: its store is that of the process that lives now.
+
+    Attributes:
+        fault: what fails.
+        death: why this process has ended itself; None while it lives.
+        turn_s: how long the disk takes before and after each batch.
+    """
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self.fault = Fault()
+        self.death: BaseException | None = None
+        self.turn_s = 0.0
+        self.on_death: Callable[[], None] | None = None
+        self.on_turn: Callable[[str], None] | None = None
+        self._nursery = nursery
+        self._engine = SQLiteEngine.open(MEMORY)
+        self._life = trio.CancelScope()
+        self._start()
+
+    def __getattr__(self, name: str) -> Any:
+        """Be the store of the process that lives now."""
+        return getattr(self.store, name)
+
+    def _start(self) -> None:
+        head = begin_epoch(self._engine, "gateway", wall_clock()).head
+        engine = FailingEngine(self._engine, self.fault)
+        writer = TaskWriter(
+            engine, Transaction(engine, head), turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal
+        )  # fmt: skip
+        reader = NamedReader(FailingEngine(self._engine, self.fault, reads=True), self.fault)
+        self.store = Store(writer, reader, now=wall_clock)
+        self.death = None
+        self._life = trio.CancelScope()
+        self._nursery.start_soon(self._live, writer, self._life)
+
+    async def _live(self, writer: TaskWriter, life: trio.CancelScope) -> None:
+        with life:
+            await writer.run()
+
+    async def restart(self) -> None:
+        """End the process, if it is not dead, while what fails still does; then all is well, and the next begins."""
+        if self.death is None:
+            await self.store.aclose()
+        self._life.cancel()
+        self.fault.heal()
+        self._engine.rollback()
+        self._start()
+        await self.store.recover(wall_clock())
+
+    def is_settled(self, inference_id: str) -> bool:
+        """Whether the settlement of an exchange is committed."""
+        return bool(self._engine.execute("SELECT 1 FROM settlements WHERE inference_id = ?", (inference_id,)))
+
+    async def _turn(self, phase: str, jobs: Sequence[Job[Any]]) -> None:
+        self.fault.running = [name_of(job.operation) for job in jobs]
+        failure = self.fault.is_hit(phase)
+        await trio.sleep(self.turn_s if failure is None else failure.pause_s)
+        self.fault.running = [name_of(job.operation) for job in jobs]
+        for name in self.fault.running if self.on_turn is not None else ():
+            self.on_turn(f"{phase} {name}")
+
+    def _on_fatal(self, error: BaseException) -> None:
+        self.death = error
+        if self.on_death is not None:
+            self.on_death()
+
+
+@asynccontextmanager
+async def machine() -> AsyncIterator[Machine]:
+    """A machine for as long as a block runs."""
+    async with trio.open_nursery() as nursery:
+        yield Machine(nursery)
+        nursery.cancel_scope.cancel()

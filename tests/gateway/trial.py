@@ -1,0 +1,116 @@
+"""One request of a kind over a machine on which something goes wrong, and what must hold when that is over."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import attrs
+import trio
+
+from ainf.http.idempotency import SharedExchanges
+from ainf.inference.outcome import Ending
+from tests.gateway.capture import check_let_go
+from tests.gateway.failing import Machine
+from tests.gateway.kinds import Kind, asking
+from tests.gateway.law import check_ledger, check_provider, check_transcript
+from tests.gateway.world import Client, World
+
+AWAY: Final = "store_unavailable"
+
+
+@attrs.define
+class Trial:
+    """What one trial did, and how to check it. ``scope`` is that of the clients' requests: cancel it, and they are."""
+
+    here: World
+    machine: Machine
+    kind: Kind
+    idempotency_key: str = ""
+    """Asked under it twice, one after the other; empty: once, without."""
+    clients: list[Client] = attrs.field(factory=list)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    on_begin: Callable[["Trial"], None] | None = None
+    """Called in the task that serves the requests."""
+    _dialled: int = 0
+    _logged: int = 0
+
+    async def run(self) -> None:
+        """Ask, and wait until all is over; where the process dies, nobody is told anything from then on."""
+        self._dialled, self._logged = len(self.here.simulator.books.entries), len(self.here.log.getvalue())
+        async with trio.open_nursery() as process:
+            self.here.gateway.shared = SharedExchanges(limit=1 << 20, linger_s=1)
+            await process.start(self.here.gateway.shared.run)
+            self.machine.on_death = lambda: self._die(process)
+            async with trio.open_nursery() as requests:
+                requests.start_soon(self._ask)
+            await self.here.gateway.inflight.wait_empty()
+            process.cancel_scope.cancel()
+
+    async def _ask(self) -> None:
+        if self.on_begin is not None:
+            self.on_begin(self)
+        with self.scope:
+            for _ in range(2 if self.idempotency_key else 1):
+                headers = {"idempotency_key": self.idempotency_key} if self.idempotency_key else {}
+                client = asking(self.here, self.kind, **headers)
+                self._watch(client)
+                self.clients.append(client)
+                await self.here.run(client)
+
+    def _watch(self, client: Client) -> None:
+        """L4, at the moment of truth: when the end is said, it is committed."""
+        leave = client.on_write
+
+        def look(writes: int) -> None:
+            if leave is not None:
+                leave(writes)
+            if client.ended and "x-ainf-inference-id" in client.headers:
+                assert self.machine.is_settled(client.inference_id), "it spoke before the settlement was durable"
+
+        client.on_write = look
+
+    def _die(self, process: trio.Nursery) -> None:
+        for client in self.clients:
+            client.abort()
+        process.cancel_scope.cancel()
+
+    async def check(
+        self, *, refusals: Sequence[tuple[int, str]] = (), defects: bool = False, told: bool = False
+    ) -> None:
+        """The law, over the whole database and what everybody saw; the process that lives has recovered.
+
+        Args:
+            refusals: the statuses and codes of refusals that may be, beside that of a store that is away.
+            defects: whether there may be any.
+            told: whether each client that did not leave must have been told an end.
+        """
+        for client in self.clients:
+            ending = await check_transcript(self.here, client)
+            assert not (client.ended and ending is Ending.ABANDONED), "an end was told that recovery knows nothing of"
+            assert not told or client.ended or client.gone, "it was cut off without need"
+            if ending is None and client.ended:
+                self._check_refused(client, {*refusals, (503, AWAY), *([(500, "internal_error")] if defects else [])})
+        if all(client.ended and "x-ainf-inference-id" not in client.headers for client in self.clients):
+            assert len(self.here.simulator.books.entries) == self._dialled, "a provider was asked for who was refused"
+        await check_provider(self.here)
+        await check_ledger(self.here)
+        assert await self.here.rows("SELECT * FROM claims WHERE state = 'running'") == []
+        check_let_go(self.here)
+        assert defects or '"defect"' not in self.here.log.getvalue()[self._logged :]
+
+    def _check_refused(self, client: Client, allowed: set[tuple[int, str]]) -> None:
+        assert client.status is not None
+        code = client.json()["error"]["code"]
+        assert (client.status, code) in allowed
+        if code == AWAY:
+            assert client.headers["x-should-retry"] == "true"
+
+
+@contextmanager
+def reproducible(what: str) -> Iterator[None]:
+    """Say with whatever fails in the block what brings it about."""
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(what)
+        raise
