@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 AGENTS ?= .venv-agents
-PYTEST := $(BIN)/python -m pytest
+JOBS ?= auto
+# A file's tests run in one process, in their order.
+PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 # Startables are named to no tool (114, 128); Quart makes a thread of every handler that is not async (124); httpx's
 # own face is all that we use of it (127).
 NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
@@ -34,7 +36,7 @@ check: $(VENV)/.dev          ## lint, types, import contracts
 
 test: check tests            ## the checks, then every test; the long suites run a tenth, with a printed seed
 
-tests: $(VENV)/.dev          ## every test; LESS="tests/store" runs only these, "--ignore=..." all but these
+tests: $(VENV)/.dev          ## every test, in JOBS processes (as many as there are cores); LESS="tests/store" runs only these
 	$(PYTEST) $(LESS)
 
 law: $(VENV)/.dev            ## the long suites, whole

@@ -1,6 +1,7 @@
 """Request bodies: what the schema takes, the protocol takes, and what it does not, the protocol refuses."""
 
 import json
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -26,7 +27,15 @@ LEAST: dict[str, dict[str, Any]] = {
 """The least that a path takes."""
 CHAT, MESSAGES, COUNT, RESPONSES, EMBEDDINGS = LEAST
 GENERATE = (CHAT, MESSAGES, RESPONSES)
-MISSING = object()
+
+
+class Missing(Enum):
+    """The value of a field that is not there."""
+
+    FIELD = "missing"
+
+
+MISSING = Missing.FIELD
 
 GOOD = [
     *[(path, {"stream": value}) for path in GENERATE for value in (True, False, None)],
