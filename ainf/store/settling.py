@@ -8,6 +8,7 @@ is anything added: the difference, as one ``adjustment`` for each attempt, with 
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from ainf import audit
@@ -17,6 +18,7 @@ from ainf.inference.usage import Usage
 from ainf.ledger import Division, EntryKind, divide
 from ainf.routing.outcome import status_of
 from ainf.store import attempts, burn, claims, counters, entries
+from ainf.store.attempts import OpenedAttempt
 from ainf.store.base import AttemptResult, Closing, Settlement
 from ainf.store.counters import CounterKey
 from ainf.store.routing import RoutingOutcome, decision_digest, note_outcome
@@ -118,7 +120,9 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     facts = _Facts(*row)
     if facts.held_nusd is None:
         return _already_settled(tx, closing, facts)
-    shares = _shares(tx, closing, facts)
+    opened = attempts.opened(tx, closing.inference_id) if facts.later_attempts else ()
+    closing = _in_order(closing, facts, opened)
+    shares = _shares(closing, facts, opened)
     division = _total(shares)
     charged = division.settled_nusd + division.overrun_nusd
     tx.execute("DELETE FROM holds WHERE inference_id = ?", (closing.inference_id,))
@@ -150,7 +154,24 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
     )
 
 
-def _shares(tx: Transaction, closing: Closing, facts: _Facts) -> list[_Share]:
+def _in_order(closing: Closing, facts: _Facts, opened: Sequence[OpenedAttempt]) -> Closing:
+    """Return a closing with no moment in it before the one that it follows: the wall clock may have been set back."""
+    held_at = [one.opened_at for one in opened] or [facts.opened_at]
+    lines = tuple(_line_in_order(line, at) for line, at in zip(closing.attempts, held_at, strict=False))
+    lines += closing.attempts[len(lines) :]
+    if closing.at >= facts.opened_at and lines == closing.attempts:
+        return closing
+    return attrs.evolve(closing, at=max(closing.at, facts.opened_at), attempts=lines)
+
+
+def _line_in_order(line: AttemptResult, held_at: int) -> AttemptResult:
+    if held_at <= line.started_at <= line.ended_at:
+        return line
+    started_at = max(held_at, line.started_at)
+    return attrs.evolve(line, started_at=started_at, ended_at=max(started_at, line.ended_at))
+
+
+def _shares(closing: Closing, facts: _Facts, opened: Sequence[OpenedAttempt]) -> list[_Share]:
     """Divide what is held for each attempt by what it costs; where that is not known, all of it is taken."""
     assert facts.held_nusd is not None
     charges = _charges(closing, 1 + facts.later_attempts)
@@ -159,7 +180,7 @@ def _shares(tx: Transaction, closing: Closing, facts: _Facts) -> list[_Share]:
         return [_Share(1, facts.provider, counters.from_json(facts.caps), facts.held_nusd, division)]
     return [
         _Share(one.number, one.provider, one.counted_on, one.held_nusd, divide(one.held_nusd, charge))
-        for one, charge in zip(attempts.opened(tx, closing.inference_id), charges, strict=True)
+        for one, charge in zip(opened, charges, strict=True)
     ]
 
 

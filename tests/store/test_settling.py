@@ -7,10 +7,12 @@ import pytest
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store.base import Settlement
+from ainf.store.verify import verify
 from tests.store.records import (
     COST,
     DEARER,
     PRICE,
+    START,
     closing,
     closing_of,
     counter,
@@ -99,6 +101,21 @@ async def test_the_event_names_what_answered(store, served, model):
     assert [line["cost_nusd"] for line in body["attempts"]] == [28, 5]
 
 
+async def test_a_clock_that_was_set_back_settles_nothing_before_it_was_opened(store):
+    """Neither the settlement, nor an attempt, nor its end comes before the hold that pays for it: verify finds none."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    await store.open_attempt(later(2, (1, 7)))
+    end = closing_of(7, 28, at=START - 3600)
+    early = tuple(attrs.evolve(line, started_at=START - 3600, ended_at=START - 3700) for line in end.attempts)
+    await store.close_inference(attrs.evolve(end, attempts=early))
+    assert await store.read(lambda tx: tx.execute("SELECT settled_at FROM settlements")) == [(START + 1,)]
+    lines = await store.read(lambda tx: tx.execute("SELECT started_at, ended_at FROM attempts ORDER BY number"))
+    assert lines == [(START + 1, START + 1), (START + 21, START + 21)]
+    assert [found for found in await store.read(verify) if found.invariant == "I12"] == []
+
+
+@pytest.mark.threat(70)
 async def test_a_repeated_closing_returns_the_first(store):
     """Whatever the second one says, the settlement stays the first's and nothing is written."""
     await store.write(seeded(account_cap=1_000))
