@@ -19,6 +19,7 @@ from ainf.exchange.health import Health
 from ainf.exchange.inflight import Inflight, keep_progress
 from ainf.exchange.instance import keep_instance
 from ainf.exchange.plan import Backend, Clocks, Services
+from ainf.exchange.upkeep import keep_reserves, replay
 from ainf.formats.base import PipeLimits
 from ainf.http.credentials import Authenticator, FailureLimit
 from ainf.http.gateway import Gateway, RoutingSettings
@@ -39,6 +40,7 @@ from ainf.server.launcher import Server
 from ainf.server.limits import ServerLimits, TlsFiles
 from ainf.store.base import InferenceStore
 from ainf.store.parts import LeaseTerms
+from ainf.store.reserves import ReserveTerms
 from ainf.store.routing_history import recent_outcomes
 from ainf.store.store import Store, end_process
 from ainf.telemetry import Telemetry
@@ -111,7 +113,9 @@ async def running_gateway(
         wait_s=config.store.wait_s,
         on_fatal=on_fatal,
         terms=LeaseTerms(config.store.lease_s, is_shared=config.store.shared),
+        reserves=ReserveTerms(config.store.spool, config.store.ballast_bytes),
     ) as store:
+        await replay(store, telemetry)
         recovered = await store.recover(wall_clock())
         telemetry.recovered(len(recovered))
         telemetry.log.info("recovered", count=len(recovered))
@@ -122,29 +126,7 @@ async def running_gateway(
         running = RunningGateway(config, gateway, server, store, trio.Event(), trio.CancelScope())
         try:
             async with trio.open_nursery() as background:
-                background.start_soon(
-                    keep_progress, gateway.inflight, store, telemetry, config.limits.progress_s, name="progress"
-                )
-                background.start_soon(
-                    keep_instance,
-                    gateway.inflight,
-                    store,
-                    telemetry,
-                    wall_clock,
-                    config.store.heartbeat_s,
-                    name="instance",
-                )
-                background.start_soon(forget_expired, store, telemetry, wall_clock, name="forgetting")
-                await background.start(gateway.shared.run, name="shared exchanges")
-                background.start_soon(
-                    keep_calibrated,
-                    gateway.services.calibrator,
-                    store,
-                    telemetry,
-                    gateway.recalibrate,
-                    name="calibration",
-                )
-                background.start_soon(_give_memory_back, gateway, config.limits.progress_s, name="memory")
+                await _start_keepers(background, running)
                 async with trio.open_nursery() as nursery:
                     await nursery.start(server.run)
                     _name_by_bound_port(running)
@@ -156,6 +138,21 @@ async def running_gateway(
         finally:
             _close_clients(gateway)
         telemetry.log.info("stopped")
+
+
+async def _start_keepers(nursery: trio.Nursery, running: RunningGateway) -> None:
+    """Start what goes on beside the requests, until the nursery is cancelled."""
+    config, gateway, store = running.config, running.gateway, running.store
+    calibrator, inflight, telemetry = gateway.services.calibrator, gateway.inflight, gateway.services.telemetry
+    tick_s, beat_s = config.limits.progress_s, config.store.heartbeat_s
+    start = nursery.start_soon
+    start(keep_progress, inflight, store, telemetry, tick_s, name="progress")
+    start(keep_instance, inflight, store, telemetry, wall_clock, beat_s, name="instance")
+    start(keep_reserves, store, telemetry, beat_s, name="reserves")
+    start(forget_expired, store, telemetry, wall_clock, name="forgetting")
+    await nursery.start(gateway.shared.run, name="shared exchanges")
+    start(keep_calibrated, calibrator, store, telemetry, gateway.recalibrate, name="calibration")
+    start(_give_memory_back, gateway, tick_s, name="memory")
 
 
 async def recall_calibration(gateway: Gateway, store: Store) -> None:
@@ -289,6 +286,7 @@ def build_gateway(
             heartbeat_s=limits.heartbeat_s,
             tail_s=limits.tail_s,
             close_s=config.store.close_s,
+            spool_s=config.store.spool_s,
             speak_s=limits.write_s + 5.0,
             prelude_bytes=limits.prelude_bytes,
             keep_answer_s=limits.idempotency_keep_s,

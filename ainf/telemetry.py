@@ -87,6 +87,7 @@ class Telemetry:
         self._tasks = Gauge("ainf_tasks", "Tasks of the event loop now.", registry=self.registry)
         self._children: dict[tuple[str | bool, ...], _Children] = {}
         self._count_routing()
+        self._watch_reserves()
 
     def _count_routing(self) -> None:
         self._uncaptured = self._counter(
@@ -108,6 +109,13 @@ class Telemetry:
         self._breakers = _Kept(
             self._counter("breaker_opened", "Models let rest after they failed too often.", ("provider", "model"))
         )
+
+    def _watch_reserves(self) -> None:
+        self._spooled = self._counter("settlements_spooled", "Settlements kept while the database was away: alarm.", ())
+        self._spool_replayed = self._counter("spool_replayed", "Settlements that the database has taken since.", ())
+        self._spool_lost = self._counter("spool_lost", "Settlements kept that could not be replayed: alarm.", ())
+        self._spool_waiting = Gauge("ainf_spool_waiting", "Settlements kept that wait now.", registry=self.registry)
+        self._ballast = Gauge("ainf_ballast", "Whether room is kept; 0 admits nothing: alarm.", registry=self.registry)
 
     def _counter(self, name: str, meaning: str, labels: tuple[str, ...]) -> Counter:
         return Counter(f"ainf_{name}", meaning, labels, registry=self.registry)
@@ -206,6 +214,35 @@ class Telemetry:
     def recovered(self, count: int) -> None:
         """Count exchanges that recovery closed."""
         self._recovered.inc(count)
+
+    def watch_reserves(self, waiting: Callable[[], int], has_room: Callable[[], bool]) -> None:
+        """Show, whenever the metrics are read, what these say of the spool and the ballast."""
+        self._spool_waiting.set_function(waiting)
+        self._ballast.set_function(has_room)
+
+    def spooled(self, inference_id: str) -> None:
+        """Count, and log, a settlement that was kept because the database did not take it."""
+        self._spooled.inc()
+        self.log.warning("spooled", inference_id=inference_id)
+
+    def not_spooled(self, inference_id: str, cause: BaseException | None) -> None:
+        """Log why a settlement could not be kept."""
+        why = cause.strerror if isinstance(cause, OSError) else "there is no spool"
+        self.log.error("not_spooled", inference_id=inference_id, error=why)
+
+    def spool_replayed(self, settled: int, lost: int) -> None:
+        """Count, and log, settlements that waited and that the database has taken, and those that it never will."""
+        self._spool_replayed.inc(settled)
+        self._spool_lost.inc(lost)
+        if settled or lost:
+            self.log.warning("spool_replayed", settled=settled, lost=lost)
+
+    def room(self, error: str | None) -> None:
+        """Log that the ballast is in place again (None), or why it is not: then nothing is admitted."""
+        if error is None:
+            self.log.info("ballast_in_place")
+        else:
+            self.log.error("ballast_missing", error=error)
 
     def reaped(self, count: int) -> None:
         """Count, and log, exchanges of other processes that were closed because these are dead."""

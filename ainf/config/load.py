@@ -209,14 +209,16 @@ class _Reader:
         return attrs.evolve(server, public_url=_url_of(server.bind[0], tls=server.tls_cert is not None))
 
     def _store(self, table: Mapping[str, Any]) -> StoreConfig | None:
-        store = self._read(StoreConfig, ("store",), table, {})
+        store = self._read(StoreConfig, ("store",), table, {"spool": Path()})
         if store is None:
             return None
         if store.lease_s < 3 * store.heartbeat_s:
             key = "heartbeat_s" if "heartbeat_s" in table else "lease_s"
             self.fault(("store", key), "lease_s must be at least three times heartbeat_s")
         scheme, _, path = store.url.partition(":")
-        return attrs.evolve(store, url=f"{scheme}:{self._located(Path(path))}")
+        database = self._path.parent.absolute() / path
+        spool = store.spool if "spool" in table else database.with_name(f"{database.name}.spool")
+        return attrs.evolve(store, url=f"{scheme}:{database}", spool=spool)
 
     def _limits(self, table: Mapping[str, Any]) -> Limits | None:
         limits = self._read(Limits, ("limits",), table, {})

@@ -9,6 +9,7 @@ from ainf.config.values import (
     ADDRESSES,
     BUFFER_BYTES,
     BYTES,
+    BYTES_OR_NONE,
     BYTES_PER_SECOND,
     COUNT,
     FLAG,
@@ -64,7 +65,26 @@ class StoreConfig:
         default=5.0, metadata=setting(SECONDS, "How long a request waits for the store before it is refused.")
     )
     close_s: float = attrs.field(
-        default=10.0, metadata=setting(SECONDS, "How long a settlement is tried before it is left to recovery.")
+        default=10.0, metadata=setting(SECONDS, "How long a settlement is tried before it is kept in the spool.")
+    )
+    spool: Path = attrs.field(
+        metadata=setting(
+            PATH,
+            "Where settlements wait that the database did not take: what the names of the files begin with that the"
+            " gateways of this database, and no others, write there. Another disk is best.",
+            default_text="the database's path and `.spool`",
+        )
+    )
+    spool_s: float = attrs.field(
+        default=2.0, metadata=setting(SECONDS, "How long that may take before a settlement is left to recovery.")
+    )
+    ballast_bytes: int = attrs.field(
+        default=16 * MIB,
+        metadata=setting(
+            BYTES_OR_NONE,
+            "Room that a file beside the database keeps free until the disk is full, so that what runs can still be"
+            " settled; while it is missing nothing is admitted.",
+        ),
     )
     shared: bool = attrs.field(
         default=False, metadata=setting(FLAG, "Whether several gateway processes of this machine use the database.")

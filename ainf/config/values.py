@@ -247,6 +247,7 @@ INTERVAL = Kind("s", _seconds(0.1), _plain)
 WHOLE_SECONDS = Kind("s", _whole("seconds", most=32_767))
 """What the kernel counts for us; it takes no more."""
 BYTES = Kind("bytes", _whole("bytes", most=GIB))
+BYTES_OR_NONE = Kind("bytes", _whole("bytes", least=0, most=GIB))
 BUFFER_BYTES = Kind("bytes", _whole("bytes", least=KIB, most=16 * MIB))
 """What is set aside for each connection or read, whether it is filled or not."""
 BYTES_PER_SECOND = Kind("bytes per s", _whole("bytes per second", most=GIB))

@@ -1,5 +1,7 @@
 """The end of an exchange: let go of the provider, compose, settle, then speak. The only call site of each.
 
+To settle is to have the closing committed or, where the database does not take it in time, kept in the spool.
+
 Everything here runs shielded, for what ended the exchange may also be cancelling its task; so every wait is bounded.
 """
 
@@ -16,12 +18,26 @@ from ainf.inference.moments import SECOND_US
 from ainf.inference.outcome import Ending, Verdict
 from ainf.routing.outcome import status_of
 from ainf.store.base import Closing, Settlement
+from ainf.store.spooled import SpooledClosing
 from ainf.telemetry import ExchangeRecord
 
 if TYPE_CHECKING:
     from ainf.exchange.run import Exchange
 
 _RETRY_S = 0.05
+
+
+@attrs.define
+class _Draft:
+    """What is to be settled, as far as it is known to be fit for it."""
+
+    end: End
+    words: Words | None
+    """Those of them that must be in the settlement's transaction, because they are told again."""
+    keeps: bool
+    """Whether the answer is to be kept with it."""
+    is_fit: bool = True
+    """Whether the store can write it at all, as far as is known."""
 
 
 async def conclude(exchange: "Exchange") -> None:
@@ -39,7 +55,11 @@ async def conclude(exchange: "Exchange") -> None:
         end = _end(exchange, verdict)
         # Words that are told again must be in the settlement's transaction; others can wait for how it was settled.
         words = _composed(exchange, end) if exchange.plan.claim is not None else None
-        end, settlement = await _settle(exchange, end, words)
+        draft = _Draft(end, words, keeps=words is not None)
+        settlement = await _settle(exchange, draft)
+    end = draft.end
+    if settlement is None and draft.is_fit:
+        settlement = await _spool(exchange, draft)
     exchange.outcome = end.outcome
     exchange.used_tokens = end.usage.input_tokens + end.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):
@@ -80,28 +100,73 @@ def _end(exchange: "Exchange", verdict: Verdict) -> End:
         return blind_end(plan, verdict, exchange.attempt, hold, exchange.course())
 
 
-async def _settle(exchange: "Exchange", end: End, words: Words | None) -> tuple[End, Settlement | None]:
-    """Make the settlement durable; None where the store did not take it in time: then recovery will.
+async def _settle(exchange: "Exchange", draft: _Draft) -> Settlement | None:
+    """Have the settlement committed; None where the store cannot write it. Goes on trying until it is cancelled.
 
     An answer that cannot be kept beside it (the disk is too full for it, or a defect) is left out. An end that the
     store cannot write (a defect) is settled blindly: the whole hold, evidence ``none``.
     """
     services, plan = exchange.services, exchange.plan
-    keeps, since = words is not None, trio.current_time()
+    since, keeps = trio.current_time(), draft.keeps
     while True:
         try:
-            return end, await services.store.close_inference(_closing(exchange, end, words, keeps=keeps))
+            return await services.store.close_inference(_closing(exchange, draft, keeps=keeps))
         except GatewayError:
             await trio.sleep(_RETRY_S)
             keeps = keeps and _left_s(exchange) > trio.current_time() - since
         except Exception as defect:  # noqa: BLE001 - as above
             services.telemetry.defect("settling", defect, inference_id=plan.inference_id)
             if keeps:
-                keeps = False
-                continue
-            if end.is_blind:
-                return end, None
-            end = blind_end(plan, end.outcome.verdict, exchange.attempt, exchange.hold, end.course)
+                keeps = draft.keeps = False
+            elif draft.end.is_blind:
+                draft.is_fit = False
+                return None
+            else:
+                end = draft.end
+                draft.end = blind_end(plan, end.outcome.verdict, exchange.attempt, exchange.hold, end.course)
+
+
+async def _spool(exchange: "Exchange", draft: _Draft) -> Settlement | None:
+    """Keep the closing where it waits for the database; None where that fails too, or takes too long.
+
+    What was left to the database is not taken back: it may yet be committed, and then that is the settlement.
+    """
+    services, inference_id = exchange.services, exchange.plan.inference_id
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.spool_s):
+        for keeps in (True, False) if draft.keeps else (False,):
+            try:
+                settlement = await services.store.spool(_to_spool(exchange, draft, keeps=keeps))
+            except GatewayError as error:
+                services.telemetry.not_spooled(inference_id, error.__cause__)
+            except Exception as defect:  # noqa: BLE001 - recovery settles what cannot be kept
+                services.telemetry.defect("spooling", defect, inference_id=inference_id)
+            else:
+                services.telemetry.spooled(inference_id)
+                return settlement
+    return None
+
+
+def _to_spool(exchange: "Exchange", draft: _Draft, *, keeps: bool) -> SpooledClosing:
+    plan, hold, closing = exchange.plan, exchange.hold, _closing(exchange, draft, keeps=keeps)
+    served = plan.attempt_plan
+    return SpooledClosing(
+        closing=closing,
+        held_nusd=exchange.spent_nusd + hold.held_nusd,
+        opened_at=exchange.opened_at,
+        key_id=plan.key.key_id,
+        account_id=plan.key.account_id,
+        account_name=plan.key.account_name,
+        protocol=plan.protocol.name,
+        path=plan.request.path,
+        stream=plan.request.stream,
+        requested_model=exchange.planned_first.model,
+        router="direct" if plan.route is None else plan.route.decision.target,
+        model=served.model,
+        provider=served.provider,
+        price_version=served.price.version,
+        clamp_tokens=hold.clamp_tokens,
+        labels=plan.labels,
+    )
 
 
 def _left_s(exchange: "Exchange") -> float:
@@ -121,12 +186,12 @@ def _composed(exchange: "Exchange", end: End) -> Words | None:
         return None
 
 
-def _closing(exchange: "Exchange", end: End, words: Words | None, *, keeps: bool) -> Closing:
+def _closing(exchange: "Exchange", draft: _Draft, *, keeps: bool) -> Closing:
     """Return the record of an end; with the answer, where it is to be told again under its idempotency key.
 
     Where it would be, and ``keeps`` is not set, the key is left without one: as if it were too large.
     """
-    at = exchange.services.wall_clock()
+    at, end, words = exchange.services.wall_clock(), draft.end, draft.words
     closing = end.closing(at)
     if words is None or words.outcome is not end.outcome or may_retry(end.outcome):
         return closing

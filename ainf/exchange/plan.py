@@ -64,6 +64,8 @@ class Clocks:
     heartbeat_s: float
     tail_s: float
     close_s: float
+    spool_s: float
+    """How long a closing that the database did not take within ``close_s`` may take to be kept in the spool."""
     speak_s: float
     """The longest that the last words to a client may take; the server's write limit ends them sooner."""
     prelude_bytes: int

@@ -53,6 +53,8 @@ class Exchange:
     """Of the attempt, or of the one before it."""
     epoch: int = 0
     """The life of this process in which it was opened; 0 until then."""
+    opened_at: int = 0
+    """When it was opened, in microseconds since 1970 UTC; 0 until then."""
     watcher: ClockWatcher
     nursery: trio.Nursery
     """Its tasks while it runs; they end before it does."""
@@ -89,7 +91,7 @@ class Exchange:
         self.opened_at_s = trio.current_time()
         self.first_byte_s: float | None = None
         self.own_headers: list[tuple[bytes, bytes]] = []
-        self.close_s = services.clocks.close_s
+        self.close_s, self.spool_s = services.clocks.close_s, services.clocks.spool_s
         self.closing: trio.CancelScope | None = None
         """The scope in which it is being settled."""
         self._scope = trio.CancelScope()
@@ -104,8 +106,9 @@ class Exchange:
         return self.arbiter.offer(verdict)
 
     def hurry(self, close_s: float) -> None:
-        """Settle within ``close_s``, or leave it to recovery: the process is to end."""
+        """Settle within ``close_s``, or spool within half of that, or leave it to recovery: the process is to end."""
         self.close_s = min(self.close_s, close_s)
+        self.spool_s = min(self.spool_s, close_s / 2)
         if self.drain is not None:
             self.drain.stop()
         if self.closing is not None:
@@ -180,9 +183,10 @@ class Exchange:
         Raises:
             AinfError: it is refused. That it was routed is on record all the same, where it is a matter of money.
         """
-        plan = self.plan
+        plan, opening = self.plan, self._opening()
+        self.opened_at = opening.at
         try:
-            return await self.services.store.open_inference(self._opening())
+            return await self.services.store.open_inference(opening)
         except SpendError as error:
             if plan.route is None:
                 raise

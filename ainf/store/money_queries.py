@@ -11,6 +11,7 @@ from typing import Final
 from ainf.inference.moments import SECOND_US
 from ainf.store.attempt_queries import ENDED, SEVERAL
 from ainf.store.invariants import Query
+from ainf.store.spooled import NOTE as SPOOLED
 
 # Leases are at most a minute long (a setting's bound), and reapers look every few seconds.
 _REAPED_WITHIN_US: Final = 180 * SECOND_US
@@ -130,12 +131,13 @@ MONEY: Final = (
     ),
     Query(
         "I9",
-        "an exchange is settled by the process that opened it, or later by recovery",
+        "an exchange is settled by the process that opened it, or later by recovery or from a spool",
         ("inference_id", "opened_in_epoch", "settled_in_epoch", "ending"),
-        """
+        f"""
         SELECT s.inference_id, i.epoch, s.epoch, s.ending
         FROM settlements AS s JOIN inferences AS i ON i.inference_id = s.inference_id
-        WHERE s.epoch < i.epoch OR (s.epoch <> i.epoch AND s.ending <> 'abandoned')
+        WHERE s.epoch < i.epoch
+            OR (s.epoch <> i.epoch AND s.ending <> 'abandoned' AND s.notes NOT LIKE '%"{SPOOLED}":%')
         """,
     ),
     Query(

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 
+import apsw
 import attrs
 import trio
 
+from ainf.store.ballast import Ballast
 from ainf.store.epochs import begin_epoch
 from ainf.store.leases import LEASE_S, Lease, MachineUptime, OwnUptime, Renewal, Uptime
 from ainf.store.reader import InlineReader, Reader, ThreadReader
@@ -50,6 +52,11 @@ class Parts:
     lease: Lease | None = None
     """None: it shows nobody that it lives, and admits as long as the database takes it."""
 
+    async def aclose(self) -> None:
+        """Close what was opened, where nothing is made of it."""
+        await self.writer.aclose()
+        self.reader.close()
+
 
 @attrs.frozen
 class Opener:
@@ -71,19 +78,21 @@ class Opener:
         writer = InlineWriter(engine, tx, wait_s=self.wait_s, on_fatal=self.on_fatal, begin=begin)
         return Parts(writer, InlineReader(engine), lease)
 
-    async def open_sqlite(self, path: str) -> Parts:
-        """Open a database file.
+    async def open_sqlite(self, path: str, ballast: Ballast | None = None) -> Parts:
+        """Open a database file; where its disk is full, the ballast makes room.
 
         Raises:
             Exception: see ``Store.open``.
         """
         lease = self._lease()
-        engine = await trio.to_thread.run_sync(SQLiteEngine.open, path)
+        make_room = None if ballast is None else ballast.drop
+        open_engine = partial(self._open_engine, path, lease, make_room)
         try:
-            tx = await trio.to_thread.run_sync(self._begin, engine, lease)
-        except BaseException:
-            engine.close()
-            raise
+            engine, tx = await trio.to_thread.run_sync(open_engine)
+        except apsw.FullError:
+            if make_room is None or not make_room():
+                raise
+            engine, tx = await trio.to_thread.run_sync(open_engine)
         # From here on the connection is the writer's.
         begin = None if lease is None else lease.look
         writer = ThreadWriter(engine, tx, wait_s=self.wait_s, on_fatal=self.on_fatal, begin=begin)
@@ -98,6 +107,16 @@ class Opener:
         """
         is_shared = self.terms is not None and self.terms.is_shared
         return await soon(partial(LockFile, path, is_shared=is_shared), LOCK_WAIT_S if is_shared else 0)
+
+    def _open_engine(
+        self, path: str, lease: Lease | None, make_room: Callable[[], bool] | None
+    ) -> tuple[SQLiteEngine, Transaction]:
+        engine = SQLiteEngine.open(path, make_room)
+        try:
+            return engine, self._begin(engine, lease)
+        except BaseException:
+            engine.close()
+            raise
 
     def _lease(self) -> Lease | None:
         return None if self.terms is None else self.terms.lease(self.kind, self.now)

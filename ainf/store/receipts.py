@@ -12,10 +12,11 @@ import msgspec
 from ainf.inference.moments import rfc3339
 from ainf.inference.usage import Usage
 from ainf.ledger import LIFETIME_START
-from ainf.store import attempts, counters
+from ainf.store import attempts, burn, counters
 from ainf.store.attempts import OpenedAttempt
 from ainf.store.counters import CounterKey
 from ainf.store.decisions import Decided, decision_of
+from ainf.store.spooled import SpooledClosing
 from ainf.store.transaction import Row, Transaction
 
 _CLOSED = "SELECT body, hash, prev_hash FROM audit_events WHERE inference_id = ? AND kind = 'inference.closed'"
@@ -46,6 +47,13 @@ _FROM_ATTEMPT: Final = (
     "model", "upstream_model", "provider", "status", "error_code", "evidence", "usage", "cost_nusd", "price_version",
     "provider_request_id", "response_id", "raw_finish_reason", "redials", "aborted_billing",
 )  # fmt: skip
+_FROM_CLOSING: Final = (
+    "ending", "error_code", "finish_reason", "evidence", "usage", "output_bytes", "received_bytes", "notes",
+)  # fmt: skip
+_FROM_RECORD: Final = (
+    "account_id", "key_id", "protocol", "path", "stream", "requested_model", "router", "held_nusd", "clamp_tokens",
+    "labels",
+)  # fmt: skip
 _FROM_ROUTING: Final = ("status", "served", "decision_sha256")
 _NO_USAGE: Final = attrs.asdict(Usage())
 # What earlier versions did not write into their events.
@@ -72,6 +80,8 @@ def receipt(tx: Transaction, inference_id: str) -> dict[str, Any] | None:
     ``decisions.Decided`` has it, without what the key may not use: it does not learn of that. With it stand ``status``
     (a ``routing.outcome.RoutingStatus``), ``served`` (the number of the attempt that answered, or was tried last) and
     ``decision_sha256``, by which ``hash`` covers the decision too; these three are None while it is open.
+
+    ``spooled`` is set where it ended and the database has yet to take it: see ``spooled_receipt``.
     """
     row = tx.one(_CLOSED, (inference_id,))
     if row is not None:
@@ -80,11 +90,59 @@ def receipt(tx: Transaction, inference_id: str) -> dict[str, Any] | None:
     return None if row is None else _open(tx, inference_id, row)
 
 
+def spooled_receipt(record: SpooledClosing, found: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the receipt of an exchange whose closing waits in the spool: settled, and in no audit chain yet.
+
+    Args:
+        record: what waits.
+        found: the receipt that the database gives; None where that cannot be read: then its caps and its routing are
+            not known, and of what is held only what its own process knew.
+    """
+    if found is not None and found["state"] == "settled":
+        return dict(found)
+    closing = record.told
+    known = _known(record) if found is None else found
+    division = record.division(known["held_nusd"])
+    told: dict[str, Any] = msgspec.to_builtins(closing)
+    return {
+        **known,
+        **{name: told[name] for name in _FROM_CLOSING},
+        "state": "settled",
+        "spooled": True,
+        "model": record.model,
+        "provider": record.provider,
+        "price_version": record.price_version,
+        "settled_nusd": division.settled_nusd,
+        "released_nusd": division.released_nusd,
+        "overrun_nusd": division.overrun_nusd,
+        "is_empty": burn.is_empty(closing, division),
+        "attempts": [_attempt(line) for line in told["attempts"]],
+        "settled_at": rfc3339(closing.at),
+    }
+
+
+def _known(record: SpooledClosing) -> dict[str, Any]:
+    """Return what a record tells of its exchange besides its end."""
+    return {
+        **dict.fromkeys(_FROM_EVENT),
+        **{name: getattr(record, name) for name in _FROM_RECORD},
+        "inference_id": record.closing.inference_id,
+        "account": record.account_name,
+        "caps": [],
+        "routing": None,
+        "adjustments": [],
+        "opened_at": rfc3339(record.opened_at),
+        "hash": None,
+        "prev_hash": None,
+    }
+
+
 def _settled(tx: Transaction, inference_id: str, body: str, hash_: str, prev_hash: str) -> dict[str, Any]:
     event = {**_OLD_EVENT, **msgspec.json.decode(body, type=dict[str, Any])}
     adjusted = tx.execute(_ADJUSTED, (inference_id,))
     return {
         "state": "settled",
+        "spooled": False,
         **{name: event[name] for name in _FROM_EVENT},
         "usage": _usage(event["usage"]),
         "caps": _caps(tx, event["caps"]),
@@ -125,6 +183,7 @@ def _open(tx: Transaction, inference_id: str, row: Row) -> dict[str, Any]:
     decided = decision_of(tx, inference_id)
     return {
         "state": "open",
+        "spooled": False,
         **dict.fromkeys(_FROM_EVENT),
         **known,
         "inference_id": inference_id,

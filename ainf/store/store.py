@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import trio
 
 from ainf.calibration import Calibration
-from ainf.inference.errors import DownstreamError
+from ainf.inference.errors import DownstreamError, GatewayError
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.usage import Usage
 from ainf.store import calibrations, claims, exchanges, recovery, routing
@@ -41,10 +41,13 @@ from ainf.store.keys import KeyCache, find_key
 from ainf.store.leases import Lease
 from ainf.store.parts import LOCK_WAIT_S, LeaseTerms, Opener, soon
 from ainf.store.reader import Reader
-from ainf.store.receipts import receipt
+from ainf.store.receipts import receipt, spooled_receipt
 from ainf.store.rejections import Rejections, append_rejections
+from ainf.store.reserves import Reserves, ReserveTerms
 from ainf.store.responses import find_response
 from ainf.store.settling import close_inference
+from ainf.store.spool import Replayed
+from ainf.store.spooled import SpooledClosing
 from ainf.store.sqlite import LockFile
 from ainf.store.transaction import Transaction
 from ainf.store.writer import Writer
@@ -74,6 +77,7 @@ class Store:
         now: Callable[[], int],
         lease: Lease | None = None,
         lock: LockFile | None = None,
+        reserves: Reserves | None = None,
     ) -> None:
         """Join the parts.
 
@@ -83,7 +87,9 @@ class Store:
             now: microseconds since 1970 UTC.
             lease: this process's own; None: it shows nobody that it lives, and need not.
             lock: on the database; None: it is not shared, or only for a moment.
+            reserves: what stands by for when the database is away or full; None: nothing.
         """
+        self._reserves = reserves or Reserves()
         self._lease = lease
         self._lock = lock
         self._writer = writer
@@ -95,7 +101,7 @@ class Store:
 
     @classmethod
     @asynccontextmanager
-    async def open(
+    async def open(  # noqa: PLR0913 - each has a default of its own and is given by its name
         cls,
         url: str,
         *,
@@ -104,6 +110,7 @@ class Store:
         wait_s: float = WAIT_S,
         on_fatal: Callable[[BaseException], None] = end_process,
         terms: LeaseTerms | None = None,
+        reserves: ReserveTerms | None = None,
     ) -> "AsyncIterator[Store]":
         """Open the store, begin this process's epoch, and close both in good order at the end.
 
@@ -114,45 +121,60 @@ class Store:
             wait_s: the longest that any call waits.
             on_fatal: called once when the writer has died; must end the process.
             terms: of its lease, which ``renew_lease`` keeps; None: it has none, and the database is not shared.
+            reserves: of a spool and a ballast; None: there are none.
 
         Raises:
             ValueError: the URL names no store.
             LockedError: another gateway uses the database.
             SchemaError: the database was written by a newer version.
             apsw.Error: the database cannot be opened or written.
+            SpoolError: the spool cannot be made.
             OSError: the copy of it that is kept before its schema changes cannot be made.
         """
         scheme, _, path = url.partition(":")
         opener = Opener(kind, now, wait_s, on_fatal, terms)
         with ExitStack() as stack:
             lock: LockFile | None = None
+            given = reserves or ReserveTerms()
+            ballast = given.ballast_beside(path)
             if scheme == "memory":
                 parts = opener.open_memory()
             elif scheme == "sqlite" and path:
                 if kind == "gateway":
                     lock = await opener.take_lock(path)
                     stack.callback(lock.release)
-                parts = await opener.open_sqlite(path)
+                parts = await opener.open_sqlite(path, ballast)
             else:
                 raise ValueError(f'{url!r} is not a store; use "sqlite:<path>" or "memory:"')
-            store = cls(parts.writer, parts.reader, now=now, lease=parts.lease, lock=lock)
+            try:
+                standby = await Reserves.open(given, ballast, wait_s=wait_s)
+            except BaseException:
+                await parts.aclose()
+                raise
+            store = cls(parts.writer, parts.reader, now=now, lease=parts.lease, lock=lock, reserves=standby)
             try:
                 yield store
             finally:
                 await store.aclose()
 
     async def aclose(self) -> None:
-        """Write what is noted, end the epoch and the writer; within ``wait_s``, whatever is cancelled meanwhile."""
+        """Write what is noted, end the epoch and the writer; each within ``wait_s``, whatever is cancelled meanwhile.
+
+        An epoch of which a closing waits in the spool is not ended: the next process has to see to it.
+        """
         if self._writer.fatal is None:
             self._flush()
-            self._writer.submit_nowait(partial(end_epoch, at=self._now()))
+            if not self._reserves.waiting:
+                self._writer.submit_nowait(partial(end_epoch, at=self._now()))
         # First: SQLite's log is written back into the database by whoever closes it last, and a reader cannot.
         self._reader.close()
         await self._writer.aclose()
+        await self._reserves.aclose()
 
     def hurry(self, wait_s: float) -> None:
         """Let nobody wait longer than this any more; see ``Writer.hurry``."""
         self._writer.hurry(wait_s)
+        self._reserves.hurry(wait_s)
 
     # --- any operation ---
 
@@ -192,7 +214,8 @@ class Store:
             raise unavailable()
         try:
             return await self._submit(
-                partial(exchanges.open_inference, opening=opening), undo=partial(_close_at_zero, opening=opening)
+                self._with_room(partial(exchanges.open_inference, opening=opening)),
+                undo=partial(_close_at_zero, opening=opening),
             )
         except DownstreamError as error:
             if error.code == "invalid_api_key":
@@ -202,7 +225,7 @@ class Store:
 
     async def open_attempt(self, opening: AttemptOpening) -> AttemptOpened:
         """See ``InferenceStore``; what is committed too late is never dialled, and released by the closing."""
-        return await self._submit(partial(exchanges.open_attempt, opening=opening))
+        return await self._submit(self._with_room(partial(exchanges.open_attempt, opening=opening)))
 
     async def note_unrouted(self, unrouted: Unrouted) -> None:
         """See ``InferenceStore``."""
@@ -216,6 +239,11 @@ class Store:
         """See ``InferenceStore``; one whose wait ran out is settled as soon as the writer comes to it."""
         return await self._submit(partial(close_inference, closing=closing), unattended=True)
 
+    async def spool(self, record: SpooledClosing) -> Settlement:
+        """See ``InferenceStore``."""
+        await self._reserves.append(record)
+        return record.settlement()
+
     async def record_progress(self, progress: Sequence[Progress]) -> ProgressSeen:
         """See ``InferenceStore``."""
         return await self._submit(partial(exchanges.record_progress, progress=progress, at=self._now()))
@@ -227,8 +255,15 @@ class Store:
             self._flush()
 
     async def receipt(self, inference_id: str) -> dict[str, Any] | None:
-        """See ``InferenceStore``."""
-        return await self._reader.read(partial(receipt, inference_id=inference_id))
+        """See ``InferenceStore``; of one whose closing waits in the spool it is made from that."""
+        spooled = await self._reserves.find(inference_id)
+        found = None
+        try:
+            found = await self._reader.read(partial(receipt, inference_id=inference_id))
+        except GatewayError:
+            if spooled is None:
+                raise
+        return found if spooled is None else spooled_receipt(spooled, found)
 
     async def find_response(self, response_id: str, account_id: str) -> StoredResponse | None:
         """See ``InferenceStore``."""
@@ -271,7 +306,7 @@ class Store:
     @property
     def admits(self) -> bool:
         """See ``InferenceStore``."""
-        return self._lease is None or self._lease.is_held
+        return (self._lease is None or self._lease.is_held) and self._reserves.admits
 
     @property
     def epoch(self) -> int:
@@ -319,15 +354,36 @@ class Store:
             await soon(self._lock.share, LOCK_WAIT_S)
         return closed
 
+    # --- reserves ---
+
+    @property
+    def reserves(self) -> Reserves:
+        """What stands by for when the database is away or full."""
+        return self._reserves
+
+    async def replay_spool(self) -> Replayed:
+        """Settle what waits in this process's spool, and in those of processes that are dead; cheap where nothing does.
+
+        Each closing is an operation of its own and settles by its id, so that dying in the middle of it, or two
+        processes that do it, change nothing. Under cancellation: stops between two; the rest is replayed the next time.
+
+        Raises:
+            GatewayError: ``store_unavailable``: the database or the spool's disk; the rest waits on.
+        """
+        return await self._reserves.replay(lambda record: self.close_inference(record.told))
+
+    # --- inside ---
+
     async def _abandon(self, left: Sequence[str], at: int) -> list[str]:
+        """Close what dead processes left open, but for what ended: what that came to is in their spools."""
+        if left:
+            await self.replay_spool()
         closed: list[str] = []
         for start in range(0, len(left), RECOVERY_BATCH):
             batch = left[start : start + RECOVERY_BATCH]
             settled = await self._writer.submit_all(partial(recovery.abandon, inference_id=id_, at=at) for id_ in batch)
             closed += [settlement.inference_id for settlement in settled if settlement is not None]
         return closed
-
-    # --- inside ---
 
     async def _submit(
         self,
@@ -339,12 +395,28 @@ class Store:
         self._flush()
         return await self._writer.submit(operation, undo=undo, unattended=unattended)
 
+    def _with_room(self, operation: Callable[[Transaction], T]) -> Callable[[Transaction], T]:
+        """Let an operation be refused for want of room, also where the disk turns out to be full while it waits.
+
+        Raises:
+            GatewayError: ``store_unavailable``: it is refused already.
+        """
+        if not self._reserves.admits:
+            raise unavailable()
+        return partial(_refused_without_room, reserves=self._reserves, operation=operation)
+
     def _flush(self) -> None:
         """Put what was noted into the next batch."""
         notes = self._rejections.take()
         if notes and self._writer.fatal is None:
             self._flushed_at = trio.current_time()
             self._writer.submit_nowait(partial(append_rejections, notes=notes))
+
+
+def _refused_without_room(tx: Transaction, reserves: Reserves, operation: Callable[[Transaction], T]) -> T:
+    if not reserves.admits:
+        raise unavailable()
+    return operation(tx)
 
 
 def _close_at_zero(tx: Transaction, opened: Opened, opening: Opening) -> None:

@@ -54,7 +54,7 @@ def test_the_same_file_twice(tmp_path):
     ("old", "new", "keys"),
     [
         ("drain_s = 20", "drain_s = 21", ["server.drain_s"]),
-        ("sqlite:ainf.db", "sqlite:other.db", ["store.url"]),
+        ("sqlite:ainf.db", "sqlite:other.db", ["store.spool", "store.url"]),
         ("drain_s = 20", 'drain_s = 20\nbind = ["127.0.0.1:1"]', ["server.bind", "server.public_url"]),
         ("silence_s = 120", "silence_s = 121\nbody_bytes = 9", ["limits.body_bytes", "limits.silence_s"]),
         ("drain_s = 20\n[store]", "drain_s = 20.0\n[store]\nwait_s = 5", []),

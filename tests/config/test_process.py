@@ -1,5 +1,7 @@
 """What is set once for a process: its defaults hang together."""
 
+from pathlib import Path
+
 from ainf.config.process import Limits, ServerConfig, StoreConfig
 
 
@@ -25,4 +27,5 @@ def test_nobody_is_reached_by_default():
 
 def test_a_settlement_is_tried_for_longer_than_a_request_waits():
     """What was spent is recorded before somebody new is let in."""
-    assert StoreConfig().wait_s < StoreConfig().close_s
+    store = StoreConfig(spool=Path("spool"))
+    assert store.wait_s < store.close_s

@@ -12,7 +12,9 @@ from ainf.inference.outcome import Ending, OutcomeArbiter, Verdict
 from ainf.sse import HEARTBEAT
 from tests.exchange.test_speech import HEAD, Wire
 
-CLOCKS = Clocks(early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, speak_s=25, prelude_bytes=1000, keep_answer_s=60)
+CLOCKS = Clocks(
+    early_head_s=10, heartbeat_s=15, tail_s=2, close_s=10, spool_s=2, speak_s=25, prelude_bytes=1000, keep_answer_s=60
+)
 LIMITS = Limits(exchange_s=100, is_stream=True)
 PATIENCE = Patience(first_byte_s=30, silence_s=20, is_streamed=True)
 UNSTREAMED = Patience(first_byte_s=30, silence_s=20, is_streamed=False)

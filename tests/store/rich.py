@@ -96,12 +96,14 @@ def _pay(books: Books, named: dict[str, str], paid: str) -> None:
 
 
 def _lose(books: Books, named: dict[str, str], key: str, other: str) -> None:
-    """What a process left behind that died; one of the ends comes late, and posts an adjustment."""
+    """What a process left behind that died; one end waited in its spool, one comes late and posts an adjustment."""
     named["lost"], named["unseen"] = books.open(key), books.open(other)
+    named["spooled"] = books.open(other, fingerprint=b"\x02" * 16)
     progress = Progress(named["lost"], Usage(input_tokens=10, output_tokens=5), 4_000, 20)
     books.run(record_progress, [progress], books.tick())
     routed = leave_routed(books, named, named["key_routed"])
     books.new_epoch("gateway")
+    books.close(named["spooled"], notes={"spooled_at": books.at})
     recover_routed(books, routed)
     for left in (named["lost"], named["unseen"]):
         books.abandon(left)

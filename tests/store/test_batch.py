@@ -136,3 +136,26 @@ def test_who_gave_up_is_skipped(engine, tx):
     assert notes(engine) == ["b"]
     BatchRunner(engine, tx).run(jobs[:1])
     assert engine.commits == 1
+
+
+def test_room_that_was_made_is_used_at_once(engine, tx):
+    """Where the disk was full and there is room now, what failed is run again, each by itself, be it only one."""
+    engine.relieve = lambda error: isinstance(error, apsw.FullError)
+    engine.commit_faults[1] = full()
+    (job,) = run(engine, tx, note("a"))
+    assert (job.error, job.ran, notes(engine)) == (None, True, ["a"])
+    engine.commit_faults[engine.commits + 1] = full()
+    assert [job.error for job in run(engine, tx, note("b"), note("c"))] == [None, None]
+    assert notes(engine) == ["a", "b", "c"]
+
+
+def test_room_is_asked_for_once_for_each_failure(engine, tx):
+    """Where none could be made, one that was alone is refused."""
+    asked = []
+    engine.relieve = lambda error: bool(asked.append(error))
+    engine.commit_faults |= {1: full(), 2: full(), 3: full()}
+    (job,) = run(engine, tx, note("a"))
+    assert isinstance(job.error, GatewayError)
+    assert len(asked) == 1
+    assert [bool(job.error) for job in run(engine, tx, note("b"), note("c"))] == [True, False]
+    assert len(asked) == 3

@@ -64,6 +64,9 @@ CORRUPTIONS: dict[str, tuple[str, str, str]] = {
     "visible bytes changed": ("UPDATE settlements SET received_bytes = 7 WHERE inference_id = :plain", "A1", ""),
     "settled before it was opened": ("UPDATE settlements SET epoch = 0 WHERE inference_id = :plain", "I9", "A1 D1"),
     "settled by another process": ("UPDATE settlements SET epoch = 3 WHERE inference_id = :plain", "I9", "A1"),
+    "a reason to settle for another process taken away": (
+        "UPDATE settlements SET notes = '{}' WHERE inference_id = :spooled", "I9", "A1",
+    ),
     "opened by another process": ("UPDATE inferences SET epoch = 2 WHERE inference_id = :plain", "I9", "A1"),
     "opened by no process": ("UPDATE inferences SET epoch = 0 WHERE inference_id = :running", "D1", ""),
     "opened in another window": (

@@ -38,6 +38,7 @@ def test_a_settled_receipt(books):
     attempt = told.pop("attempts")
     assert told == {
         "state": "settled",
+        "spooled": False,
         "inference_id": inference_id,
         "account": "acme",
         "account_id": "acct000001",

@@ -102,6 +102,16 @@ def test_errors_are_told_apart(path):
     assert (engine.is_unavailable(full()), engine.is_fatal(full())) == (True, False)
     assert (engine.is_unavailable(broken()), engine.is_fatal(broken())) == (False, True)
     assert (engine.is_unavailable(ValueError()), engine.is_fatal(ValueError())) == (False, False)
+    assert not engine.relieve(full())
+    engine.close()
+
+
+def test_room_is_made_where_the_disk_is_full(path):
+    """And for nothing else; it is worth another try where there was any to make."""
+    rooms = [True, False]
+    engine = SQLiteEngine.open(path, make_room=lambda: rooms.pop(0))
+    assert not engine.relieve(broken())
+    assert (engine.relieve(full()), engine.relieve(full()), rooms) == (True, False, [])
     engine.close()
 
 

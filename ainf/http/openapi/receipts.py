@@ -61,6 +61,10 @@ def _receipt() -> Schema:
     return record(
         {
             "state": word(("open", "settled")),
+            "spooled": flag(
+                "It is settled, and waits outside the database, which was away: until that has it, its hashes are null,"
+                " and its caps and its routing may be missing."
+            ),
             "inference_id": text(),
             "account": text("The name of the account that is charged."),
             "account_id": text(),

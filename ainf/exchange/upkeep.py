@@ -1,0 +1,64 @@
+"""What a process owes to its reserves while it runs: what waits in spools is replayed, and the ballast put back."""
+
+from typing import Protocol
+
+import trio
+
+from ainf.inference.errors import GatewayError
+from ainf.store.reserves import Reserves
+from ainf.store.spool import Replayed
+from ainf.telemetry import Telemetry
+
+
+class ReservedStore(Protocol):
+    """What this needs of the store; see ``store.Store``."""
+
+    @property
+    def reserves(self) -> Reserves:
+        """What stands by."""
+        ...
+
+    async def replay_spool(self) -> Replayed:
+        """Settle what waits in spools."""
+        ...
+
+
+async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: float) -> None:
+    """Replay what waits, and put the ballast back, now and again and again. Runs until cancelled.
+
+    What the store refuses is made up for by the next round.
+
+    Args:
+        store: whose reserves they are.
+        telemetry: where is told what happened.
+        every_s: from the end of one round to the next.
+    """
+    reserves = store.reserves
+    telemetry.watch_reserves(lambda: reserves.waiting, lambda: reserves.admits)
+    was_told = True
+    while True:
+        try:
+            await replay(store, telemetry)
+        except GatewayError as error:
+            telemetry.log.warning("replay_refused", code=error.code, waiting=reserves.waiting)
+        await reserves.restore_ballast()
+        if reserves.admits != was_told:
+            was_told = reserves.admits
+            telemetry.room(None if was_told else reserves.fault)
+        await trio.sleep(every_s)
+
+
+async def replay(store: ReservedStore, telemetry: Telemetry) -> None:
+    """Settle what waits in spools, and tell what came of it.
+
+    Raises:
+        GatewayError: ``store_unavailable``: the rest waits on.
+    """
+    replayed = await store.replay_spool()
+    telemetry.spool_replayed(replayed.settled, replayed.broken + len(replayed.refused))
+    for inference_id, defect in replayed.refused:
+        telemetry.defect("replaying", defect, inference_id=inference_id)
+    for path, error in replayed.unread:
+        telemetry.log.error("spool_unread", path=str(path), error=error.strerror)
+    for path in replayed.kept:
+        telemetry.log.error("spool_kept", path=str(path))

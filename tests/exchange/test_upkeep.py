@@ -1,0 +1,116 @@
+"""The upkeep of the reserves: replayed and put back again and again, and told to who watches."""
+
+import json
+from contextlib import asynccontextmanager
+from io import StringIO
+from pathlib import Path
+
+import trio
+
+from ainf.exchange.upkeep import keep_reserves, replay
+from ainf.inference.errors import GatewayError
+from ainf.store.spool import Replayed
+from ainf.telemetry import Telemetry
+
+
+class Reserves:
+    def __init__(self):
+        self.waiting = 0
+        self.admits = True
+        self.fault = None
+        self.restored = 0
+
+    async def restore_ballast(self):
+        await trio.lowlevel.checkpoint()
+        self.restored += 1
+
+
+class Kept:
+    """A store whose replays come to what is named, one after the other, then to nothing."""
+
+    def __init__(self, *outcomes):
+        self.reserves = Reserves()
+        self.outcomes = list(outcomes)
+
+    async def replay_spool(self):
+        await trio.lowlevel.checkpoint()
+        outcome = self.outcomes.pop(0) if self.outcomes else Replayed()
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+
+class Told:
+    def __init__(self):
+        self.log = StringIO()
+        self.telemetry = Telemetry(self.log)
+
+    def lines(self):
+        return [json.loads(line) for line in self.log.getvalue().splitlines()]
+
+    def metric(self, name):
+        return next(float(line.split()[1]) for line in self.exposed() if line.startswith(f"{name} "))
+
+    def exposed(self):
+        return self.telemetry.exposition().decode().splitlines()
+
+
+@asynccontextmanager
+async def kept(store, told):
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_reserves, store, told.telemetry, 2.0)
+        await trio.testing.wait_all_tasks_blocked()
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_to_do_is_not_told(autojump_clock):
+    """A round in which nothing waits and the ballast is in place leaves no line."""
+    store, told = Kept(), Told()
+    async with kept(store, told):
+        await trio.sleep(9)
+    assert store.reserves.restored == 5
+    assert told.lines() == []
+    assert (told.metric("ainf_ballast"), told.metric("ainf_spool_waiting")) == (1, 0)
+
+
+async def test_what_the_store_refuses_is_tried_again(autojump_clock):
+    """The ballast is looked after all the same."""
+    store, told = Kept(GatewayError("store_unavailable", "away"), Replayed(settled=3)), Told()
+    store.reserves.waiting = 3
+    async with kept(store, told):
+        await trio.sleep(3)
+    assert store.reserves.restored == 2
+    assert [(line["event"], line.get("waiting"), line.get("settled")) for line in told.lines()] == [
+        ("replay_refused", 3, None),
+        ("spool_replayed", None, 3),
+    ]
+    assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_waiting")) == (3, 3)
+
+
+async def test_whatever_comes_of_a_replay_is_told():
+    """What can never be replayed is an alarm, and says where to look; an exception's text is not told."""
+    told = Told()
+    defect = AssertionError("a secret")
+    replayed = Replayed(2, 1, [("inf-1", defect)], [(Path("/x/a.7-0"), PermissionError(13, "denied"))], [Path("/x/k")])
+    await replay(Kept(replayed), told.telemetry)
+    assert [(line["event"], line["level"]) for line in told.lines()] == [
+        ("spool_replayed", "warning"), ("defect", "error"), ("spool_unread", "error"), ("spool_kept", "error"),
+    ]  # fmt: skip
+    assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_lost_total")) == (2, 2)
+    assert "a secret" not in told.log.getvalue()
+
+
+async def test_a_ballast_that_goes_and_comes_is_told_once(autojump_clock):
+    """With why it is missing."""
+    store, told = Kept(), Told()
+    async with kept(store, told):
+        store.reserves.admits, store.reserves.fault = False, "The disk is full."
+        await trio.sleep(9)
+        assert told.metric("ainf_ballast") == 0
+        store.reserves.admits = True
+        await trio.sleep(9)
+    assert [(line["event"], line.get("error")) for line in told.lines()] == [
+        ("ballast_missing", "The disk is full."),
+        ("ballast_in_place", None),
+    ]
