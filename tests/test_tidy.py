@@ -37,6 +37,7 @@ OVER_SEVERAL_FILES = {
     "store/test_money_sequences.py": "the property of the money, over all operations",
     "store/test_later_attempts.py": "attempts after the first, over all operations",
     "test_tidy.py": "this one",
+    "test_threats.py": "the rows of docs/threats.md, over all tests",
     "store/test_power_loss.py": "what a disk keeps of it all when the power is lost",
     "store/test_corruption.py": "what verify finds, over all that it checks with",
     "upstream/test_cancellation.py": "a call cancelled at every step, over the whole room",

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from ainf.config.bundled import bundled_price
 from ainf.store.migrate import known_migrations
 from ainf.store.sqlite import LockFile
@@ -58,6 +60,7 @@ def test_faults(commands):
     ]
 
 
+@pytest.mark.threat(120)
 def test_secrets_are_never_printed(commands):
     """No output of the check holds the provider's key, in either form."""
     for arguments in (["check"], ["check", "--json"]):

@@ -465,6 +465,7 @@ def test_a_file_of_certificates_that_holds_none(tmp_path, text):
     )
 
 
+@pytest.mark.threat("C10")
 @pytest.mark.parametrize("value", ["", "sk with space", "sk-line\n", "sk-\u00e9"])
 def test_a_key_that_is_none(tmp_path, value):
     """An empty or mangled key is found at start, and is not shown."""

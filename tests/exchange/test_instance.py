@@ -77,6 +77,7 @@ async def adjusted(here: World) -> list[tuple[str, int, int]]:
     )
 
 
+@pytest.mark.threat(66)
 async def test_a_gateway_that_wakes_ends_what_it_lost(tmp_path, autojump_clock):
     """Its client is told an error, once; what recovery could not know is posted beside; it goes on admitting."""
     async with two(tmp_path, SLOW, "sim") as both:
@@ -129,6 +130,7 @@ async def test_what_the_provider_ended_meanwhile_is_still_told_as_its_end(tmp_pa
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(66)
 async def test_what_was_opened_after_the_wake_goes_on(tmp_path, autojump_clock):
     """Only what was opened before is another's."""
     async with two(tmp_path, SLOW) as both:
@@ -149,6 +151,7 @@ async def test_what_was_opened_after_the_wake_goes_on(tmp_path, autojump_clock):
         assert new.said().reason == "stop"
 
 
+@pytest.mark.threat(68)
 async def test_a_gateway_whose_lease_ran_out_admits_nothing(tmp_path, autojump_clock):
     """503, as when the store is away, before anything is opened; replays of kept answers are another matter."""
     async with two(tmp_path, "sim") as both:

@@ -305,6 +305,7 @@ async def test_a_defect_in_the_pump_is_an_internal_error(tmp_path, autojump_cloc
         await check_provider(here)
 
 
+@pytest.mark.threat(98)
 async def test_a_reset_behind_the_evidence_is_still_a_success(tmp_path, autojump_clock):
     """Evidence seen, then a reset: completed, at our count where the usage was lost."""
     async with world(tmp_path, "sim") as here:
@@ -316,6 +317,7 @@ async def test_a_reset_behind_the_evidence_is_still_a_success(tmp_path, autojump
         assert receipt["usage"]["output_tokens"] == 1
 
 
+@pytest.mark.threat(98)
 async def test_the_rest_of_the_body_is_waited_for_only_so_long(tmp_path, autojump_clock):
     """A provider that hangs behind its end costs the client ``tail_s`` and no more; its socket is closed."""
     async with world(tmp_path, "sim", limits="tail_s = 2") as here:
@@ -359,6 +361,7 @@ async def test_a_cancellation_right_behind_the_opening_is_settled(tmp_path, auto
             await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(61)
 @pytest.mark.parametrize("offer", ["client_gone", "shut_down"])
 async def test_the_first_offer_closes_the_providers_socket_before_it_returns(offer, tmp_path, autojump_clock):
     """Not a step later, and also while the pump is stuck in a write to a client that takes nothing."""

@@ -10,6 +10,7 @@ def nested(levels):
     return b'{"a":' * (levels - 1) + b"{}" + b"}" * (levels - 1)
 
 
+@pytest.mark.threat(1, 3, 4, 5, 6, 7, 8, 12, "S11", "S12", "S19")
 @pytest.mark.parametrize(
     ("body", "code"),
     [
@@ -63,6 +64,7 @@ def test_refused(body, code):
     assert caught.value.status == 400
 
 
+@pytest.mark.threat(2)
 @pytest.mark.parametrize(
     ("body", "document"),
     [
@@ -81,6 +83,7 @@ def test_accepted(body, document):
     assert load_json(body) == document
 
 
+@pytest.mark.threat(1)
 def test_position():
     """The position is given in bytes."""
     with pytest.raises(DownstreamError, match=r"at byte 11"):

@@ -25,6 +25,7 @@ def test_first_names_stand():
     assert (answer.response_id, answer.model, answer.created) == ("a", "m", 7)
 
 
+@pytest.mark.threat("S19")
 @pytest.mark.parametrize("wrong", [7, [], {}, None, True, "", "a\r\nb", "\0", "\ud800"])
 def test_names_are_fit_for_records(wrong):
     """A name that is no printable text is not kept; a long one is cut."""
@@ -77,12 +78,14 @@ def test_null_counts_as_zero():
     assert believable_usage(input_tokens=5, cached_input_tokens=None, output_tokens=3) == Usage(5, 0, 3)
 
 
+@pytest.mark.threat(88, "S14")
 @pytest.mark.parametrize("wrong", [-1, 1.0, True, "5", [5], {"a": 5}, 1_000_000_001, float("inf")])
 def test_a_wrong_count_makes_all_unbelievable(wrong):
     """One number that is no count of tokens, and none of them is believed."""
     assert believable_usage(input_tokens=5, output_tokens=wrong) is None
 
 
+@pytest.mark.threat(92)
 def test_parts_over_their_wholes_are_not_believed():
     """Cached and written input fit into the input, reasoning into the output."""
     assert believable_usage(input_tokens=5, cached_input_tokens=3, cache_write_tokens=2) is not None

@@ -51,6 +51,7 @@ async def test_input_in_fields_that_we_do_not_know_is_settled(tmp_path, autojump
         assert (receipt["evidence"], receipt["usage"]["input_tokens"]) == ("reported", 10_000)
 
 
+@pytest.mark.threat(88)
 async def test_absurd_usage_is_rejected_and_counted(tmp_path, autojump_clock):
     """A billion tokens are not charged, picture or not; the audit event says so and an alarm is counted."""
     async with world(tmp_path, "sim") as here:

@@ -82,6 +82,7 @@ async def enumerate_steps(kind: Kind, source: str, tmp_path: Path, counts: Count
         assert [line for line in here.log.getvalue().splitlines() if '"defect"' in line] == []
 
 
+@pytest.mark.threat(61, "S9")
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_law_at_every_step(kind: Kind, source: str, tmp_path: Path, count_cases: Callable[[str, int], None]):

@@ -122,6 +122,7 @@ async def cut_everywhere(dialect: Dialect, format_: str, mode: str, tmp_path: An
     return cut
 
 
+@pytest.mark.threat(56)
 @pairs
 @pytest.mark.parametrize("mode", MODES)
 def test_a_cut_anywhere(mode, dialect, format_, tmp_path, count_cases):

@@ -131,6 +131,7 @@ MOMENTS = {
 """The model to ask for a stream, and for a whole answer, so that 1.5 seconds later it is that moment."""
 
 
+@pytest.mark.threat(41, 61, 63, 64)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("source", ENDINGS, ids=lambda source: source.__name__)
@@ -213,6 +214,7 @@ CASES = [
 ]
 
 
+@pytest.mark.threat(74, 95, 96, 97, 100, 101, 113, 115, 116)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.model)
 async def test_endings_of_the_provider(case, stream, tmp_path, autojump_clock):
@@ -310,6 +312,7 @@ NOISE = {
 }
 
 
+@pytest.mark.threat(76)
 @pytest.mark.parametrize("noise", [name for name in NOISE if name != "half a frame"])
 @pytest.mark.parametrize(("before", "limit"), [([], 4), ([chunk(delta("x"))], 3)], ids=["first_byte_s", "silence_s"])
 async def test_noise_is_silence(noise, before, limit, tmp_path, autojump_clock):
@@ -343,6 +346,7 @@ async def test_a_slow_clients_time_is_not_the_providers_silence(tmp_path, autoju
         assert await check_transcript(here, client) == "completed"
 
 
+@pytest.mark.threat(20, "S8")
 async def test_a_client_that_takes_nothing_has_left(tmp_path, autojump_clock):
     """After ``write_s`` a stalled client is gone: metered, and the provider's connection is closed."""
     async with world(tmp_path, "sim-tokens-400-pace-20ms") as here:
@@ -356,6 +360,7 @@ async def test_a_client_that_takes_nothing_has_left(tmp_path, autojump_clock):
         await check_provider(here)
 
 
+@pytest.mark.threat(63)
 @pytest.mark.parametrize(
     ("value", "lasts"), [("500", 0.5), ("1", 0.001), ("999999999", 30)], ids=["half", "least", "beyond the model's"]
 )
@@ -385,6 +390,7 @@ async def test_the_deadline_counts_from_the_arrival(tmp_path, autojump_clock):
         assert client.json()["error"]["code"] == "deadline_exceeded"
 
 
+@pytest.mark.threat(68)
 async def test_a_store_that_is_away_at_the_opening(tmp_path, autojump_clock):
     """503, worth a retry, and nothing was dialled."""
     from ainf.inference.errors import GatewayError
@@ -405,6 +411,7 @@ async def test_a_store_that_is_away_at_the_opening(tmp_path, autojump_clock):
         await check_ledger(here, admitted=0)
 
 
+@pytest.mark.threat(97)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("body", [b"", b'{"id":"c","choices":['], ids=["after-head", "in-body"])
 async def test_a_reset_behind_the_head(body, stream, tmp_path, autojump_clock):

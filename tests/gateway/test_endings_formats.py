@@ -64,6 +64,7 @@ async def check_end_from_beside(
     check_no_leak(here, client)
 
 
+@pytest.mark.threat(41, 61, 63, 64)
 @pairs
 @pytest.mark.parametrize("source", ENDINGS, ids=lambda source: source.__name__)
 async def test_endings_from_beside(source: Callable[..., Any], dialect, format_, tmp_path, autojump_clock):
@@ -133,6 +134,7 @@ async def check_case(here: World, dialect: Dialect, format_: str, case: Case, *,
     await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(97)
 @pairs
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_endings_of_the_provider(stream, dialect, format_, tmp_path, autojump_clock):

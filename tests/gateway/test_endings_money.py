@@ -78,6 +78,7 @@ async def test_a_clamp_that_is_not_reached_is_a_plain_end(tmp_path, autojump_clo
         assert await check_transcript(here, client) == "completed"
 
 
+@pytest.mark.threat(57)
 @pytest.mark.parametrize("refusal", ["402", "429"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_refusal_of_money(stream, refusal, tmp_path, autojump_clock):
@@ -108,6 +109,7 @@ async def test_a_key_says_how_money_is_refused(tmp_path, autojump_clock):
         assert (await here.receipt(client.inference_id))["finish_reason"] == "length"
 
 
+@pytest.mark.threat(56)
 async def test_a_stream_that_ignores_its_clamp_is_cut_inside_its_hold(tmp_path, autojump_clock):
     """A provider that runs on past the clamp is closed at once; what passed the hold is neither shown nor charged."""
     model = "sim-tokens-400-unlimited-pace-5ms"
@@ -128,6 +130,7 @@ async def test_a_stream_that_ignores_its_clamp_is_cut_inside_its_hold(tmp_path, 
         await check_ledger(here)
 
 
+@pytest.mark.threat(52)
 async def test_a_stream_is_held_in_slices(tmp_path, autojump_clock):
     """A visible stream holds one slice and asks for the next when half of it is left; a whole answer holds all."""
     model = "sim-tokens-40-pace-20ms"
@@ -181,6 +184,7 @@ async def test_a_refused_extension_ends_nothing_by_itself(tmp_path, autojump_clo
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(57)
 async def test_a_cap_lowered_below_what_is_held(tmp_path, autojump_clock):
     """The stream goes on inside what it holds, is not extended, and is cut there."""
     model = "sim-tokens-100-pace-20ms"
@@ -219,6 +223,7 @@ async def test_a_store_that_is_away_for_an_extension(away_s, tmp_path, autojump_
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(80)
 async def test_no_hold_grows_beyond_one_and_a_half_times_the_limit(tmp_path, autojump_clock):
     """A provider that runs past 1.5 times the client's own limit is out of bounds, not out of money."""
     model = "sim-endless-pace-1ms"
@@ -234,6 +239,7 @@ async def test_no_hold_grows_beyond_one_and_a_half_times_the_limit(tmp_path, aut
         await check_provider(here)
 
 
+@pytest.mark.threat(41, "C16")
 async def test_a_key_revoked_ends_at_the_next_extension_too(tmp_path, autojump_clock):
     """Whichever sees the revocation first, extension or progress tick, ends the stream."""
     model = "sim-tokens-100-pace-20ms"
@@ -271,6 +277,7 @@ async def _open_one(here: World) -> str:
     return inference_id
 
 
+@pytest.mark.threat(54)
 @pytest.mark.parametrize("asked", [True, False, None])
 async def test_usage_is_shown_only_where_it_was_asked_for(asked, tmp_path, autojump_clock):
     """The usage chunk is always asked of the provider, and passed on only to a client that asked."""

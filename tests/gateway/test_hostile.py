@@ -9,18 +9,9 @@ import trio
 
 from tests.gateway.law import check_ledger, check_transcript
 from tests.gateway.leaks import check_no_leak
+from tests.gateway.told import check_refused
 from tests.gateway.world import Client, question, world
-
-
-def check_refused(client: Client, status: int, code: str, *, param: str | None = None) -> None:
-    assert (client.status, client.json()["error"]["code"]) == (status, code)
-    assert client.headers["content-type"] == "application/json"
-    assert client.headers["x-should-retry"] == "false"
-    assert client.headers["x-request-id"]
-    assert "x-ainf-inference-id" not in client.headers
-    assert len(client.body) < 1000, "an answer repeats no more than a little of its input"
-    if param is not None:
-        assert client.json()["error"]["param"] == param
+from tests.threats import cases
 
 
 def body(**fields: Any) -> bytes:
@@ -70,7 +61,18 @@ BODIES = {
 }
 
 
-@pytest.mark.parametrize("case", BODIES)
+SHOWN_BODIES = {
+    1: ("truncated", "trailing garbage", "empty", "single quotes"), 3: ("NaN", "Infinity"),
+    4: ("1e400", "1e999999999"), 5: ("65 bits", "10,000 digits"),
+    6: ("deep lists", "deeper than any stack", "deep objects"), 7: ("lone surrogate", "lone low surrogate in a key"),
+    8: ("invalid UTF-8", "overlong", "surrogate bytes", "UTF-16", "UTF-32", "BOM"),
+    9: ("NUL in model", "NUL in user", "NUL in metadata"), 12: ("a list", "a string", "null"), 13: ("200k objects",),
+    39: ("SQL",), 42: ("empty model", "long model", "homoglyph", "spaces"), 43: ("line breaks",), 44: ("paths",),
+    "S12": ("10,000 digits", "deeper than any stack"), "S19": ("lone surrogate", "NUL in user"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", cases(BODIES, SHOWN_BODIES))
 async def test_bodies(case, tmp_path, autojump_clock):
     """A body that is not what it should be is refused by name, within moments, and opens nothing."""
     data, status, code = BODIES[case]
@@ -78,7 +80,7 @@ async def test_bodies(case, tmp_path, autojump_clock):
         began = time.perf_counter()
         client = await here.run(here.client(data))
         assert time.perf_counter() - began < 10
-        check_refused(client, status, code)
+        check_refused(client, status, code, sent=data)
         check_no_leak(here, client)
         assert here.wires == []
         await check_ledger(here, admitted=0)
@@ -123,7 +125,17 @@ FIELDS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", FIELDS)
+SHOWN_FIELDS = {
+    10: [name for name in FIELDS if name.endswith((" as text", " as number", " as object", " as list", " as bool"))],
+    11: ("service_tier", "audio", "web_search_options", "server tool"),
+    45: [name for name in FIELDS if name.endswith(" of the client's")],
+    49: [name for name in FIELDS if name.startswith("max_tokens ")],
+    50: ("limits disagree",), 51: ("n of two", "n zero", "n as bool"), "S14": ("max_tokens True", "n as bool"),
+    "C5": [name for name in FIELDS if name.endswith(" of the client's")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", cases(FIELDS, SHOWN_FIELDS))
 async def test_fields(case, tmp_path, autojump_clock):
     """A field that is wrong or would change price, model or host is refused, and named."""
     fields, code, param = FIELDS[case]
@@ -135,6 +147,7 @@ async def test_fields(case, tmp_path, autojump_clock):
         await check_ledger(here, admitted=0)
 
 
+@pytest.mark.threat(2)
 async def test_duplicate_keys(tmp_path, autojump_clock):
     """Of a key that is sent twice, also through escapes, only one value reaches the provider."""
     async with world(tmp_path, "sim") as here:
@@ -145,6 +158,7 @@ async def test_duplicate_keys(tmp_path, autojump_clock):
         assert here.simulator.books.entries[-1].max_tokens == 5
 
 
+@pytest.mark.threat(10, 11, 46, 48)
 async def test_unknown_fields_are_forwarded_untouched(tmp_path, autojump_clock):
     """The same format carries what we do not interpret; 46: addresses in it are never fetched; 48: no schema is run."""
     fields = {
@@ -161,6 +175,7 @@ async def test_unknown_fields_are_forwarded_untouched(tmp_path, autojump_clock):
         assert len(here.wires) == 1
 
 
+@pytest.mark.threat(17)
 @pytest.mark.parametrize("kind", ["", "text/plain", "multipart/form-data; boundary=" + "x" * 5000, "application/jsonx"])
 async def test_content_types(kind, tmp_path, autojump_clock):
     """What is not application/json is not parsed."""
@@ -183,8 +198,14 @@ KEYS = {
 }
 
 
+SHOWN_KEYS = {
+    34: ("none", "wrong", "other scheme", "no scheme", "empty", "huge", "prefix of a real one"),
+    39: ("SQL", "LIKE", "format string"), "C1": ("SQL",),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/models", "/v1/audit/inf_x"])
-@pytest.mark.parametrize("case", KEYS)
+@pytest.mark.parametrize("case", cases(KEYS, SHOWN_KEYS))
 async def test_no_key_no_difference(case, path, tmp_path, autojump_clock):
     """Whatever is wrong with a credential, the answer is the same 401, and the key is not repeated."""
     async with world(tmp_path, "sim") as here:
@@ -203,6 +224,7 @@ async def test_no_key_no_difference(case, path, tmp_path, autojump_clock):
         check_no_leak(here, client)
 
 
+@pytest.mark.threat(38, "S4", "C14")
 async def test_two_credentials_that_differ(tmp_path, autojump_clock):
     """Two credentials are refused when they differ, and taken when they are one."""
     async with world(tmp_path, "sim") as here:
@@ -212,6 +234,7 @@ async def test_two_credentials_that_differ(tmp_path, autojump_clock):
         assert client.status == 200
 
 
+@pytest.mark.threat(35)
 async def test_key_probing(tmp_path, autojump_clock):
     """Failures of an address beyond the limit are told to wait until the next minute; its valid keys never are."""
     async with world(tmp_path, "sim", limits="auth_failures_per_minute = 5") as here:
@@ -226,6 +249,7 @@ async def test_key_probing(tmp_path, autojump_clock):
         assert (await here.get("/v1/models", key="ainf_other")).status == 401
 
 
+@pytest.mark.threat(40, "C14")
 @pytest.mark.parametrize("header", ["authorization", "x-api-key"])
 async def test_rights(header, tmp_path, autojump_clock):
     """A key without the right to a model or path is refused the same way through every header."""
@@ -244,6 +268,7 @@ async def test_rights(header, tmp_path, autojump_clock):
         assert targets == [["sim-tokens-5"]] * 4
 
 
+@pytest.mark.threat(60, "C15")
 async def test_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
     """A receipt of another account is answered like one that never was."""
     async with world(tmp_path, "sim") as here:
@@ -257,6 +282,7 @@ async def test_another_accounts_receipt_is_unknown(tmp_path, autojump_clock):
         assert (await here.get(f"/v1/audit/{client.inference_id}")).status == 200
 
 
+@pytest.mark.threat(30)
 @pytest.mark.parametrize("path", ["/v1/chat/completions/", "/V1/models", "/v1/models;x", "/", "/admin"])
 async def test_odd_paths(path, tmp_path, autojump_clock):
     """There is one spelling of each path."""
@@ -272,6 +298,7 @@ async def test_wrong_methods(tmp_path, autojump_clock):
         check_refused(client, 405, "method_not_allowed")
 
 
+@pytest.mark.threat(53)
 async def test_a_model_that_does_not_stream(tmp_path, autojump_clock):
     """501 by name, never silent JSON."""
     async with world(tmp_path, "sim", more='streaming = "reject"') as here:
@@ -279,6 +306,7 @@ async def test_a_model_that_does_not_stream(tmp_path, autojump_clock):
         assert (await here.ask(stream=False)).status == 200
 
 
+@pytest.mark.threat(55)
 async def test_parallel_requests_against_a_cap(tmp_path, autojump_clock):
     """Of a hundred at once exactly those that fit are admitted."""
     async with world(tmp_path, "sim-tokens-8", more="min_output_tokens = 8") as here:

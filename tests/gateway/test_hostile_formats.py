@@ -118,6 +118,7 @@ async def check_rows(
             raise
 
 
+@pytest.mark.threat(75, 76, 78, 79, 81, 82, 83, 84, 85, 86, 87, 93, 94, 97, 98, 108, 109, 110, 111, 112, "S12", "S17")
 @pairs
 @both
 async def test_behind_a_good_beginning(stream, dialect, format_, tmp_path, autojump_clock):
@@ -128,6 +129,7 @@ async def test_behind_a_good_beginning(stream, dialect, format_, tmp_path, autoj
         await check_ledger(here, admitted=len(rows))
 
 
+@pytest.mark.threat(99, 102, 107)
 @pairs
 @both
 async def test_from_the_first_byte_on(stream, dialect, format_, tmp_path, autojump_clock):
@@ -138,6 +140,7 @@ async def test_from_the_first_byte_on(stream, dialect, format_, tmp_path, autoju
         await check_ledger(here, admitted=len(rows))
 
 
+@pytest.mark.threat(88, 89, 92)
 @pairs
 async def test_usage_that_cannot_be_true(dialect, format_, tmp_path, autojump_clock):
     """A last word on usage that is no count settles at our own, flagged; so does none, whatever was told before."""
@@ -154,6 +157,7 @@ async def test_usage_that_cannot_be_true(dialect, format_, tmp_path, autojump_cl
         await check_ledger(here)
 
 
+@pytest.mark.threat(110)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
 async def test_a_prompt_that_a_filter_blocked_costs_what_was_read(dialect, tmp_path, autojump_clock):
     """Gemini says so without a word; that the client is told something of it costs nothing."""
@@ -165,6 +169,7 @@ async def test_a_prompt_that_a_filter_blocked_costs_what_was_read(dialect, tmp_p
         assert (receipt["evidence"], receipt["settled_nusd"]) == ("reported", 4 * INPUT_RATE)
 
 
+@pytest.mark.threat(112)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
 async def test_a_call_that_a_client_has_no_words_for(dialect, tmp_path, autojump_clock):
     """What came with it in one read was not handed over, so nothing of that is ended."""
@@ -208,6 +213,7 @@ def mutations(frames: bytes) -> Iterator[tuple[str, bytes]]:
                 )
 
 
+@pytest.mark.threat(86)
 @pytest.mark.law
 @pairs
 def test_wrong_types_in_every_field(dialect, format_, tmp_path, count_cases):
@@ -303,6 +309,7 @@ async def refused(here: World, dialect: Dialect, format_: str, step: Send, *, st
     return client
 
 
+@pytest.mark.threat(113, 114, 115, 116)
 @pairs
 @both
 async def test_refusals(stream, dialect, format_, tmp_path, autojump_clock):
@@ -321,6 +328,7 @@ async def test_refusals(stream, dialect, format_, tmp_path, autojump_clock):
         await check_ledger(here)
 
 
+@pytest.mark.threat(115, "S13")
 @pairs
 async def test_retry_after(dialect, format_, tmp_path, autojump_clock):
     """Whatever a provider says of waiting, in a header or in Google's details, the client is told 1 to 60 seconds."""

@@ -8,6 +8,7 @@ from ainf.simulator.steps import Script
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.leaks import check_no_leak
 from tests.gateway.world import world
+from tests.threats import cases
 
 LIMITS = "silence_s = 3\nfirst_byte_s = 4\nexchange_s = 30"
 USAGE = b'data: {"id":"c","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":1,"total_tokens":8}}\n\n'
@@ -51,8 +52,17 @@ UNANSWERED = {
 }
 
 
+SHOWN_UNANSWERED = {
+    74: ("never answers",), 99: ("empty 200", "status 204"), 102: ("HTML", "binary"), 103: ("gzip",),
+    104: ("redirect",),
+    105: ("status 300", "status 999", "bad status line", "not HTTP", "TLS bytes"), 106: ("two lengths", "huge header"),
+    107: ("error first",), 113: ("status 401", "status 402", "status 403"), 114: ("status 400",), 115: ("status 429",),
+    116: ("500 with a trace", "502 with a trace"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
-@pytest.mark.parametrize("row", UNANSWERED)
+@pytest.mark.parametrize("row", cases(UNANSWERED, SHOWN_UNANSWERED))
 async def test_providers_that_give_no_answer(row, stream, tmp_path, autojump_clock):
     """A status of our own, our own words, nothing of the provider's."""
     model, status, code, billed = UNANSWERED[row]
@@ -69,6 +79,7 @@ async def test_providers_that_give_no_answer(row, stream, tmp_path, autojump_clo
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(115, "S13")
 @pytest.mark.parametrize(
     ("said", "told"), [("soon", 1), ("-5", 1), ("0", 1), ("7", 7), ("1000000000000", 60), ("9" * 300, 1), ("1.5", 1)]
 )
@@ -82,6 +93,7 @@ async def test_retry_after(said, told, tmp_path, autojump_clock):
         assert client.headers["retry-after"] == str(told)
 
 
+@pytest.mark.threat(117)
 @pytest.mark.parametrize("size", ["64 MiB", "dripping", "hanging"])
 async def test_error_bodies(size, tmp_path, autojump_clock):
     """An error's body is read within its limits, whatever it does."""
@@ -150,7 +162,18 @@ IN_STREAM: dict[str, tuple[list[Step], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("row", IN_STREAM)
+SHOWN_IN_STREAM = {
+    75: ("silence", "half an event"), 77: ("drip",), 78: ("line without end",), 79: ("event without end",),
+    81: ("invalid UTF-8",), 82: ("separators",), 83: ("lone surrogates",), 84: ("a false end",), 85: ("broken JSON",),
+    86: ("scalars", "wrong types"), 87: ("deep", "digits"), 93: ("two finishes", "content after finish"),
+    94: ("data after done",), 95: ("no done",), 96: ("done without finish",),
+    97: ("end without finish", "cut in JSON", "closed", "reset"), 98: ("finish then reset", "finish then hang"),
+    107: ("error object", "error as text", "named event"), 111: ("unknown finish",), 112: ("odd tools",),
+    "S12": ("deep", "digits"), "S17": ("end without finish", "closed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", cases(IN_STREAM, SHOWN_IN_STREAM))
 async def test_providers_that_misbehave_in_a_stream(row, tmp_path, autojump_clock):
     """After the first content: an honest error, or the relayed stream with its own end; never an invented one."""
     steps, reason, code = IN_STREAM[row]
@@ -183,7 +206,13 @@ USAGES = {
 }
 
 
-@pytest.mark.parametrize("row", USAGES)
+SHOWN_USAGES = {
+    88: [name for name in USAGES if name not in {"zero", "null", "cached over prompt"}], 89: ("zero", "null"),
+    92: ("cached over prompt",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", cases(USAGES, SHOWN_USAGES))
 async def test_usage_that_cannot_be_true(row, tmp_path, autojump_clock):
     """It is settled at our own count, and the audit event says so where there was any."""
     async with world(tmp_path, "sim") as here:
@@ -200,6 +229,7 @@ async def test_usage_that_cannot_be_true(row, tmp_path, autojump_clock):
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(90)
 async def test_usage_is_the_last_never_a_sum(tmp_path, autojump_clock):
     """Usage on every chunk is cumulative."""
     async with world(tmp_path, "sim-tokens-30-usage-continuous") as here:
@@ -208,6 +238,7 @@ async def test_usage_is_the_last_never_a_sum(tmp_path, autojump_clock):
         assert (receipt["evidence"], receipt["usage"]["output_tokens"]) == ("reported", 30)
 
 
+@pytest.mark.threat(91)
 async def test_plausible_usage_above_the_hold_is_overrun(tmp_path, autojump_clock):
     """The hold is settled and the rest posted beside it, counted as an alarm."""
     async with world(tmp_path, "sim", more="slice_tokens = 8") as here:
@@ -221,6 +252,7 @@ async def test_plausible_usage_above_the_hold_is_overrun(tmp_path, autojump_cloc
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(118, 119)
 async def test_headers_and_model_names_of_the_provider(tmp_path, autojump_clock):
     """No header of the provider reaches the client; its model's name is relayed, and both are in the receipt."""
     fields = {

@@ -24,6 +24,7 @@ from tests.gateway.world import question, world
 # --- attaching ---
 
 
+@pytest.mark.threat(59)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_two_at_once_are_told_one_answer(stream, tmp_path, autojump_clock):
     """Who comes while it runs reads the same bytes from the start; there is one call, one settlement."""
@@ -76,6 +77,7 @@ async def test_a_client_that_left_comes_back(tmp_path, autojump_clock):
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(59)
 async def test_a_client_that_left_comes_back_after_the_end(tmp_path, autojump_clock):
     """The exchange ran on to its end meanwhile: the answer is told from the store."""
     async with world(tmp_path, SLOW) as here:
@@ -217,6 +219,7 @@ async def test_a_store_that_is_away_refuses_all_who_wait(tmp_path, autojump_cloc
         assert len(here.gateway.shared) == 0
 
 
+@pytest.mark.threat(59)
 @pytest.mark.parametrize("when", ["running", "ended", "elsewhere"])
 async def test_another_body_is_refused(when, tmp_path, autojump_clock):
     """A key names one body, however it is streamed: another one is 422, and no retry helps."""

@@ -28,6 +28,7 @@ from tests.store.records import strand
 # --- other processes, and the end of this one ---
 
 
+@pytest.mark.threat(59)
 async def test_another_process_answers_409_while_it_runs_and_tells_it_when_it_has_ended(tmp_path, autojump_clock):
     """A stream cannot be joined from elsewhere; what was settled can be told by anyone over the same store."""
     async with world(tmp_path, SLOW) as here, trio.open_nursery() as nursery:

@@ -4,6 +4,7 @@ import json
 import os
 
 import attrs
+import pytest
 import trio
 
 from ainf.simulator import Entry, Simulator
@@ -93,6 +94,7 @@ class Crowd:
             self.refused.append(taken)
 
 
+@pytest.mark.threat(55, 56)
 async def test_two_hundred_streams_use_a_cap_for_twenty_to_its_end_and_never_pass_it(tmp_path, tell):
     """The cap holds at every entry, 98 % of it is used, the cut streams say so, and both books agree to the token."""
     more = f"slice_tokens = {SLICE_TOKENS}\nmin_output_tokens = 1"

@@ -45,6 +45,7 @@ async def leave_by_half(client: RawClient) -> None:
     await client.stream.send_eof()
 
 
+@pytest.mark.threat(61, 62, "S9")
 @pytest.mark.parametrize("leave", [leave_by_closing, leave_by_reset, leave_by_half])
 @pytest.mark.parametrize(
     "model", [STALLED, "sim-stall-before-head", "sim-stall-after-head", "sim-tokens-2000-pace-1ms"]
@@ -81,6 +82,7 @@ async def test_the_provider_sees_at_once_that_the_client_has_left(tmp_path, mode
             assert receipt["settled_nusd"] > 0
 
 
+@pytest.mark.threat(20, "S8")
 async def test_a_client_that_takes_no_byte_is_gone_after_the_write_limit_and_its_provider_no_later(tmp_path, tell):
     """A stalled client is settled as gone after ``write_s``, its provider is closed first, and others are unharmed."""
     write_s = 0.5
@@ -162,6 +164,7 @@ async def test_clients_that_leave_while_others_stream_touch_nothing_else(tmp_pat
         assert sum(entry.client_closed_at is not None for entry in here.simulator.books.entries) == 20
 
 
+@pytest.mark.threat(64)
 async def test_a_drain_lets_streams_go_on_and_ends_the_rest_with_their_frame(tmp_path, tell):
     """Told to stop, the gateway takes nothing new, lets streams end within ``drain_s``, and ends the rest in words."""
     short, long = "sim-tokens-40-pace-10ms", "sim-tokens-2000-pace-5ms"
@@ -203,6 +206,7 @@ async def eventually_refused(here: Live) -> None:
         assert not taken.raw or taken.headers["x-should-retry"] == "true"
 
 
+@pytest.mark.threat(64)
 async def test_a_request_on_a_kept_connection_after_the_word_to_stop_is_told_to_come_again(tmp_path):
     """A request that was on its way when the drain began is refused with 503 and the verdict that a retry helps."""
     async with live(tmp_path, STALLED, server="drain_s = 0.3") as here:

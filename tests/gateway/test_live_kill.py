@@ -61,6 +61,7 @@ def check_recovered(here: Deployment, left: dict[str, tuple[int, int, int]]) -> 
     assert here.read(verify) == []
 
 
+@pytest.mark.threat(65)
 async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(
     tmp_path, tell, count_cases
 ):
@@ -118,6 +119,7 @@ async def ask_until_killed(here: Deployment, clients: list[RawClient]) -> None:
         return
 
 
+@pytest.mark.threat(65)
 async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path, tell, count_cases):
     """Killed at random moments: what a client saw end is settled as it ended, all else is abandoned, once."""
     chance = random.Random(SEED)
@@ -145,6 +147,7 @@ async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_pa
     count_cases("kills", MOMENTS)
 
 
+@pytest.mark.threat(64)
 @pytest.mark.parametrize("reads", [True, False])
 async def test_sigterm_ends_the_process_in_time(tmp_path, reads, tell):
     """SIGTERM: streams go on for ``drain_s``, the rest end in words, and the process ends within five seconds more."""

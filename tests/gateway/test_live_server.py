@@ -74,6 +74,7 @@ ERRORS = {
 }  # fmt: skip
 
 
+@pytest.mark.threat("S7")
 async def test_every_refusal_is_json_with_a_verdict_and_opens_nothing(tmp_path):
     """Whatever is wrong with a request, the answer is an error object with its code, and no retry is asked for."""
     async with live(tmp_path, limits="body_bytes = 100000") as here:
@@ -93,6 +94,7 @@ async def test_every_refusal_is_json_with_a_verdict_and_opens_nothing(tmp_path):
         assert await here.rows("SELECT count(*) FROM inferences") == [(0,)]
 
 
+@pytest.mark.threat("S10")
 async def test_what_may_be_asked_again_says_when(tmp_path):
     """A request that came too slowly and a connection too many: a verdict, a time to wait, and an id of its own."""
     async with live(tmp_path, limits="header_s = 0.2\nconnections = 1") as here:
@@ -111,6 +113,7 @@ async def test_what_may_be_asked_again_says_when(tmp_path):
 PATHS = [*(f"POST {path}" for path in ENDPOINTS), "GET /v1/models", "GET /v1/audit/inf_0"]
 
 
+@pytest.mark.threat(34, "C3")
 async def test_a_wrong_credential_is_told_nothing_on_any_path(tmp_path):
     """No key, a wrong key and two keys get 401 on every path that needs one, before the body is looked at."""
     async with live(tmp_path) as here:
@@ -198,6 +201,7 @@ BREAKS = (
 )
 
 
+@pytest.mark.threat("S2")
 async def test_broken_connections_leave_a_running_stream_unharmed(tmp_path):
     """While a stream runs, every kind of broken connection comes and goes; the stream arrives whole."""
     model = "sim-tokens-200-pace-5ms"

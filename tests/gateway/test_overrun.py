@@ -43,6 +43,7 @@ async def usage(here: World, **parameters: str) -> Any:
     return (await here.run(client)).json()
 
 
+@pytest.mark.threat(91)
 @pairs
 async def test_an_overrun_is_posted_and_counted(dialect, format_, tmp_path, autojump_clock):
     """The hold is settled, the rest posted beside it; receipt, metric, usage and every cap say the same amount; what

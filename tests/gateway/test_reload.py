@@ -68,6 +68,7 @@ async def check_all(here: World, *, admitted: int) -> None:
     assert '"defect"' not in here.log.getvalue()
 
 
+@pytest.mark.threat(58)
 @pytest.mark.parametrize("name", [PACED, "ainf-auto"], ids=["pinned", "routed"])
 async def test_prices(name, tmp_path, autojump_clock):
     """What runs is settled at the price of its admission, the next request at the new one, each by its version."""

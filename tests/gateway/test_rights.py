@@ -39,6 +39,7 @@ def asked(here: World, path: str) -> Client:
     return here.client(body, path=path)
 
 
+@pytest.mark.threat(40)
 @pytest.mark.parametrize("allowed", PATHS)
 async def test_endpoints(allowed, tmp_path, autojump_clock):
     """A key for one path is served there, and refused by name on every other, which dials nothing."""
@@ -57,6 +58,7 @@ async def test_endpoints(allowed, tmp_path, autojump_clock):
         await check_ledger(here)
 
 
+@pytest.mark.threat(40)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)
 async def test_patterns_of_models(dialect, tmp_path, autojump_clock):
     """A key for `chat/*` asks these and lists these; of the others it learns nothing but that it has no right."""
@@ -81,6 +83,7 @@ async def end_of_key(here: World, how: str) -> None:
         await here.store.write(lambda tx: admin.close_account(tx, name=account, at=at))
 
 
+@pytest.mark.threat(41, "C16")
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("how", ["revoked", "expired", "closed", "closed-above"])
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.format)

@@ -90,6 +90,7 @@ async def crowd(here: World, dialect: Dialect, key_id: str = "k0000001") -> list
     return clients
 
 
+@pytest.mark.threat(120, "C7")
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 async def test_nothing_that_clients_say_is_left(dialect, tmp_path, autojump_clock):
     """No key, right or wrong, and nothing of what was asked stands anywhere; labels stand in records alone."""
@@ -122,6 +123,7 @@ def error_document(status: int) -> bytes:
     return json.dumps({"error": {"message": said, "type": kind, "code": KEY, "param": param, "trace": BODY}}).encode()
 
 
+@pytest.mark.threat(116, 120)
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("status", [204, 307, 400, 401, 404, 429, 500])
 async def test_nothing_that_providers_say_of_themselves_is_shown(status, stream, tmp_path, autojump_clock):
@@ -135,6 +137,7 @@ async def test_nothing_that_providers_say_of_themselves_is_shown(status, stream,
         assert [one for one in seen if (status, one.canary) != (400, BODY)] == []
 
 
+@pytest.mark.threat(107, 118)
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("ends", ["told", "garbage", "reset"])
 async def test_nothing_behind_a_good_head_is_shown(dialect, ends, tmp_path, autojump_clock):
@@ -221,6 +224,7 @@ def careless(*_: Any, **__: Any) -> Any:
     raise CarelessError from KeyError(authorization, RAISED)
 
 
+@pytest.mark.threat(120)
 @pytest.mark.parametrize("place", FAULTS)
 async def test_no_exception_is_told_in_its_own_words(place, monkeypatch, tmp_path, autojump_clock):
     """Wherever a bug raises, the log has its kind and its places, the client our own words, and nobody its text."""
@@ -269,6 +273,7 @@ def test_no_configuration_is_refused_with_a_key_in_the_words(text, tmp_path):
         assert [name for name in (KEY, KEY.replace("-", "_")) if name in result.output + shown] == []
 
 
+@pytest.mark.threat(120)
 async def test_no_text_of_anybody_is_a_label_of_a_metric(tmp_path, autojump_clock):
     """Every label of every metric takes its values from what is configured or from our own words."""
     models = ("sim", "sim-error-500", "sim-error-503", "messages/sim")
@@ -319,6 +324,7 @@ async def ask_for_all(here: Deployment) -> list[bytes]:
     return answers
 
 
+@pytest.mark.threat(120)
 async def test_a_process_leaves_no_secret_behind(tmp_path, monkeypatch):
     """What a gateway writes in its life, a kill -9 and a refused reload too, and what commands say of it, is clean."""
     monkeypatch.setenv("SIM_KEY", PROVIDER_KEY)

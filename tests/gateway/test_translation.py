@@ -39,6 +39,7 @@ async def test_a_backend_without_tools(dialect, stream, tmp_path, autojump_clock
         await check_ledger(here, admitted=0)
 
 
+@pytest.mark.threat(53)
 @protocols
 @formats
 async def test_a_provider_that_cannot_stream(dialect, format_, tmp_path, autojump_clock):
@@ -54,6 +55,7 @@ async def test_a_provider_that_cannot_stream(dialect, format_, tmp_path, autojum
         assert receipt["held_nusd"] >= 64 * OUTPUT_RATE, "a whole answer is held whole"
 
 
+@pytest.mark.threat(53)
 @protocols
 async def test_a_model_that_is_configured_not_to_stream(dialect, tmp_path, autojump_clock):
     """501 with the hint to send ``stream: false``; whole answers are given."""
@@ -97,6 +99,7 @@ price = { input = "1.00", output = "2.00" }
 """
 
 
+@pytest.mark.threat(11)
 @pytest.mark.parametrize(
     ("dialect", "asked", "param"),
     [
@@ -156,6 +159,7 @@ async def test_malformed_instructions_go_to_a_provider_of_the_same_format(instru
         assert len(here.simulator.books.entries) == 1
 
 
+@pytest.mark.threat(60, "C15")
 async def test_a_stored_response_is_gone_on_from(tmp_path, autojump_clock):
     """It must be this account's and this provider's; its tokens are held and its id goes on."""
     async with world(tmp_path, "responses/sim", "chat/sim", "messages/sim") as here:

@@ -88,6 +88,7 @@ async def test_a_lifetime_never_turns(tmp_path, autojump_clock):
         assert "resets" not in error["message"]
 
 
+@pytest.mark.threat(71)
 async def test_a_stream_over_the_turn_counts_where_it_was_admitted(tmp_path, autojump_clock):
     """Opened at 10:59:59, extended and settled after 11:00: all of it is the old hour's, whose cap cuts it; the new
     hour is untouched and pays for the next."""
@@ -109,6 +110,7 @@ async def test_a_stream_over_the_turn_counts_where_it_was_admitted(tmp_path, aut
         await check_ledger(here)
 
 
+@pytest.mark.threat(71)
 @pytest.mark.parametrize("to", ["2026-11-21T11:30:00", "2026-11-21T09:30:00"], ids=["an-hour-on", "an-hour-back"])
 async def test_a_clock_that_jumps(to, tmp_path, autojump_clock):
     """A clock that is set while a stream runs ends nothing; what it costs counts where it was admitted, once."""

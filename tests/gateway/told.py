@@ -37,6 +37,21 @@ def check_failure(client: Client, receipt: dict[str, Any], code: str, *, in_stre
     assert client.headers["x-ainf-audit-url"] == f"http://gateway.test/v1/audit/{receipt['inference_id']}"
 
 
+def check_refused(client: Client, status: int, code: str, *, param: str | None = None, sent: bytes = b"") -> None:
+    """What cannot be admitted is told in the words of its path, with an id and a verdict, and repeats little of it."""
+    error = _error_in_body(client)
+    assert (client.status, error["code"]) == (status, code)
+    assert client.headers["content-type"] == "application/json"
+    assert client.headers["x-should-retry"] == "false"
+    assert client.headers["x-request-id"]
+    assert "x-ainf-inference-id" not in client.headers
+    assert len(client.body) < 1000, "an answer repeats no more than a little of its input"
+    pieces = (client.body[at : at + 201] for at in range(len(client.body) - 200))
+    assert not any(piece in sent for piece in pieces)
+    if param is not None:
+        assert error["param"] == param
+
+
 def _error_in_stream(client: Client) -> dict[str, Any]:
     last = client.chunks()[-1]
     match client.dialect.format:

@@ -36,6 +36,8 @@ HEADERS = {
         "run=" + "x" * 65,
         "r" * 65 + "=x",
         "a=1,,b=2",
+        "run=\x1b[31m",
+        "r\x01n=1",
         ",".join(f"l{n}=1" for n in range(11)),
     ],
 }
@@ -68,6 +70,7 @@ async def test_labels(text, labels, tmp_path, autojump_clock):
         assert (await here.receipt(client.inference_id))["labels"] == labels
 
 
+@pytest.mark.threat("S13")
 @pytest.mark.parametrize(
     ("text", "count"), [("0", 0), ("12", 12), ("-1", None), ("x", None), ("99999", None), ("", None)]
 )

@@ -27,6 +27,7 @@ def test_one_key(headers):
     assert presented_key([(b"host", b"x"), *headers]).reveal() == KEY
 
 
+@pytest.mark.threat(34, 38)
 @pytest.mark.parametrize(
     ("headers", "code"),
     [
@@ -82,6 +83,7 @@ def test_failures_are_counted_by_address_and_minute():
     limit.check("a")
 
 
+@pytest.mark.threat(35)
 def test_a_flood_of_addresses_is_bounded(monkeypatch):
     """Addresses beyond the bound are let be; those that are kept still count."""
     monkeypatch.setattr("ainf.http.credentials._FAILURES_KEPT", 3)
@@ -115,6 +117,7 @@ def authenticator(keys: Keys, *, per_minute: int = 2) -> Authenticator:
     return Authenticator(keys, lambda: 1000, FailureLimit(per_minute, Clock()))  # type: ignore[arg-type]
 
 
+@pytest.mark.threat(36, "C1", "C2")
 async def test_only_the_digest_is_looked_up():
     """Nothing but the SHA-256 of the whole key reaches the store."""
     keys = Keys()
@@ -122,6 +125,7 @@ async def test_only_the_digest_is_looked_up():
     assert keys.asked == [hashlib.sha256(KEY).digest()]
 
 
+@pytest.mark.threat(35)
 @pytest.mark.parametrize(
     ("record", "is_valid"),
     [
@@ -143,6 +147,7 @@ async def test_revoked_expired_and_unknown_read_the_same(record, is_valid):
     assert str(refused.value) == str(nobody.value)
 
 
+@pytest.mark.threat(35)
 async def test_failures_are_limited_and_shut_no_valid_key_out():
     """Beyond the limit a failure is told to wait; a valid key of the same address is let in all the same."""
     keys = Keys(None)

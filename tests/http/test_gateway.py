@@ -11,6 +11,7 @@ from tests.gateway.world import question, world
 from tests.http.requests import request
 
 
+@pytest.mark.threat(64, 72)
 async def test_when_it_is_closed(tmp_path, autojump_clock):
     """Stopping and full are told apart; both are worth a retry."""
     async with world(tmp_path, "sim", limits="running = 1") as here:

@@ -33,6 +33,7 @@ async def test_a_known_keys_refusals_are_audited_folded(tmp_path, autojump_clock
         await check_ledger(here, admitted=1)
 
 
+@pytest.mark.threat(34, "C6")
 async def test_the_credential_is_checked_before_the_body(tmp_path, autojump_clock):
     """A stranger's body is not parsed, whatever it is."""
     async with world(tmp_path, "sim") as here:

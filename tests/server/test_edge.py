@@ -99,12 +99,14 @@ def test_accepted(head):
     assert not refusal_of(head)
 
 
+@pytest.mark.threat(14, 16, 22, 23, 24, 26, 27, 29, 30, 31, "S1", "S2", "S3", "S6")
 @pytest.mark.parametrize(("head", "code"), REFUSED.values(), ids=REFUSED.keys())
 def test_refused(head, code):
     """An ambiguous, malformed or oversized head is refused with the code of its family."""
     assert refusal_of(head) == code
 
 
+@pytest.mark.threat(31, "S6")
 @pytest.mark.parametrize("name", ["long head", "endless target", "bare LF", "folded", "TLS hello", "TE and CL"])
 def test_an_incomplete_head_is_refused_too(name):
     """What is wrong already is refused before the head's end has come."""

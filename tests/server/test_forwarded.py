@@ -7,6 +7,7 @@ from ainf.server.forwarded import TrustedProxies
 PROXIES = TrustedProxies(["10.0.0.0/8", "::1/128"])
 
 
+@pytest.mark.threat(32)
 @pytest.mark.parametrize(
     ("headers", "client"),
     [

@@ -59,6 +59,7 @@ def reset(wire) -> None:
 # --- containment ---
 
 
+@pytest.mark.threat(27, "S2")
 @pytest.mark.parametrize("attack", KILLERS.values(), ids=KILLERS.keys())
 async def test_server_killers_leave_others_alone(serve, attack):
     """Each input that ends a bare hypercorn leaves a running stream on another connection, and the server, unharmed."""
@@ -110,6 +111,7 @@ async def test_connections_that_come_and_go(serve):
 # --- disconnects ---
 
 
+@pytest.mark.threat(62, "S9")
 @pytest.mark.parametrize("leave", ["fin", "rst", "half-close"])
 @pytest.mark.parametrize("path", ["/silent", "/wait", "/ticks", "/flood"])
 async def test_a_disconnect_is_seen_at_once(serve, path, leave):
@@ -194,6 +196,7 @@ async def test_read_ahead_is_bounded(serve):
 # --- clocks ---
 
 
+@pytest.mark.threat(20, "S8")
 async def test_a_stalled_reader_is_gone_after_write_s(serve):
     """A client that takes nothing is cut after the write limit, and the application sees it go."""
     bench = await serve(write_s=0.2)
@@ -235,6 +238,7 @@ async def test_a_writer_that_never_blocks_lets_others_run(serve):
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.threat(21)
 async def test_idle_connections_are_closed(serve):
     """A connection without a request, or between requests, is closed after ``idle_s`` without a word."""
     bench = await serve(idle_s=0.15)
@@ -280,6 +284,7 @@ async def drip_forever(wire, piece: bytes) -> None:
 UPLOAD = b"POST /hello HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
 
 
+@pytest.mark.threat(18, 19, "S5")
 @pytest.mark.parametrize(
     ("head", "piece", "limits"),
     [

@@ -80,6 +80,7 @@ async def test_lifespan():
     assert told == ["lifespan.startup", "lifespan.shutdown"]
 
 
+@pytest.mark.threat(21, "S5", "S10")
 async def test_cap_per_peer(serve):
     """Over its cap an address gets 503 JSON and a close; when one goes, the next is served; proxies are exempt."""
     bench = await serve(connections_per_peer=2)
@@ -107,6 +108,7 @@ async def test_cap_per_peer(serve):
     await keep.close()
 
 
+@pytest.mark.threat(21, "S10")
 async def test_cap_in_all(serve):
     """Over the total, connections are refused whoever they are from; those that are open go on."""
     bench = await serve(connections=2, trusted=("127.0.0.0/8",))

@@ -38,6 +38,7 @@ async def test_keep_alive(serve):
     assert not bench.errors
 
 
+@pytest.mark.threat(28)
 async def test_pipelining_in_order(serve):
     """Requests that come in one segment, with bodies and an empty line between, are answered in order."""
     bench = await serve()
@@ -52,6 +53,7 @@ async def test_pipelining_in_order(serve):
     assert bench.app.bodies == [b"abc", b"de", b""]
 
 
+@pytest.mark.threat(23, "S1")
 async def test_a_pipelined_request_is_checked_like_any_other(serve):
     """What stands behind a request is refused by the same rules once its turn comes."""
     bench = await serve()
@@ -128,6 +130,7 @@ async def test_the_head_and_first_bytes_leave_together(serve):
     assert first.endswith(b"\r\n\r\n12\r\ndata: 0123456789\n\n\r\n")
 
 
+@pytest.mark.threat(25, "S7")
 @pytest.mark.parametrize(
     ("raw", "code"),
     [
@@ -160,6 +163,7 @@ async def test_refusals_are_json(serve, raw, code):
     assert not bench.errors
 
 
+@pytest.mark.threat(22, "S1")
 async def test_nothing_behind_a_refusal_is_read_as_a_request(serve):
     """TE and CL together is refused, and the request hidden behind it never runs."""
     bench = await serve()
@@ -177,6 +181,7 @@ async def test_nothing_behind_a_refusal_is_read_as_a_request(serve):
     assert bench.app.paths == []
 
 
+@pytest.mark.threat(14)
 async def test_body_limit_by_content_length(serve):
     """A body that is announced as too large is refused before it comes; the client can read why while it uploads."""
     bench = await serve(body_bytes=1000)
@@ -186,6 +191,7 @@ async def test_body_limit_by_content_length(serve):
     assert bench.app.paths == []
 
 
+@pytest.mark.threat(14, "S7")
 async def test_a_refused_client_may_go_on_sending_for_a_while(serve):
     """After a refusal the rest of an upload is dropped, not reset, so that the client gets to read the answer."""
     bench = await serve(body_bytes=1000, linger_s=0.3)
@@ -206,6 +212,7 @@ async def send_forever(wire) -> None:
         await wire.send(b"x" * 1000)
 
 
+@pytest.mark.threat(15)
 async def test_body_limit_chunked(serve):
     """A chunked body is refused when it crosses the limit; the application sees its client go."""
     bench = await serve(body_bytes=1000)
@@ -252,6 +259,7 @@ async def test_an_answer_before_the_body_closes(serve):
     assert await wire.until_closed() == b""
 
 
+@pytest.mark.threat(27, "S2")
 async def test_upgrades_are_ignored(serve):
     """h2c, websocket and other upgrades are served as plain HTTP: there is no 101."""
     bench = await serve()
@@ -265,6 +273,7 @@ async def test_upgrades_are_ignored(serve):
         assert (await wire.answer()).status == 200
 
 
+@pytest.mark.threat(32)
 async def test_client_and_forwarded(serve):
     """X-Forwarded-For counts only when the peer is a trusted proxy."""
     for trusted, expected in (((), "127.0.0.1"), (("127.0.0.0/8",), "203.0.113.7")):

@@ -38,6 +38,7 @@ async def fill(transport: SocketTransport) -> None:
             await transport.send_all(CHUNK)
 
 
+@pytest.mark.threat(20, "S8")
 async def test_a_reader_that_takes_nothing_is_aborted(pair):
     """A stuck write ends between one and one and a quarter limits after the last byte was taken."""
     transport, _client = pair
@@ -110,6 +111,7 @@ async def test_a_lower_limit_reaches_a_stuck_write(pair):
     assert 0.1 <= trio.current_time() - began < 0.3
 
 
+@pytest.mark.threat("S8")
 async def test_abort_wakes_a_stuck_write_and_resets(pair):
     """``abort`` needs no await, wakes the writer at once, and the client sees a reset."""
     transport, client = pair

@@ -100,6 +100,7 @@ def test_unknown_accounts_are_named(books):
         list_keys(books.tx, "none")
 
 
+@pytest.mark.threat("C7")
 def test_a_key_is_stored_as_its_digest_only(books, tmp_path):
     """The secret is nowhere in the database, not even in the audit trail; the digest finds the key."""
     books.account("acme")
@@ -185,6 +186,7 @@ def made(books, account, maker, rights=None):
     )
 
 
+@pytest.mark.threat("C4")
 def test_a_made_key_has_its_makers_rights(books, family):
     """What is not given is the maker's; how money is told is its own; list and audit trail name the maker."""
     maker = list_keys(books.tx, "team")[0]

@@ -72,6 +72,7 @@ async def test_a_refusal_by_a_cap_that_is_passed_says_so(store):
     assert refused.value.details["cap"]["left"] == "0"
 
 
+@pytest.mark.threat(55)
 async def test_a_cap_pays_exactly_what_it_pays_for(store):
     """Of 200 openings at once against a cap that pays for 20, exactly 20 are admitted, and the cap is used up."""
     await store.write(seeded(account_cap=20 * 50))

@@ -104,6 +104,7 @@ async def test_who_was_silent_itself_reaps_nobody(tmp_path):
         assert await other.reap(START) == []
 
 
+@pytest.mark.threat(66)
 async def test_who_wakes_after_it_was_reaped_begins_a_new_epoch(tmp_path):
     """Its next transaction is in it already; it learns of it, and its chain before ends where it was fenced."""
     uptime = Uptime()
@@ -149,6 +150,7 @@ async def test_what_was_reaped_gets_no_more_money(tmp_path, more):
             await MORE[more](one)
 
 
+@pytest.mark.threat(67)
 async def test_two_reap_at_once(tmp_path):
     """Each exchange is closed by one of them, whichever."""
     uptime = Uptime()
@@ -172,6 +174,7 @@ async def test_two_reap_at_once(tmp_path):
         assert len(await other.read(lambda tx: events(tx, "epoch.fenced"))) == 1
 
 
+@pytest.mark.threat(67)
 async def test_a_reaper_that_stops_half_way(tmp_path):
     """What it left is found by the next: the fence stands, and each exchange is settled by itself."""
     uptime = Uptime()
@@ -197,6 +200,7 @@ async def test_what_a_process_left_that_ended_in_good_order(tmp_path):
         assert await other.reap(START) == ["inf-000001"]
 
 
+@pytest.mark.threat(71)
 async def test_a_lease_of_an_earlier_boot_is_worth_nothing(tmp_path):
     """Uptime begins anew with a machine: a moment of the boot before may be far ahead."""
     async with gateway(tmp_path / "a.db", Uptime()) as one:

@@ -252,6 +252,7 @@ async def test_calls_over_the_cap_wait_for_a_place(autojump_clock):
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.threat(117)
 @pytest.mark.parametrize(
     ("pieces", "end", "body"),
     [
@@ -283,6 +284,7 @@ async def test_an_errors_body_is_read_within_limits(autojump_clock, pieces, end,
         assert wire.closed
 
 
+@pytest.mark.threat(117)
 async def test_a_compressed_error_body_counts_as_empty(nursery):
     """We asked for identity; the status still speaks."""
     answer = b"HTTP/1.1 503 Busy\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nzz"

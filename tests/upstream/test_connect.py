@@ -87,6 +87,7 @@ async def break_off(host: str, port: int) -> Wire:
     return wire
 
 
+@pytest.mark.threat(73)
 @pytest.mark.parametrize("dialer", [refuse, speak_plain, hang_up, break_off])
 @pytest.mark.parametrize("proxy", [None, PROXY], ids=["direct", "proxy"])
 async def test_whatever_goes_wrong_on_the_way_is_unreachable(dialer, proxy):
@@ -97,6 +98,7 @@ async def test_whatever_goes_wrong_on_the_way_is_unreachable(dialer, proxy):
     assert "test" not in caught.value.message
 
 
+@pytest.mark.threat(73)
 async def test_an_unknown_name_is_unreachable():
     """A name that cannot be resolved looks like a refusal."""
 
@@ -114,6 +116,7 @@ async def test_an_unknown_name_is_unreachable():
     assert "test" not in caught.value.message
 
 
+@pytest.mark.threat(47, 73)
 async def test_an_untrusted_certificate_is_unreachable(tmp_path):
     """Verification cannot be left out."""
 

@@ -5,6 +5,7 @@ import pytest
 from ainf.upstream.origin import Origin, split_url
 
 
+@pytest.mark.threat("S16")
 @pytest.mark.parametrize(
     ("url", "origin", "target", "host"),
     [

@@ -22,6 +22,7 @@ def read(*pieces: bytes, eof: bool = False) -> tuple[ResponseReader, bytes]:
     return reader, body
 
 
+@pytest.mark.threat(106)
 @pytest.mark.parametrize(
     ("answer", "status", "body", "reusable"),
     [
@@ -58,6 +59,7 @@ def test_good_answers(answer, status, body, reusable):
             assert reader.reusable is reusable
 
 
+@pytest.mark.threat(77, 97, 103, 105, 106, "S18")
 @pytest.mark.parametrize(
     ("answer", "code"),
     [
@@ -177,3 +179,11 @@ def test_one_reader_reads_answer_after_answer():
     assert reader.head.get(b"a", b"none") == b"none"
     assert reader.head.content_type == b""
     assert reader.reusable
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 200\r\n", b"HTTP/1.1 200 \r\n"])
+@pytest.mark.parametrize("rest", [b"\r\n", b"x: y\r\n\r\n", b"content-length: 2\r\ncontent-length: 2\r\n\r\n"])
+def test_a_status_without_a_reason(line, rest):
+    """A 200 tells that the request was taken on, whether or not a reason stands behind it."""
+    reader, _ = read(line + rest)
+    assert reader.status == 200

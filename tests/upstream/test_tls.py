@@ -47,6 +47,7 @@ async def test_bytes_go_both_ways_and_end(authority):
         wire.close()
 
 
+@pytest.mark.threat(47, 73)
 @pytest.mark.parametrize("case", ["unknown authority", "wrong host"])
 async def test_a_peer_that_cannot_be_trusted_is_refused(authority, tmp_path_factory, case):
     """Verification is on: the authority must be ours and the certificate the host's."""

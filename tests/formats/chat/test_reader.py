@@ -114,6 +114,7 @@ def test_transcript():
     ]
 
 
+@pytest.mark.threat(112)
 @pytest.mark.parametrize(
     ("frames", "found"),
     [
@@ -266,6 +267,7 @@ def test_many_blocks():
     assert texts == ("a", "b") * 1_024
 
 
+@pytest.mark.threat(85)
 def test_broken_frames():
     """A broken frame is skipped and counted; the eighth in a row ends the stream."""
     broken = b"data: {oops\n\n"
@@ -278,6 +280,7 @@ def test_broken_frames():
     assert texts == ("a",)
 
 
+@pytest.mark.threat(81, 83)
 @pytest.mark.parametrize(
     ("payload", "found"),
     [
@@ -293,6 +296,7 @@ def test_broken_text(payload, found):
     assert [event.text for event in events if isinstance(event, BlockDelta)] == [found]
 
 
+@pytest.mark.threat(93)
 def test_first_finish_stands():
     """Nothing but usage is read behind the finish chunk."""
     events = stream(FINISH + text("late") + chunk({}, "length") + USAGE_CHUNK + DONE + USAGE_CHUNK)

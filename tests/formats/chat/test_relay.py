@@ -144,6 +144,7 @@ def test_content_beside_the_finish_reason():
     assert pipe.close(COMPLETED, style()) == last + DONE
 
 
+@pytest.mark.threat(93)
 @pytest.mark.parametrize(
     "late",
     [text("more"), chunk({}, "length"), frame_of({"error": {"message": "x"}}), b"data: {broken\n\n", DONE + text("z")],
@@ -185,6 +186,7 @@ def test_usage_only_chunk_hidden_anywhere():
     assert client_view(relay(include_usage=True), data)[0] == text("a") + USAGE_CHUNK + text("b")
 
 
+@pytest.mark.threat(90)
 def test_last_usage_wins():
     """Usage on every chunk is cumulative: the last one stands, nothing is summed."""
     parts = [chunk({"content": "a"}, usage=WIRE_USAGE | {"completion_tokens": n}) for n in (1, 2, 3)]
@@ -221,6 +223,7 @@ def test_missing_usage_is_made():
     assert (usage["choices"], usage["id"], usage["usage"]["prompt_tokens"]) == ([], "chatcmpl-1", 12)
 
 
+@pytest.mark.threat(96)
 def test_done_is_no_evidence():
     """[DONE] without a finish chunk is a truncated answer, and is not shown."""
     pipe = relay()
@@ -228,6 +231,7 @@ def test_done_is_no_evidence():
     assert (reading.data, pipe.answer.error.code) == (text("a"), "upstream_truncated")
 
 
+@pytest.mark.threat(97, "S17")
 @pytest.mark.parametrize(("data", "code"), [(b"", "upstream_protocol"), (text("a"), "upstream_truncated")])
 def test_end_without_evidence(data, code):
     """A clean end without a finish chunk is an error: of nothing, or of its end missing."""
@@ -287,6 +291,7 @@ def test_falsy_error_is_none(error):
     assert relay().receive(chunk({"content": "a"}, error=error)).output_bytes == 1
 
 
+@pytest.mark.threat(85)
 @pytest.mark.parametrize(
     ("broken", "visible"),
     [
@@ -321,6 +326,7 @@ def test_evidence_in_opaque_frames():
     assert pipe.answer.usage == Usage(input_tokens=5, output_tokens=3)
 
 
+@pytest.mark.threat(83, 86, 87)
 @pytest.mark.parametrize(
     "payload",
     [b"null", b"[]", b'"x"', b"{}", b'{"choices":null}', b'{"choices":[null]}', b'{"choices":[{"delta":null}]}',
@@ -334,12 +340,14 @@ def test_odd_frames_pass(payload):
     assert pipe.answer.raw_finish_reason == "stop"
 
 
+@pytest.mark.threat(84)
 def test_text_that_looks_like_an_end():
     """Content that holds an end marker stays inside its JSON string."""
     tricky = text('\n\ndata: [DONE]\n\ndata: {"error":"x"}')
     assert shown(feed(relay(), tricky + FINISH)) == tricky
 
 
+@pytest.mark.threat(78)
 def test_limits():
     """A line over its limit ends the stream as a protocol error."""
     with pytest.raises(UpstreamError, match="upstream_protocol"):

@@ -269,6 +269,7 @@ def through(client, data, listener, size=None):
     return shown(readings) + pipe.close(completed(usage), style()), readings, pipe
 
 
+@pytest.mark.threat(110)
 @pytest.mark.parametrize("name", ENDED)
 @pytest.mark.parametrize("size", [None, 1])
 def test_a_chat_client_gets_it_all(name, size):
