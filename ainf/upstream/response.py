@@ -136,18 +136,19 @@ class ResponseReader:
     def on_status(self, reason: bytes) -> None:
         """Keep the status before anything behind it can be refused: a 200 tells that the request was taken on."""
         del reason
-        status = self._parser.get_status_code()
-        if status >= 200:
-            self.status = status
+        self._note_status(self._parser.get_status_code())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Collect one header; nobody looks at those behind the body (trailers)."""
+        if self.status is None:  # a status line that ends with the number has no reason that llhttp would tell
+            self._note_status(self._parser.get_status_code())
         self._header_bytes += len(name) + len(value) + 4
         self._headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         """Judge a head; an informational one is read over."""
         status = self._parser.get_status_code()
+        self._note_status(status)
         if self._header_bytes > self._limit:
             self._refuse(_too_large())
         if self._parser.get_http_version() not in _TAKEN_VERSIONS:
@@ -174,6 +175,10 @@ class ResponseReader:
         if self.head is not None:
             self.complete = True
             self.reusable = self._parser.should_keep_alive()
+
+    def _note_status(self, status: int) -> None:
+        if status >= 200:
+            self.status = status
 
     def _refuse(self, failure: UpstreamError) -> None:
         self.failure = failure
