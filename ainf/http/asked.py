@@ -1,6 +1,7 @@
 """One request as it is asked, before it is planned for a model: its body without our own fields, and its headers."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from ainf.store.base import Claim, KeyRecord, StoredResponse
 _LABELS = 10
 _LABEL_BYTES = 64
 _IDEMPOTENCY_KEY_BYTES = 255
+_PRINTABLE = re.compile(rb"[ -~]*")
 _NOT_IN_FINGERPRINT = ("stream", "stream_options")
 
 
@@ -128,7 +130,7 @@ def _labels(headers: Mapping[bytes, bytes]) -> dict[str, str]:
     labels = {}
     for part in text.split(b","):
         name, found, value = (piece.strip() for piece in part.partition(b"="))
-        if not (found and name and part.isascii() and max(len(name), len(value)) <= _LABEL_BYTES):
+        if not (found and name and _PRINTABLE.fullmatch(name + value) and max(len(name), len(value)) <= _LABEL_BYTES):
             raise _bad_labels()
         labels[name.decode()] = value.decode()
     if len(labels) > _LABELS:
