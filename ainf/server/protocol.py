@@ -96,6 +96,7 @@ class GuardedProtocol(H11Protocol):
         self._guard = connection
         self._limits = connection.settings.limits
         self._raw_head: bytes | None = b""
+        self._refused = False
         self._path = ""
         self._is_head = False
         self._held_head = b""
@@ -128,7 +129,13 @@ class GuardedProtocol(H11Protocol):
             await self._receive_head(b"")
 
     async def refuse(self, error: AinfError) -> None:
-        """Answer with ``error`` if no answer has begun, tell the application that its client has gone, and finish."""
+        """Answer with ``error`` if no answer has begun, tell the application that its client has gone, and finish.
+
+        Once: what waits for its turn may be found wrong again while the first refusal is being written.
+        """
+        if self._refused:
+            return
+        self._refused = True
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._guard.settings.on_refusal(error)
             headers, body = self._guard.settings.error_answer(self._path, error)
