@@ -23,20 +23,8 @@ from ainf.store.writer import ThreadWriter
 from tests.store.conftest import never
 from tests.store.faults import FaultyEngine, faulty_store, full
 from tests.store.records import (
-    DEARER,
-    KEY,
-    PRICE,
-    START,
-    closing_of,
-    counter,
-    events,
-    later,
-    limited,
-    opening,
-    postings,
-    seeded,
-    strand,
-)
+    DEARER, KEY, PRICE, START, closing_of, counter, events, later, limited, opening, postings, seeded, strand,
+)  # fmt: skip
 
 HOUR = 3_600_000_000
 FREE = HoldAsk(base_nusd=0, output_rate=0, first_tokens=1, worst_tokens=100, min_tokens=1)

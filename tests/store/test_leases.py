@@ -13,7 +13,6 @@ from ainf.store import recovery
 from ainf.store.base import Extension, Progress
 from ainf.store.leases import Lease, MachineUptime, OwnUptime, Renewal
 from ainf.store.parts import LeaseTerms
-from ainf.store.sqlite import LockedError
 from ainf.store.store import Store
 from ainf.store.verify import verify
 from tests.store.records import START, closing, entries, events, later, opening, seeded
@@ -222,31 +221,6 @@ async def test_the_first_one_on_the_spot_recovers_at_once(tmp_path):
         await one.open_inference(opening())
     async with gateway(tmp_path / "a.db", uptime) as other:
         assert await other.recover(START) == ["inf-000001"]
-
-
-async def test_one_for_itself_and_one_that_shares(tmp_path):
-    """They do not go together, whoever comes first; two that share do, once the first has recovered."""
-    path, uptime = tmp_path / "a.db", Uptime()
-    async with gateway(path, uptime, is_shared=False), trio.open_nursery() as nursery:
-        nursery.start_soon(_is_locked_out, path, uptime)
-    async with gateway(path, uptime) as one:
-        with trio.move_on_after(0.2) as waited:
-            async with gateway(path, uptime):
-                pass
-        assert waited.cancelled_caught
-        await one.recover(START)
-        async with gateway(path, uptime) as other:
-            await other.recover(START)
-        with pytest.raises(LockedError, match=r"store\.shared"):
-            async with gateway(path, uptime, is_shared=False):
-                pass
-
-
-async def _is_locked_out(path, uptime) -> None:
-    with trio.move_on_after(0.2) as waited:
-        async with gateway(path, uptime):
-            pass
-    assert waited.cancelled_caught
 
 
 async def test_alone_a_lapsed_lease_stops_admission_until_the_next_beat(tmp_path):
