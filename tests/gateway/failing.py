@@ -9,6 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from math import inf
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -20,12 +21,16 @@ from ainf.store.batch import BatchRunner, Job
 from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader, run_read
 from ainf.store.sqlite import MEMORY, SQLiteEngine
-from ainf.store.store import WAIT_S, Store
+from ainf.store.store import Store
 from ainf.store.transaction import Engine, Parameters, Row, Transaction
 from ainf.store.writer import Writer
 
 T = TypeVar("T")
 
+WAIT_S: Final = 1.0
+"""The longest that anybody waits for the store."""
+CLOSE_S: Final = 2.5
+"""How long a settlement is tried: longer than twice."""
 WRITES: Final = frozenset({"begin", "statement", "commit"})
 """Where the writer's calls fail."""
 READS: Final = frozenset({"read begin", "read"})
@@ -57,29 +62,37 @@ class Failure:
     is_defect: bool = False
     """Whether it is none of the database's, but a bug."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether the process gets over it: everybody is told an end."""
+        return not (self.lasts or self.ends_process or self.is_defect or self.pause_s == inf)
+
 
 def _both(name: str, points: frozenset[str], error: Callable[[], BaseException], **how: Any) -> list[Failure]:
     """A failure that happens once, and one that lasts."""
     return [Failure(name, points, error, **how), Failure(f"{name} for ever", points, error, lasts=True, **how)]
 
 
+_BEGINS: Final = frozenset({"begin", "read begin"})
+_STATEMENTS: Final = frozenset({"statement", "commit"})
+
 FAILURES: Final = (
-    *_both("busy", frozenset({"begin", "read begin"}), partial(apsw.BusyError, "database is locked")),
-    *_both("full", WRITES - {"begin"}, partial(apsw.FullError, "database or disk is full")),
-    Failure("full, undone", WRITES - {"begin"}, partial(apsw.FullError, "database or disk is full"), undoes=True),
-    *_both("read-only", WRITES, partial(apsw.ReadOnlyError, "attempt to write a readonly database")),
-    Failure("locked", WRITES | READS, partial(apsw.LockedError, "database table is locked")),
-    Failure("cannot open", WRITES | READS, partial(apsw.CantOpenError, "unable to open database file")),
+    *_both("busy", _BEGINS, partial(apsw.BusyError, "database is locked")),
+    Failure("locked", _BEGINS | {"read", "commit"}, partial(apsw.LockedError, "database table is locked")),
+    Failure("cannot open", _BEGINS | {"commit"}, partial(apsw.CantOpenError, "unable to open database file")),
+    *_both("read-only", frozenset({"begin", "commit"}), partial(apsw.ReadOnlyError, "readonly database")),
+    *_both("full", _STATEMENTS, partial(apsw.FullError, "database or disk is full")),
+    Failure("full, undone", _STATEMENTS, partial(apsw.FullError, "database or disk is full"), undoes=True),
     Failure("input/output", WRITES | READS, partial(apsw.IOError, "disk I/O error"), ends_process=True),
-    Failure("corrupt", WRITES | READS, partial(apsw.CorruptError, "malformed"), ends_process=True, undoes=True),
+    Failure("corrupt", READS | {"commit"}, partial(apsw.CorruptError, "malformed"), ends_process=True, undoes=True),
     Failure("answer lost", frozenset({"commit"}), partial(apsw.IOError, "lost"), is_done=True, ends_process=True),
-    Failure("late", frozenset({"before"}), pause_s=WAIT_S + 1),
-    Failure("answered late", frozenset({"after"}), pause_s=WAIT_S + 1),
-    Failure("stuck", frozenset({"before"}), pause_s=float("inf")),
-    Failure("never answered", frozenset({"after"}), pause_s=float("inf")),
+    Failure("late", frozenset({"before"}), pause_s=1.2 * WAIT_S),
+    Failure("answered late", frozenset({"after"}), pause_s=1.2 * WAIT_S),
+    Failure("stuck", frozenset({"before"}), pause_s=inf),
+    Failure("never answered", frozenset({"after"}), pause_s=inf),
     Failure("thread dies", WRITES, ThreadEndedError, ends_process=True),
     Failure("no error of the database", frozenset({"begin"}), ends_process=True),
-    Failure("defect", WRITES - {"begin"}, is_defect=True),
+    Failure("defect", _STATEMENTS, is_defect=True),
 )
 
 
@@ -233,6 +246,10 @@ class TaskWriter(Writer):
         self._queue.append(job)
         self._arrived.set()
 
+    def die(self, error: BaseException) -> None:
+        """End at once, whatever is queued."""
+        self._die(error, list(self._queue))
+
     async def _wait(self, job: Job[Any]) -> None:
         def abort(_: object) -> trio.lowlevel.Abort:
             job.waiter = None
@@ -240,6 +257,10 @@ class TaskWriter(Writer):
 
         job.waiter = trio.lowlevel.current_task()
         await trio.lowlevel.wait_task_rescheduled(abort)
+
+
+def _nothing(*_: object) -> None:
+    """Do nothing."""
 
 
 class Machine:
@@ -255,8 +276,8 @@ class Machine:
         self.fault = Fault()
         self.death: BaseException | None = None
         self.turn_s = 0.0
-        self.on_death: Callable[[], None] | None = None
-        self.on_turn: Callable[[str], None] | None = None
+        self.on_death: Callable[[], None] = _nothing
+        self.on_turn: Callable[[str], None] = _nothing
         self._nursery = nursery
         self._engine = SQLiteEngine.open(MEMORY)
         self._life = trio.CancelScope()
@@ -269,7 +290,7 @@ class Machine:
     def _start(self) -> None:
         head = begin_epoch(self._engine, "gateway", wall_clock()).head
         engine = FailingEngine(self._engine, self.fault)
-        writer = TaskWriter(
+        self._writer = writer = TaskWriter(
             engine, Transaction(engine, head), turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal
         )  # fmt: skip
         reader = NamedReader(FailingEngine(self._engine, self.fault, reads=True), self.fault)
@@ -282,7 +303,7 @@ class Machine:
         with life:
             await writer.run()
 
-    async def restart(self) -> None:
+    async def restart(self, *, recovers: bool = True) -> None:
         """End the process, if it is not dead, while what fails still does; then all is well, and the next begins."""
         if self.death is None:
             await self.store.aclose()
@@ -290,7 +311,14 @@ class Machine:
         self.fault.heal()
         self._engine.rollback()
         self._start()
-        await self.store.recover(wall_clock())
+        if recovers:
+            await self.store.recover(wall_clock())
+
+    def kill(self) -> None:
+        """Let the process end at once, as by a signal that it does not see."""
+        if self.death is None:
+            self._life.cancel()
+            self._writer.die(ThreadEndedError())
 
     def is_settled(self, inference_id: str) -> bool:
         """Whether the settlement of an exchange is committed."""
@@ -301,13 +329,12 @@ class Machine:
         failure = self.fault.is_hit(phase)
         await trio.sleep(self.turn_s if failure is None else failure.pause_s)
         self.fault.running = [name_of(job.operation) for job in jobs]
-        for name in self.fault.running if self.on_turn is not None else ():
+        for name in self.fault.running:
             self.on_turn(f"{phase} {name}")
 
     def _on_fatal(self, error: BaseException) -> None:
         self.death = error
-        if self.on_death is not None:
-            self.on_death()
+        self.on_death()
 
 
 @asynccontextmanager

@@ -111,7 +111,10 @@ ROUTED = [
 
 DRAINED = 'slice_tokens = 8\nmin_output_tokens = 4\naborted_billing = "drain"\nabort_read_s = 2'
 
-KINDS = [
+PAIRS = [kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)]
+"""Every protocol over every provider format."""
+
+PLAIN = [
     Kind("stream", "sim-tokens-30-pace-5ms"),
     Kind("whole", "sim-tokens-30", stream=False),
     Kind("burst", "sim-tokens-30-burst", fields={"stream_options": {"include_usage": True}}),
@@ -140,9 +143,10 @@ KINDS = [
     Kind("drained-capped", "sim-tokens-60-unlimited-pace-5ms-bills-on", room_nusd=30_000, more=DRAINED),
     Kind("drained-slow-store", "sim-tokens-20-pace-5ms-bills-on", slow_store=True, more=DRAINED, leaves_at_write=3),
     Kind("drained-translated", "messages/sim-tokens-20-reasoning-4-pace-5ms-bills-on", more=DRAINED, dialect=RESPONSES),
-    *(kind for dialect in DIALECTS for format_ in FORMATS for kind in pair_kinds(dialect, format_)),
-    *ROUTED,
 ]
+"""What may become of a request, in one protocol."""
+
+KINDS = [*PLAIN, *PAIRS, *ROUTED]
 
 
 def target_of(model: str, candidates: tuple[str, ...], more: str = "", *, hedging: bool = False) -> str:

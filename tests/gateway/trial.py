@@ -1,7 +1,8 @@
 """One request of a kind over a machine on which something goes wrong, and what must hold when that is over."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Final
 
 import attrs
@@ -10,12 +11,14 @@ import trio
 from ainf.http.idempotency import SharedExchanges
 from ainf.inference.outcome import Ending
 from tests.gateway.capture import check_let_go
-from tests.gateway.failing import Machine
-from tests.gateway.kinds import Kind, asking
+from tests.gateway.failing import CLOSE_S, Machine, machine
+from tests.gateway.kinds import Kind, Stage, asking, stage
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World
 
 AWAY: Final = "store_unavailable"
+_SAID_OF_KEYS: Final = ((409, "idempotency_in_progress"), (409, "idempotency_completed"))
+"""How a second request is refused of which the first could not be settled yet, or not with its answer."""
 
 
 @attrs.define
@@ -31,6 +34,8 @@ class Trial:
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     on_begin: Callable[["Trial"], None] | None = None
     """Called in the task that serves the requests."""
+    on_write: Callable[[int], None] | None = None
+    """Called behind each write to a client."""
     _dialled: int = 0
     _logged: int = 0
 
@@ -64,6 +69,8 @@ class Trial:
         def look(writes: int) -> None:
             if leave is not None:
                 leave(writes)
+            if self.on_write is not None:
+                self.on_write(writes)
             if client.ended and "x-ainf-inference-id" in client.headers:
                 assert self.machine.is_settled(client.inference_id), "it spoke before the settlement was durable"
 
@@ -84,12 +91,15 @@ class Trial:
             defects: whether there may be any.
             told: whether each client that did not leave must have been told an end.
         """
+        allowed = {*refusals, (503, AWAY), *_SAID_OF_KEYS} if self.idempotency_key else {*refusals, (503, AWAY)}
+        if defects:
+            allowed.add((500, "internal_error"))
         for client in self.clients:
             ending = await check_transcript(self.here, client)
             assert not (client.ended and ending is Ending.ABANDONED), "an end was told that recovery knows nothing of"
             assert not told or client.ended or client.gone, "it was cut off without need"
             if ending is None and client.ended:
-                self._check_refused(client, {*refusals, (503, AWAY), *([(500, "internal_error")] if defects else [])})
+                _check_refused(client, allowed)
         if all(client.ended and "x-ainf-inference-id" not in client.headers for client in self.clients):
             assert len(self.here.simulator.books.entries) == self._dialled, "a provider was asked for who was refused"
         await check_provider(self.here)
@@ -98,12 +108,24 @@ class Trial:
         check_let_go(self.here)
         assert defects or '"defect"' not in self.here.log.getvalue()[self._logged :]
 
-    def _check_refused(self, client: Client, allowed: set[tuple[int, str]]) -> None:
-        assert client.status is not None
-        code = client.json()["error"]["code"]
-        assert (client.status, code) in allowed
-        if code == AWAY:
-            assert client.headers["x-should-retry"] == "true"
+
+def _check_refused(client: Client, allowed: set[tuple[int, str]]) -> None:
+    assert client.status is not None
+    code = client.json()["error"]["code"]
+    assert (client.status, code) in allowed, client.body
+    if code == AWAY:
+        assert client.headers["x-should-retry"] == "true"
+
+
+@asynccontextmanager
+async def premises(kind: Kind, tmp_path: Path) -> AsyncIterator[tuple[Machine, Stage]]:
+    """Run a gateway for a kind around a block, on a machine of its own."""
+    async with machine() as below, stage(kind, tmp_path, below) as ready:
+        below.turn_s = 0.2 if kind.slow_store else 0.0
+        services = ready.here.gateway.services
+        clocks = attrs.evolve(services.clocks, close_s=CLOSE_S)
+        ready.here.gateway.services = attrs.evolve(services, clocks=clocks)
+        yield below, ready
 
 
 @contextmanager
