@@ -191,6 +191,15 @@ async def test_a_closed_exchange_extends_nothing(store):
         await store.extend_hold(Extension("inf-000001", START, 5, 5))
 
 
+async def test_an_attempt_that_was_not_opened_is_not_extended(store):
+    """It is held for before its dial, or not dialled at all."""
+    await store.write(seeded())
+    await store.open_inference(opening())
+    with pytest.raises(GatewayError, match="store_unavailable"):
+        await store.extend_hold(Extension("inf-000001", START, 30, 1, attempt=2))
+    assert await store.read(lambda tx: tx.one("SELECT held_nusd FROM holds")) == (50,)
+
+
 async def test_an_extension_carries_progress(store):
     """What an extension grants and how far its exchange has come are durable together; a refusal writes neither."""
     await store.write(seeded(account_cap=60))

@@ -23,7 +23,19 @@ from ainf.store.writer import ThreadWriter
 from tests.store.conftest import never
 from tests.store.faults import FaultyEngine, faulty_store, full
 from tests.store.records import (
-    DEARER, KEY, PRICE, START, closing_of, counter, events, later, limited, opening, postings, seeded, strand,
+    DEARER,
+    KEY,
+    PRICE,
+    START,
+    closing_of,
+    counter,
+    events,
+    later,
+    limited,
+    opening,
+    postings,
+    seeded,
+    strand,
 )  # fmt: skip
 
 HOUR = 3_600_000_000
@@ -310,14 +322,6 @@ async def test_an_extension_is_for_one_attempt(store):
     assert await seen(store, "gpt", "claude") == ((0, 80), (0, 100))
     assert (await store.read(postings))[2:] == [(2, "anthropic", "extend", 20), (1, "openai", "extend", 30)]
     assert await held(store) == (180,)
-
-
-async def test_one_that_was_not_opened_is_not_extended(store):
-    """It is held for before its dial, or not dialled at all."""
-    await running(store)
-    with pytest.raises(GatewayError, match="store_unavailable"):
-        await store.extend_hold(Extension("inf-000001", START, 30, 1, attempt=2))
-    assert await held(store) == (50,)
 
 
 async def test_progress_says_whose_it_is(store):
