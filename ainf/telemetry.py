@@ -225,10 +225,9 @@ class Telemetry:
         self._spooled.inc()
         self.log.warning("spooled", inference_id=inference_id)
 
-    def not_spooled(self, inference_id: str, cause: BaseException | None) -> None:
+    def not_spooled(self, inference_id: str, error: str) -> None:
         """Log why a settlement could not be kept."""
-        why = cause.strerror if isinstance(cause, OSError) else "there is no spool"
-        self.log.error("not_spooled", inference_id=inference_id, error=why)
+        self.log.error("not_spooled", inference_id=inference_id, error=error)
 
     def spool_replayed(self, settled: int, lost: int) -> None:
         """Count, and log, settlements that waited and that the database has taken, and those that it never will."""

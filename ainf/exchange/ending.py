@@ -132,17 +132,20 @@ async def _spool(exchange: "Exchange", draft: _Draft) -> Settlement | None:
     What was left to the database is not taken back: it may yet be committed, and then that is the settlement.
     """
     services, inference_id = exchange.services, exchange.plan.inference_id
+    why = "it took too long"
     with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.spool_s):
         for keeps in (True, False) if draft.keeps else (False,):
             try:
                 settlement = await services.store.spool(_to_spool(exchange, draft, keeps=keeps))
             except GatewayError as error:
-                services.telemetry.not_spooled(inference_id, error.__cause__)
+                why = str(error.__cause__ or "there is no spool")
             except Exception as defect:  # noqa: BLE001 - recovery settles what cannot be kept
                 services.telemetry.defect("spooling", defect, inference_id=inference_id)
+                return None
             else:
                 services.telemetry.spooled(inference_id)
                 return settlement
+    services.telemetry.not_spooled(inference_id, why)
     return None
 
 

@@ -16,6 +16,7 @@ import attrs
 from ainf.inference.errors import GatewayError
 from ainf.store.migrate import SchemaError, known_migrations
 from ainf.store.reader import run_read
+from ainf.store.spool_file import SpoolError
 from ainf.store.sqlite import LockedError, SQLiteEngine
 from ainf.store.store import Store
 from ainf.store.transaction import Transaction
@@ -23,7 +24,7 @@ from ainf.store.transaction import Transaction
 T = TypeVar("T")
 
 
-OPENING_ERRORS: Final = (SchemaError, LockedError, apsw.Error, OSError)
+OPENING_ERRORS: Final = (SchemaError, LockedError, SpoolError, apsw.Error, OSError)
 """What opening a store may raise where its file, and not this program, is at fault."""
 
 

@@ -135,14 +135,14 @@ class Store:
         opener = Opener(kind, now, wait_s, on_fatal, terms)
         with ExitStack() as stack:
             lock: LockFile | None = None
-            given = reserves or ReserveTerms()
-            ballast = given.ballast_beside(path)
+            given, ballast = reserves or ReserveTerms(), None
             if scheme == "memory":
                 parts = opener.open_memory()
             elif scheme == "sqlite" and path:
                 if kind == "gateway":
                     lock = await opener.take_lock(path)
                     stack.callback(lock.release)
+                ballast = given.ballast_beside(path)
                 parts = await opener.open_sqlite(path, ballast)
             else:
                 raise ValueError(f'{url!r} is not a store; use "sqlite:<path>" or "memory:"')

@@ -10,6 +10,8 @@ from ainf.exchange import ending as concluding
 from ainf.exchange import words
 from ainf.inference.errors import GatewayError
 from ainf.store.base import Closing, Settlement
+from tests.gateway.away import stranded
+from tests.gateway.keyed import keyed
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import World, world
 
@@ -67,6 +69,74 @@ async def test_a_close_that_the_store_refuses_for_good_ends_without_a_word(tmp_p
         assert await here.rows("SELECT count(*) FROM holds") == [(1,)]
         assert exchange_line(here)["settled_nusd"] is None
         assert b"ainf_unsettled_total 1.0" in here.telemetry.exposition()
+
+
+async def test_a_close_that_the_store_refuses_for_good_is_spooled(tmp_path, autojump_clock):
+    """Behind the time that the database has, once, and with all that a replay needs; then the client is told."""
+    async with stranded(tmp_path, "sim") as (here, store):
+        began = trio.current_time()
+        client = await here.ask()
+        assert 10 <= trio.current_time() - began < 11
+        assert await check_transcript(here, client) == "completed"
+        record = await store.reserves.find(client.inference_id)
+        assert record is not None
+        last = store.closings[-1]
+        assert attrs.evolve(record.closing, at=last.at, attempts=last.attempts) == last
+        assert exchange_line(here)["settled_nusd"] == record.closing.cost_nusd
+        ((held, opened_at, account),) = await here.rows(
+            "SELECT h.held_nusd, i.opened_at, i.account_id FROM holds AS h JOIN inferences AS i USING (inference_id)"
+        )
+        assert (record.held_nusd, record.opened_at, record.account_id) == (held, opened_at, account)
+
+
+async def test_a_blind_end_is_spooled_too(tmp_path, autojump_clock, monkeypatch):
+    """What it cost is not known, and the database is away: the whole hold, when that is back."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(concluding, "end_of", broken)
+    async with stranded(tmp_path, "sim") as (here, store):
+        client = await here.ask()
+        store.is_away = False
+        assert (await here.store.replay_spool()).settled == 1
+        receipt = await here.receipt(client.inference_id)
+        assert (receipt["evidence"], receipt["settled_nusd"]) == ("none", receipt["held_nusd"])
+        await check_ledger(here, admitted=1)
+
+
+async def test_what_the_store_cannot_write_is_not_spooled(tmp_path, autojump_clock):
+    """It would not be able to write it later either: nothing is said, and recovery settles."""
+    async with stranded(tmp_path, "sim") as (here, store):
+        OddStore(here, OverflowError(), OverflowError())
+        client = await here.ask()
+        assert client.aborted
+        assert store.reserves.waiting == 0
+
+
+async def test_an_answer_that_broke_the_closing_is_not_spooled(tmp_path, autojump_clock):
+    """What could not be kept beside the settlement for a defect is left out of the spool as well."""
+    async with stranded(tmp_path, "sim") as (here, store):
+        away = GatewayError("store_unavailable", "away")
+        OddStore(here, OverflowError("the answer"), *[away] * 1_000)
+        client = await here.run(keyed(here, "sim"))
+        assert await check_transcript(here, client) == "completed"
+        record = await store.reserves.find(client.inference_id)
+        assert record is not None
+        assert (record.closing.answer, record.closing.frees_claim) == (None, False)
+
+
+async def test_a_defect_on_the_way_into_the_spool_ends_without_a_word(tmp_path, autojump_clock, monkeypatch):
+    """It is logged, and what is open is left to recovery."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(concluding, "_to_spool", broken)
+    async with stranded(tmp_path, "sim") as (here, _):
+        client = await here.ask()
+        assert client.aborted
+        assert [defect["where"] for defect in defects(here)] == ["spooling"]
 
 
 async def test_an_end_that_the_store_cannot_write_takes_the_whole_hold(tmp_path, autojump_clock):
