@@ -112,7 +112,10 @@ RECORDS: Final = (
         FROM settlements AS s
         JOIN inferences AS i ON i.inference_id = s.inference_id
         LEFT JOIN inferences AS r ON r.inference_id = s.retry_of AND r.inference_id <> i.inference_id
-            AND r.account_id = i.account_id AND r.fingerprint = i.fingerprint AND r.opened_at <= i.opened_at
+            AND r.account_id = i.account_id AND r.fingerprint = i.fingerprint
+            AND (r.opened_at <= i.opened_at  -- or the wall clock was set back, and the ledger knows better
+                OR (SELECT min(seq) FROM entries AS e WHERE e.inference_id = r.inference_id)
+                    < (SELECT min(seq) FROM entries AS e WHERE e.inference_id = i.inference_id))
         WHERE s.retry_of IS NOT NULL AND r.inference_id IS NULL
         """,
     ),

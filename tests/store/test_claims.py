@@ -9,6 +9,7 @@ from ainf.inference.usage import Usage
 from ainf.store import claims
 from ainf.store.base import Claim, KeptAnswer
 from ainf.store.store import Store
+from ainf.store.verify import verify
 from tests.store.records import COST, KEY, ROUTING, START, USAGE, closing, closing_of, later, opening, seeded, strand
 
 PATH = "/v1/chat/completions"
@@ -108,6 +109,16 @@ async def test_a_freed_key_says_what_is_asked_again(store, fingerprint, retry_of
     settlement = await store.close_inference(kept(2, at=START + later + 1))
     assert settlement.retry_of == retry_of
     assert (await store.read(find())).inference_id == "inf-000002"
+
+
+async def test_what_asks_again_may_be_older_by_a_clock_that_was_set_back(store):
+    """It names what freed the key all the same, and verify takes the ledger's word for which came first."""
+    await store.write(seeded())
+    await store.open_inference(claiming(at=START + DAY))
+    await store.close_inference(closing(at=START + DAY))
+    await store.open_inference(claiming(2))
+    assert (await store.close_inference(kept(2))).retry_of == "inf-000001"
+    assert [found for found in await store.read(verify) if found.invariant == "S3"] == []
 
 
 async def test_a_freed_key_is_as_good_as_another_search(store):
