@@ -100,6 +100,8 @@ class GuardedProtocol(H11Protocol):
         self._path = ""
         self._is_head = False
         self._held_head = b""
+        self._is_chunked_request = False
+        self._before_parsed = self._parsed = b""
         self._received_body_bytes = 0
         self._read_ahead_bytes = 0
 
@@ -116,7 +118,7 @@ class GuardedProtocol(H11Protocol):
             if self._raw_head is not None:
                 await self._receive_head(event.data)
             elif self.connection.their_state is h11.SEND_BODY:
-                self.connection.receive_data(event.data)
+                self._parse(event.data)
                 await self._handle_events()
             else:
                 self._keep_for_later(event.data)
@@ -139,13 +141,15 @@ class GuardedProtocol(H11Protocol):
         if self.connection.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             self._guard.settings.on_refusal(error)
             headers, body = self._guard.settings.error_answer(self._path, error)
-            await self.write(edge.refusal(error.status, [*self.config.response_headers("h11"), *headers], body))
+            own = self.config.response_headers("h11")
+            await self.write(edge.refusal(error.status, [*own, *headers], b"" if self._is_head else body))
         await self._close_stream()
         self._guard.finish()
 
     async def time_out(self) -> None:
         """The request did not come in time."""
-        self._path = self._path or edge.path_of(self._raw_head or b"")
+        if not self._path:
+            self._name_request(self._raw_head or b"")
         await self.refuse(DownstreamError("request_timeout", "The request did not arrive in time."))
 
     async def _receive_head(self, data: bytes) -> None:
@@ -157,17 +161,33 @@ class GuardedProtocol(H11Protocol):
         try:
             edge.check_raw_head(head if end < 0 else head[: end + len(edge.HEAD_END)], self._limits)
         except DownstreamError as error:
-            self._path = edge.path_of(head)
+            self._name_request(head)
             await self.refuse(error)
             return
         if end >= 0:
             self._raw_head = None
-            self.connection.receive_data(head)
+            self._parse(head)
             await self._handle_events()
         else:
             if not self._raw_head:
                 self._guard.expect_head()
             self._raw_head = head
+
+    def _name_request(self, head: bytes) -> None:
+        """Note what an answer has to know of a request, from the beginning of its head, which may be anything."""
+        self._path = edge.path_of(head)
+        self._is_head = head.startswith(b"HEAD ")
+
+    def _parse(self, data: bytes) -> None:
+        self._before_parsed = (self._before_parsed + self._parsed[-3:])[-3:]
+        self._parsed = data
+        self.connection.receive_data(data)
+
+    def _check_end_of_chunks(self) -> None:
+        """Refuse chunks that end otherwise than by an empty line: h11 takes bare LF for one behind trailers."""
+        end = len(self._parsed) - len(self.connection.trailing_data[0])
+        if not (self._before_parsed + self._parsed[max(0, end - 4) : end]).endswith(edge.HEAD_END):
+            raise edge.malformed()
 
     def _keep_for_later(self, data: bytes) -> None:
         self._read_ahead_bytes += len(data)
@@ -195,7 +215,7 @@ class GuardedProtocol(H11Protocol):
     async def _handle_event(self) -> bool:
         event = self.connection.next_event()
         if isinstance(event, h11.Request):
-            self._path = edge.path_of(b" ".join((event.method, event.target)))
+            self._name_request(b" ".join((event.method, event.target)))
             edge.check_request(event, self._limits)
             await self._create_stream(event)
         elif isinstance(event, h11.Data):
@@ -205,6 +225,8 @@ class GuardedProtocol(H11Protocol):
             if self.stream is not None:
                 await self.stream.handle(Body(stream_id=STREAM_ID, data=event.data))
         elif isinstance(event, h11.EndOfMessage):
+            if self._is_chunked_request:
+                self._check_end_of_chunks()
             self._guard.expect_nothing()
             if self.stream is not None:
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))
@@ -218,8 +240,8 @@ class GuardedProtocol(H11Protocol):
         self.request_number += 1
         self._received_body_bytes = self._read_ahead_bytes = 0
         self.chunked = False
-        self._is_head = request.method == b"HEAD"
         headers = list(request.headers)
+        self._is_chunked_request = any(name == b"transfer-encoding" for name, _ in headers)
         self.stream = stream = GuardedStream(
             self.app,
             self.config,

@@ -4,6 +4,7 @@ import time
 
 import pytest
 import trio
+import trio.lowlevel
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -153,6 +154,9 @@ async def test_the_head_and_first_bytes_leave_together(serve):
             b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 200000,
             "bad_request",
         ),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\n", "bad_request"),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: y\n\n", "bad_request"),
+        (b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nx: y\n\r\n", "bad_request"),
     ],
 )
 async def test_refusals_are_json(serve, raw, code):
@@ -161,6 +165,35 @@ async def test_refusals_are_json(serve, raw, code):
     await refused(bench, raw + HELLO, code)
     assert bench.app.bodies in ([], [b""], [b"abc"], [b"abcd"])
     assert not bench.errors
+
+
+async def test_trailers_in_pieces(serve):
+    """Chunks may end with trailers, and come in any reads."""
+    bench = await serve()
+    wire = await bench.connect()
+    request = (
+        b"POST /hello HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nx: y\r\nz: \r\n\r\n"
+    )
+    for at in range(len(request)):
+        await wire.send(request[at : at + 1])
+        await trio.lowlevel.checkpoint()
+    assert (await wire.answer()).status == 200
+    await wire.send(request + HELLO)
+    assert [(await wire.answer()).status for _ in range(2)] == [200, 200]
+    assert bench.app.bodies == [b"abc", b"abc", b""]
+
+
+@pytest.mark.parametrize(
+    "raw", [b"HEAD /%68ello HTTP/1.1\r\nHost: a\r\n\r\n", b"HEAD /hello HTTP/1.1\nHost: a\r\n\r\n"]
+)
+async def test_who_asks_for_a_head_is_refused_without_a_body(serve, raw):
+    """A refusal has a body only where the method allows one."""
+    bench = await serve()
+    wire = await bench.connect()
+    await wire.send(raw)
+    answer = await wire.until_closed()
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.endswith(b"connection: close\r\n\r\n")
 
 
 @pytest.mark.threat(22, "S1")
