@@ -153,6 +153,7 @@ async def _start_keepers(nursery: trio.Nursery, running: RunningGateway) -> None
     await nursery.start(gateway.shared.run, name="shared exchanges")
     start(keep_calibrated, calibrator, store, telemetry, gateway.recalibrate, name="calibration")
     start(_give_memory_back, gateway, tick_s, name="memory")
+    start(_close_old_connections, gateway, config.limits.upstream_idle_s, name="connections")
 
 
 async def recall_calibration(gateway: Gateway, store: Store) -> None:
@@ -209,6 +210,14 @@ def _close_clients(gateway: Gateway) -> None:
     """Close the connections to providers that wait for a next call."""
     for backend in gateway.backends.values():
         backend.client.close()
+
+
+async def _close_old_connections(gateway: Gateway, every_s: float) -> None:
+    """Close the connections to providers that wait in vain: after a rush there may be no call that would find them."""
+    while True:
+        await trio.sleep(every_s)
+        for backend in gateway.backends.values():
+            backend.client.pool.close_old(trio.current_time())
 
 
 async def _give_memory_back(gateway: Gateway, every_s: float) -> None:

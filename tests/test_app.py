@@ -11,6 +11,8 @@ import trio
 from ainf import app as composition
 from ainf.config import Limits, load_config
 from ainf.telemetry import Telemetry
+from tests.gateway.live import live
+from tests.gateway.live_client import eventually
 from tests.gateway.world import config_text, world
 
 
@@ -89,6 +91,19 @@ async def test_a_gateway_listens_and_drains(tmp_path):
         "recovered", "listening", "draining", "stopped",
     ]  # fmt: skip
     assert "sk-canary" not in log.getvalue()
+
+
+async def test_connections_that_wait_in_vain_are_closed(tmp_path):
+    """After a rush, when nobody asks any more, a gateway keeps no connection for longer than it is said to."""
+    async with live(tmp_path, "sim", limits="upstream_idle_s = 1") as here:
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(here.ask)
+        backends = here.running.gateway.backends.values()
+        lanes = [lane for backend in backends for lane in backend.client.pool._lanes.values()]
+        with trio.fail_after(20):
+            await eventually(lambda: sum(lane.idle for lane in lanes))
+            await eventually(lambda: not sum(lane.idle for lane in lanes))
 
 
 async def test_a_configuration_without_a_key_sends_none(tmp_path, autojump_clock):

@@ -17,7 +17,7 @@ class Lane:
 
     A new connection is made only by the holder of a place and only when none waits, so that both together never are
     more than there are places. The one used last is taken first; those not used for ``idle_s`` are closed by the
-    next call that takes or gives one.
+    next call that takes or gives one, and by ``close_old``, for there may be no next call.
 
     Attributes:
         places: taken before a connection is used, released behind it.
@@ -53,7 +53,11 @@ class Lane:
             return
         connection.idle_since = now
         self._idle.append(connection)
-        while self._idle[0].idle_since + self._idle_s <= now:
+        self.close_old(now)
+
+    def close_old(self, now: float) -> None:
+        """Close those that were not used for ``idle_s``."""
+        while self._idle and self._idle[0].idle_since + self._idle_s <= now:
             self._idle.popleft().close()
 
     def close(self) -> None:
@@ -81,6 +85,11 @@ class Pool:
             if self._closed:
                 lane.close()
         return lane
+
+    def close_old(self, now: float) -> None:
+        """Close the connections, of all origins, that were not used for ``idle_s``."""
+        for lane in self._lanes.values():
+            lane.close_old(now)
 
     def close(self) -> None:
         """Close every connection that waits; those in use are closed when they come back."""

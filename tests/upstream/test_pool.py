@@ -46,6 +46,18 @@ async def test_old_ones_are_closed_by_the_next_call(lane):
     assert lane.idle == 0
 
 
+async def test_old_ones_are_closed_where_no_call_comes():
+    """Who looks after a pool closes what was not used for ``idle_s``, of every origin, and only that."""
+    pool = Pool(LIMITS)
+    lanes = [pool.lane(origin) for origin in (ORIGIN, Origin("http", "b.test", 80))]
+    wires = [push(lane, now)[1] for lane in lanes for now in (0, 30)]
+    pool.close_old(59.9)
+    assert [wire.closed for wire in wires] == [False] * 4
+    pool.close_old(60)
+    assert [wire.closed for wire in wires] == [True, False] * 2
+    assert [lane.idle for lane in lanes] == [1, 1]
+
+
 @pytest.mark.parametrize("event", ["say", "end", "reset"])
 async def test_one_that_is_not_quiet_is_closed_and_the_next_is_taken(lane, event):
     """An end, a reset or junk while nobody asked: that connection serves nobody any more."""
