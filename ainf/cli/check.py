@@ -11,10 +11,11 @@ import trio
 
 from ainf.cli.output import RATE_COLUMNS, brief, print_json, print_table, printable, shown_rates, without_empty
 from ainf.cli.settings import CommandError, config_option, json_option, told, wall_clock
-from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, TargetConfig, load_config
+from ainf.config import Config, ConfigError, ModelConfig, ProviderConfig, StoreConfig, TargetConfig, load_config
 from ainf.config.values import SHARE
 from ainf.inference.moments import rfc3339
 from ainf.pricing import FREE
+from ainf.store.ballast import ballast_path, has_room
 from ainf.store.beside import StoreState, state_of
 
 if TYPE_CHECKING:
@@ -44,13 +45,29 @@ def check(ctx: click.Context, *, provider: str | None, model: str | None, as_jso
         _check_live(ctx, config, provider, model, as_json=as_json)
         return
     state = state_of(config.store.url)
-    folder = Path(state.path).parent
-    if not os.access(folder, os.W_OK):
-        raise CommandError(f"the database cannot be made or written: {folder} is no folder that this user may write to")
+    _check_disks(config.store, state.path)
     if as_json:
         print_json({"faults": [], **_as_json(config, state, wall_clock())})
     else:
         _print(config_path, config, state, wall_clock())
+
+
+def _check_disks(store: StoreConfig, database: str) -> None:
+    """Check that the gateway's files can be made.
+
+    Raises:
+        CommandError: one cannot.
+    """
+    for what, path in (("database", Path(database)), ("spool", store.spool)):
+        if not os.access(path.parent, os.W_OK):
+            raise CommandError(
+                f"the {what} cannot be made or written: {path.parent} is no folder that this user may write to"
+            )
+    if not has_room(ballast_path(database), store.ballast_bytes):
+        raise CommandError(
+            f"the disk of {database} has no room for the ballast (store.ballast_bytes is {store.ballast_bytes}, and"
+            " twice that must be free): the gateway would start, and admit nothing until there is"
+        )
 
 
 def _check_live(ctx: click.Context, config: Config, provider: str, model: str | None, *, as_json: bool) -> None:

@@ -87,15 +87,33 @@ class Ballast:
             raise OSError(errno.ENOSPC, "the room was needed meanwhile")
 
 
+def ballast_path(database: str) -> Path:
+    """Return the path of a database's ballast."""
+    return Path(f"{database}.ballast")
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether a ballast of this size is in place, or could be; nothing is changed.
+
+    Raises:
+        OSError: its folder cannot be looked at.
+    """
+    taken = path.stat().st_blocks * _BLOCK if path.exists() else 0
+    return taken >= size or _has_free(os.statvfs(path.parent), size)
+
+
 def _find_room(descriptor: int, size: int) -> None:
     """Make sure that there is room, unless the file has it already.
 
     Raises:
         OSError: there is not.
     """
-    taken, disk = os.fstat(descriptor).st_blocks * _BLOCK, os.fstatvfs(descriptor)
-    if taken < size and disk.f_bavail * disk.f_frsize < _ROOM * size:
+    if os.fstat(descriptor).st_blocks * _BLOCK < size and not _has_free(os.fstatvfs(descriptor), size):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _has_free(disk: os.statvfs_result, size: int) -> bool:
+    return disk.f_bavail * disk.f_frsize >= _ROOM * size
 
 
 def _take_room(descriptor: int, size: int) -> None:

@@ -12,7 +12,7 @@ from ainf.store.ballast import Ballast
 from ainf.store.epochs import begin_epoch
 from ainf.store.leases import LEASE_S, Lease, MachineUptime, OwnUptime, Renewal, Uptime
 from ainf.store.reader import InlineReader, Reader, ThreadReader
-from ainf.store.sqlite import MEMORY, LockedError, LockFile, SQLiteEngine
+from ainf.store.sqlite import MEMORY, LockedError, LockFile, SQLiteEngine, is_full
 from ainf.store.transaction import Transaction
 from ainf.store.writer import InlineWriter, ThreadWriter, Writer
 
@@ -89,8 +89,8 @@ class Opener:
         open_engine = partial(self._open_engine, path, lease, make_room)
         try:
             engine, tx = await trio.to_thread.run_sync(open_engine)
-        except apsw.FullError:
-            if make_room is None or not make_room():
+        except apsw.Error as error:
+            if make_room is None or not is_full(error) or not make_room():
                 raise
             engine, tx = await trio.to_thread.run_sync(open_engine)
         # From here on the connection is the writer's.

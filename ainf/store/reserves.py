@@ -6,7 +6,7 @@ from pathlib import Path
 import attrs
 import trio
 
-from ainf.store.ballast import Ballast
+from ainf.store.ballast import Ballast, ballast_path
 from ainf.store.batch import unavailable
 from ainf.store.spool import Disk, Replayed, Spool, ThreadDisk
 from ainf.store.spooled import SpooledClosing
@@ -25,7 +25,7 @@ class ReserveTerms:
 
     def ballast_beside(self, database: str) -> Ballast | None:
         """Return the ballast of a database, not in place yet."""
-        return Ballast(Path(f"{database}.ballast"), self.ballast_bytes) if self.ballast_bytes else None
+        return Ballast(ballast_path(database), self.ballast_bytes) if self.ballast_bytes else None
 
 
 class Reserves:

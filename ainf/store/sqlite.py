@@ -29,6 +29,11 @@ class LockedError(Exception):
     """Another gateway process uses this database; the text names its lock file."""
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room on the disk; SQLite has a word of its own for that of its index."""
+    return isinstance(error, apsw.FullError) or getattr(error, "extendedresult", None) == apsw.SQLITE_IOERR_SHMSIZE
+
+
 def check_version(found: str) -> None:
     """Check that SQLite is new enough.
 
@@ -139,15 +144,15 @@ class SQLiteEngine:
 
     def is_unavailable(self, error: BaseException) -> bool:
         """See ``Engine``."""
-        return isinstance(error, _UNAVAILABLE)
+        return isinstance(error, _UNAVAILABLE) or is_full(error)
 
     def is_fatal(self, error: BaseException) -> bool:
         """See ``Engine``."""
-        return isinstance(error, _FATAL)
+        return isinstance(error, _FATAL) and not is_full(error)
 
     def relieve(self, error: BaseException) -> bool:
         """See ``Engine``."""
-        return isinstance(error, apsw.FullError) and self._make_room is not None and self._make_room()
+        return is_full(error) and self._make_room is not None and self._make_room()
 
     def close(self) -> None:
         """See ``Engine``."""

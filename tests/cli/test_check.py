@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -181,4 +182,23 @@ def test_a_folder_that_is_none(commands):
     commands.config.write_text(commands.config.read_text().replace("sqlite:books.db", "sqlite:none/books.db"))
     result = commands.invoke("check", env=ENV)
     assert result.exit_code == 1
+    assert "the database cannot be made or written:" in result.stderr
     assert "none is no folder that this user may write to" in result.stderr
+
+
+def test_a_spool_in_a_folder_that_is_none(commands):
+    """It is found before the start, and told as the spool's."""
+    commands.config.write_text(f'[store]\nspool = "none/spool"\n{commands.config.read_text().replace("[store]", "")}')
+    result = commands.invoke("check", env=ENV)
+    assert result.exit_code == 1
+    assert "the spool cannot be made or written:" in result.stderr
+    assert "none is no folder that this user may write to" in result.stderr
+
+
+def test_a_disk_without_room_for_the_ballast(commands, monkeypatch):
+    """The gateway would start and admit nothing: that is told, with what is needed."""
+    full = SimpleNamespace(f_bavail=1, f_frsize=4096)
+    monkeypatch.setattr("ainf.store.ballast.os.statvfs", lambda _: full)
+    result = commands.invoke("check", env=ENV)
+    assert result.exit_code == 1
+    assert "has no room for the ballast (store.ballast_bytes is 16777216, and twice that must be free)" in result.stderr

@@ -41,6 +41,15 @@ def test_a_second_gateway_does_not_start(commands):
     assert result.stderr.count("\n") == 1
 
 
+def test_a_spool_that_cannot_be_made(commands):
+    """It is told in one line, with the setting; nothing runs."""
+    commands.config.write_text(f'[store]\nspool = "none/spool"\n{commands.config.read_text().replace("[store]", "")}')
+    result = commands.invoke("serve", env=ENV)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("the gateway cannot run: the spool ")
+    assert "store.spool must name files in a folder that this user may write to" in result.stderr
+
+
 def test_a_store_that_is_none(commands):
     """A database that cannot be opened is told in one line."""
     commands.config.write_text(commands.config.read_text().replace("books.db", "none/books.db"))

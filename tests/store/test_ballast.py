@@ -164,6 +164,19 @@ def test_nobody_waits_for_one_that_hangs(ballast, monkeypatch):
     assert not ballast.is_in_place
 
 
+def test_whether_there_is_room_can_be_asked(ballast, monkeypatch):
+    """Without taking any: there is where it is in place, or twice its size is free."""
+    for room, has in ((2 * SIZE - 4096, False), (2 * SIZE, True)):
+        disk = SimpleNamespace(f_bavail=room // 4096, f_frsize=4096)
+        monkeypatch.setattr(module.os, "statvfs", lambda _, disk=disk: disk)
+        assert module.has_room(ballast.path, SIZE) is has
+    assert not ballast.path.exists()
+    ballast.restore()
+    monkeypatch.setattr(module.os, "statvfs", lambda _: SimpleNamespace(f_bavail=0, f_frsize=4096))
+    assert module.has_room(ballast.path, SIZE)
+    assert module.ballast_path("/x/a.db").name == "a.db.ballast"
+
+
 def test_a_folder_that_may_not_be_written(tmp_path):
     """It is not in place, and why is told; nothing is raised."""
     ballast = Ballast(tmp_path / "none" / "a.db.ballast", SIZE)

@@ -103,6 +103,9 @@ def test_errors_are_told_apart(path):
     assert (engine.is_unavailable(broken()), engine.is_fatal(broken())) == (False, True)
     assert (engine.is_unavailable(ValueError()), engine.is_fatal(ValueError())) == (False, False)
     assert not engine.relieve(full())
+    no_index = broken()
+    no_index.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
+    assert (engine.is_unavailable(no_index), engine.is_fatal(no_index)) == (True, False)
     engine.close()
 
 
