@@ -172,6 +172,11 @@ class EventStreamReader:
         if not data:
             return batch
         buffer = self._buffer
+        if self._scanned and b"\n" not in data and b"\r" not in data:  # more of a line: not to be looked at as it grows
+            buffer += data
+            self._after_cr = False
+            self._check_tail(len(buffer) - self._scanned)
+            return batch
         if self._after_cr and data[0] == _LF:
             data = data[1:]
             if buffer:
