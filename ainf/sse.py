@@ -137,7 +137,8 @@ class EventStreamReader:
             UpstreamError: ``upstream_protocol``: a line or an event is over its limit.
         """
         if self._scanned or self._after_cr:
-            return self._read_lines(data)
+            is_more_of_a_line = self._scanned and data and b"\n" not in data and b"\r" not in data
+            return self._lengthen(data) if is_more_of_a_line else self._read_lines(data)
         buffer = self._buffer
         if buffer:
             if len(buffer) + len(data) <= self._max_line_bytes and b"\n" not in data and b"\r" not in data:
@@ -166,17 +167,19 @@ class EventStreamReader:
             return EventBatch(b"", [])
         return self._read_lines(b"\n" if self._buffer.endswith(b"\n") else b"\n\n")
 
+    def _lengthen(self, data: bytes) -> EventBatch:
+        """Take more of the last line, without a look at what there is of it."""
+        self._buffer += data
+        self._after_cr = False
+        self._check_tail(len(self._buffer) - self._scanned)
+        return EventBatch(b"", [])
+
     def _read_lines(self, data: bytes) -> EventBatch:
         """Read line by line whatever is not yet read."""
         batch = EventBatch(b"", [], [])
         if not data:
             return batch
         buffer = self._buffer
-        if self._scanned and b"\n" not in data and b"\r" not in data:  # more of a line: not to be looked at as it grows
-            buffer += data
-            self._after_cr = False
-            self._check_tail(len(buffer) - self._scanned)
-            return batch
         if self._after_cr and data[0] == _LF:
             data = data[1:]
             if buffer:

@@ -338,7 +338,7 @@ def test_what_does_not_fit_is_given_up_line_by_line():
 
 @pytest.mark.parametrize("before", [b"data: ", b"event: x\ndata: ", b": c\r"])
 def test_a_line_that_drips_costs_what_it_has_bytes(before):
-    """What came of a line is not looked at again with each byte of it: a tenth of a second, not a quarter of a minute."""
+    """What came of a line is not looked at again with each byte of it: a tenth of a second, not fifteen."""
     reader = make_reader(line=1 << 20, event=1 << 20)
     reader.receive(before)
     began = time.process_time()
