@@ -1,6 +1,8 @@
 """Reading what providers send, however broken, and writing it again. For answers only: requests are read strictly."""
 
 import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -9,20 +11,26 @@ import msgspec
 def load_loosely(payload: bytes) -> dict[str, Any] | None:
     """Return a payload's JSON object, however broken its text is; None where it is no JSON object.
 
-    Invalid UTF-8 becomes U+FFFD, lone surrogates stay in the strings, NaN and infinities read as null.
+    Invalid UTF-8 becomes U+FFFD, lone surrogates stay in the strings; NaN and infinities (also 1e400) are read as what
+    they are, so that nobody takes them for a count or for nothing.
     """
     try:
-        document = json.loads(payload.decode("utf-8", "replace"), parse_constant=_no_number)
+        document = json.loads(payload.decode("utf-8", "replace"))
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
 
 def dump_loosely(document: dict[str, Any]) -> bytes:
-    """Return a document that was loaded loosely as JSON; lone surrogates are written as the escapes that they were."""
+    """Return a document that was loaded loosely as JSON.
+
+    Lone surrogates are written as the escapes that they were; NaN and infinities, which JSON does not have, as null,
+    and they may be null in the document afterwards.
+    """
     try:
         return msgspec.json.encode(document)
     except ValueError:
+        _nullify(document)
         return json.dumps(document, separators=(",", ":")).encode()
 
 
@@ -56,5 +64,14 @@ def is_cut(body: bytes) -> bool:
     return False
 
 
-def _no_number(_name: str) -> None:
-    """Read NaN and Infinity as null: JSON has neither."""
+def _nullify(document: dict[str, Any]) -> None:
+    """Put null in the place of each number that JSON does not have, however deep it stands."""
+    waiting: list[dict[str, Any] | list[Any]] = [document]
+    while waiting:
+        container = waiting.pop()
+        places: Iterable[tuple[Any, Any]] = container.items() if isinstance(container, dict) else enumerate(container)
+        for place, value in places:
+            if isinstance(value, dict | list):
+                waiting.append(value)
+            elif isinstance(value, float) and not math.isfinite(value):
+                container[place] = None
