@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
 SOURCES := ainf tests benchmarks
 
-.PHONY: demo test tests check law bench agents clean
+.PHONY: demo test tests check law bench soak agents clean
 
 $(BIN)/ainf: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ainf needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
@@ -57,6 +57,9 @@ agents: $(AGENTS)/.agents    ## agent frameworks through a real gateway, five to
 bench: $(VENV)/.dev          ## cost per request, stream and frame; store latency
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.store_latency
+
+soak: $(VENV)/.dev           ## half an hour of mixed load and faults: memory, descriptors, tasks, unexplained units; MINUTES=5
+	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
 
 clean:
 	rm -rf $(VENV) $(AGENTS)

@@ -1,5 +1,6 @@
 """Child processes on chosen cores, and what the kernel says that they used (Linux: ``/proc``)."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -87,6 +88,24 @@ class Child:
     def peak_rss_kib(self) -> int:
         """The most resident memory so far."""
         return self._status("VmHWM")
+
+    @property
+    def anonymous_kib(self) -> int:
+        """Resident memory now that is no file's."""
+        return self._status("RssAnon")
+
+    @property
+    def threads(self) -> int:
+        """Threads now."""
+        return self._status("Threads")
+
+    def descriptors(self) -> list[str]:
+        """Return what its open file descriptors are of now: paths, sockets, ..."""
+        found = []
+        for descriptor in (self._proc / "fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.append(str(descriptor.readlink()))
+        return found
 
     def _status(self, name: str) -> int:
         for line in (self._proc / "status").read_text().splitlines():
