@@ -25,6 +25,7 @@ from ainf.simulator import Reset, Script, Send, Wait, chunk, head, last_chunk, w
 from ainf.store.burn import Burn
 from ainf.store.store import Store
 from ainf.upstream.client import UpstreamCall
+from tests.gateway.away import stranded
 from tests.gateway.canaries import (
     ANSWER,
     BODY,
@@ -117,10 +118,11 @@ HEADERS = {
 
 def error_document(status: int) -> bytes:
     """What a careless provider says of its own inside."""
-    said = f"Incorrect API key provided: {PROVIDER_KEY}. Asked by org-{ORGANISATION} of http://{HOST}/v1 ({BODY})."
+    begins = "Not a value" if status == 400 else "Incorrect API key provided"
+    said = f"{begins}: {PROVIDER_KEY}. Asked by org-{ORGANISATION} of http://{HOST}/v1 ({BODY})."
     kind = "invalid_request_error" if status == 400 else "server_error"
-    param = "messages" if status == 400 else KEY
-    return json.dumps({"error": {"message": said, "type": kind, "code": KEY, "param": param, "trace": BODY}}).encode()
+    code, param = ("invalid_value", "messages") if status == 400 else (KEY, KEY)
+    return json.dumps({"error": {"message": said, "type": kind, "code": code, "param": param, "trace": BODY}}).encode()
 
 
 @pytest.mark.threat(116, 120)
@@ -135,6 +137,7 @@ async def test_nothing_that_providers_say_of_themselves_is_shown(status, stream,
         seen = await search(here, client, await here.get(f"/v1/audit/{client.inference_id}"))
         # A request's fault is told in the provider's words, without what looks like a key, an id or an address.
         assert [one for one in seen if (status, one.canary) != (400, BODY)] == []
+        assert (BODY in client.body.decode()) is (status == 400)
 
 
 @pytest.mark.threat(107, 118)
@@ -191,6 +194,16 @@ async def test_an_answer_is_kept_for_an_idempotency_key_alone(tmp_path, autojump
         await here.store.write(lambda tx: tx.execute("DELETE FROM answers") and None)
         plain = await here.run(here.client(body))
         assert await search(here, kept, plain) == []
+
+
+async def test_what_waits_in_the_spool_is_no_secret(tmp_path, autojump_clock):
+    """While the database is away a settlement waits in a file: labels are in it, and neither keys nor content."""
+    async with stranded(tmp_path, "sim") as (here, _):
+        client = await here.run(here.client(asked(DIALECTS[0]), x_ainf_labels=LABELS))
+        kept = b"".join(data for _, data in files(tmp_path))
+        assert client.inference_id.encode() in kept
+        assert sightings("tables", kept, [*MAY_STAND, here.key.rpartition("_")[2]]) == []
+        assert await search(here, client) == []
 
 
 FAULTS: dict[str, tuple[type, str]] = {
