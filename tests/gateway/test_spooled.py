@@ -51,6 +51,7 @@ async def receipt_of(here: World, client: Client) -> dict[str, Any]:
     return answer.json()
 
 
+@pytest.mark.threat(69)
 @pytest.mark.parametrize("is_keyed", [False, True], ids=["", "keyed"])
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
@@ -89,6 +90,7 @@ async def test_nothing_is_said_before_it_is_durable(tmp_path, autojump_clock):
         assert await check_transcript(here, client) == Ending.COMPLETED
 
 
+@pytest.mark.threat(69)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_where_nothing_can_be_kept_nothing_is_said(stream, tmp_path, autojump_clock, monkeypatch):
     """The spool's disk is full too: the connection closes without an end, and recovery settles."""
@@ -162,6 +164,7 @@ async def test_a_client_that_left_is_spooled_like_any_other(tmp_path, autojump_c
         await check_provider(here)
 
 
+@pytest.mark.threat(69)
 async def test_a_process_that_died_before_the_replay(tmp_path, autojump_clock):
     """The next one settles what its client was told, before it recovers the rest: with the same receipt."""
     async with stranded(tmp_path, "sim", SLOW) as (here, _):
