@@ -131,13 +131,17 @@ MONEY: Final = (
     ),
     Query(
         "I9",
-        "an exchange is settled by the process that opened it, or later by recovery or from a spool",
+        "an exchange is settled by the process that opened it, from a spool, or when that process was dead",
         ("inference_id", "opened_in_epoch", "settled_in_epoch", "ending"),
         f"""
         SELECT s.inference_id, i.epoch, s.epoch, s.ending
         FROM settlements AS s JOIN inferences AS i ON i.inference_id = s.inference_id
-        WHERE s.epoch < i.epoch
-            OR (s.epoch <> i.epoch AND s.ending <> 'abandoned' AND s.notes NOT LIKE '%"{SPOOLED}":%')
+        WHERE s.epoch <> i.epoch AND s.notes NOT LIKE '%"{SPOOLED}":%' AND (
+            s.ending <> 'abandoned'
+            OR (s.epoch < i.epoch AND NOT EXISTS (
+                SELECT 1 FROM instances AS p WHERE p.epoch = i.epoch AND p.fenced_at IS NOT NULL
+            ))
+        )
         """,
     ),
     Query(

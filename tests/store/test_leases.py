@@ -78,6 +78,16 @@ async def test_what_a_silent_process_left_open_is_reaped(tmp_path):
         assert '"fenced":1,"kind":"epoch.fenced"' in fenced
 
 
+async def test_who_lived_longer_reaps_a_newer_process(tmp_path):
+    """The one that closes may be of an earlier epoch than the one that opened: verify, in ``two``, takes its fence."""
+    uptime = Uptime()
+    async with two(tmp_path, uptime) as (one, other):
+        await other.open_inference(opening(2))
+        await live_on(uptime, one, LEASE_S + 1)
+        assert await one.reap(START) == ["inf-000002"]
+        await one.close_inference(closing())
+
+
 async def test_the_living_are_left_alone(tmp_path):
     """Whoever renews in time keeps what it has open, however long that runs."""
     uptime = Uptime()
