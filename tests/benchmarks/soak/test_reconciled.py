@@ -39,6 +39,8 @@ UNSAID = Bill(10, 20)
         (REPORTED, Bill(), None),
         (NOTHING, Bill(), FREE),
         (NOTHING, BILL, BEFORE_HEAD),
+        (attrs.evolve(NOTHING, aborted_billing="held"), BILL, BEFORE_HEAD),
+        (attrs.evolve(NOTHING, aborted_billing="held", status=200), BILL, None),
         (attrs.evolve(NOTHING, status=200), BILL, None),
         (attrs.evolve(NOTHING, posted_nusd=1), BILL, None),
         (METERED, UNSAID, UNTOLD),
