@@ -13,7 +13,7 @@ DRAIN_S = 1.0
 
 
 async def test_a_stuck_store_does_not_hold_up_the_drain(tmp_path, tell):
-    """SIGTERM ends the process within ``drain_s`` + 5 s; no stream gets a terminal frame, recovery settles them."""
+    """SIGTERM ends the process within ``drain_s`` + 5 s; each stream is told its end, and the next start settles it."""
     with trio.fail_after(40):
         async with deployment(tmp_path, MODEL, now=wall_clock, server=f"drain_s = {DRAIN_S}") as here:
             clients = [await here.ask(MODEL) for _ in range(3)]
@@ -30,8 +30,11 @@ async def test_a_stuck_store_does_not_hold_up_the_drain(tmp_path, tell):
             assert status == 0
             assert took_s <= DRAIN_S + 5
             for client in clients:
-                assert b"[DONE]" not in client.raw
+                await client.read_until(b"[DONE]")
+            spooled = list(tmp_path.glob("ainf.db.spool.*"))
+            assert [path.read_bytes().count(b'"ending":"shutdown"') for path in spooled] == [3]
             await here.start()
-            assert here.rows("SELECT ending, count(*) FROM settlements GROUP BY ending") == [("abandoned", 3)]
+            assert here.rows("SELECT ending, count(*) FROM settlements GROUP BY ending") == [("shutdown", 3)]
+            assert not set(spooled) & set(tmp_path.glob("ainf.db.spool.*"))
             assert here.rows("SELECT count(*) FROM holds") == [(0,)]
             assert here.read(verify) == []

@@ -12,6 +12,7 @@ from ainf.store.spooled import line_of
 from tests.store.waiting import waiting
 
 ONE, TWO, THREE = (line_of(waiting(number)) for number in (1, 2, 3))
+LONG = line_of(waiting(4, notes={"long": "x" * 999}))
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_broken_line_loses_no_other(file):
     assert ids(adopted) == (["inf-000001", "inf-000002", "inf-000003"], 0)
 
 
-@pytest.mark.parametrize("written", [0, 1, 40, len(TWO)])
+@pytest.mark.parametrize("written", [0, 1, 40, len(LONG)])
 def test_an_append_that_failed_half_way_is_cut_off(file, monkeypatch, written):
     """The next record stands behind the last whole one, also where nothing could be cut off at once."""
     file.append([ONE])
@@ -118,7 +119,7 @@ def test_an_append_that_failed_half_way_is_cut_off(file, monkeypatch, written):
     monkeypatch.setattr(spool_file.os, "pwrite", full)
     monkeypatch.setattr(spool_file.os, "ftruncate", stuck)
     with pytest.raises(OSError, match="full"):
-        file.append([TWO])
+        file.append([LONG])
     monkeypatch.setattr(spool_file.os, "ftruncate", cut)
     monkeypatch.setattr(spool_file.os, "pwrite", write)
     assert file.append([THREE]) == [len(ONE)]
