@@ -12,7 +12,6 @@ import mmap
 import os
 import resource
 import signal
-import stat
 import sys
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
@@ -94,6 +93,10 @@ POINTS: Final[Mapping[str, Point]] = MappingProxyType({
     # K11: the schema is being changed
     "copying": Point("ainf.store.migrate:_keep_copy", Strike.CALLED),
     "copied": Point("ainf.store.migrate:_keep_copy", Strike.RETURNED),
+    # K12: ends wait in the spool, and are replayed by the points of a settlement; their file is removed
+    "spooling": Point("ainf.store.spool_file:SpoolFile.append", Strike.CALLED),
+    "spooled": Point("ainf.store.spool_file:SpoolFile.append", Strike.RETURNED),
+    "spool-removal": Point("ainf.store.spool_file:SpoolFile.remove", Strike.CALLED),
     # K13: while it drains
     "draining": Point("ainf.server.launcher:Server.stop_accepting", Strike.RETURNED),
     "shutting-down": Point(_SHUTS_DOWN, Strike.CALLED),
@@ -317,38 +320,69 @@ class SteppedClock:
         )
 
 
-class _FullFile(apsw.VFSFile):
-    """A file on a disk that may be full."""
+class _FailingFile(apsw.VFSFile):
+    """A file on a disk that may take no write any more."""
 
-    def __init__(self, name: Any, flags: list[int], sign: Path) -> None:
-        self._sign = sign
+    def __init__(self, name: Any, flags: list[int], take: Callable[[int], None]) -> None:
+        self._take = take
         super().__init__(_FILE_SYSTEM, name, flags)
 
     def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - SQLite's name
-        if self._sign.exists():
-            raise apsw.FullError("database or disk is full")
+        self._take(len(data))
         super().xWrite(data, offset)
 
 
-class FullDisk(apsw.VFS):
-    """A disk that is full as long as a file says so: no write to a file has room then."""
+class FailingDisk(apsw.VFS):
+    """A folder that takes no write while ``<folder>.fails`` is there, but for the room that this file says is left.
 
-    def __init__(self, sign: Path) -> None:
-        self._sign = sign
-        super().__init__("full", _FILE_SYSTEM, makedefault=True)
-        os.write = self._with_room(os.write)
-        os.posix_fallocate = self._with_room(os.posix_fallocate)
+    Args:
+        folder: see there; removing a file in it gives its room back.
+        error: what SQLite makes of the system's answer, which is ``number``.
+        number: see there.
+    """
 
-    def xOpen(self, name: Any, flags: list[int]) -> _FullFile:  # noqa: N802 - SQLite's name
-        return _FullFile(name, flags, self._sign)
+    def __init__(self, folder: Path, error: type[apsw.Error], number: int) -> None:
+        self._folder, self._error, self._number = folder, error, number
+        self._sign = self.sign_of(folder)
+        super().__init__("failing", _FILE_SYSTEM, makedefault=True)
+        self._replace("pwrite", lambda descriptor, data, _: self._needs(descriptor, len(data)))
+        self._replace("posix_fallocate", lambda descriptor, _, size: self._needs(descriptor, size))
+        self._replace("unlink", self._gives_back)
 
-    def _with_room(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def checked(descriptor: int, *args: Any) -> Any:
-            if self._sign.exists() and stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return call(descriptor, *args)
+    @staticmethod
+    def sign_of(folder: Path) -> Path:
+        """Return the file that lets writes fail."""
+        return folder.with_name(f"{folder.name}.fails")
 
-        return checked
+    def xOpen(self, name: Any, flags: list[int]) -> _FailingFile:  # noqa: N802 - SQLite's name
+        return _FailingFile(name, flags, self._take)
+
+    def _replace(self, name: str, before: Callable[..., None]) -> None:
+        call = getattr(os, name)
+
+        def replaced(*args: Any) -> Any:
+            before(*args)
+            return call(*args)
+
+        setattr(os, name, replaced)
+
+    def _take(self, size: int) -> None:
+        if self._sign.exists():
+            room = int(self._sign.read_text() or 0) - size
+            if room < 0:
+                raise self._error(os.strerror(self._number))
+            self._sign.write_text(str(room))
+
+    def _needs(self, descriptor: int, size: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().is_relative_to(self._folder):
+            try:
+                self._take(size)
+            except apsw.Error as error:
+                raise OSError(self._number, os.strerror(self._number)) from error
+
+    def _gives_back(self, path: Any) -> None:
+        if self._sign.exists() and Path(path).exists():
+            self._take(-512 * Path(path).stat().st_blocks)
 
 
 def limit_files(count: int) -> None:
@@ -360,7 +394,7 @@ def divert_log(path: str) -> None:
     """Have everything that is said from SIGUSR1 on go elsewhere."""
 
     def divert(*_: object) -> None:
-        descriptor = os.open(path, os.O_WRONLY)
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         os.dup2(descriptor, sys.stderr.fileno())
         os.dup2(descriptor, sys.stdout.fileno())
         os.close(descriptor)
@@ -370,7 +404,8 @@ def divert_log(path: str) -> None:
 
 _MACHINE: Final[Mapping[str, Callable[[str], object]]] = MappingProxyType({
     "clock": lambda value: SteppedClock(Path(value)).install(),
-    "full": lambda value: FullDisk(Path(value)),
+    "full": lambda value: FailingDisk(Path(value), apsw.FullError, errno.ENOSPC),
+    "read-only": lambda value: FailingDisk(Path(value), apsw.IOError, errno.EROFS),
     "files": lambda value: limit_files(int(value)),
     "log": divert_log,
 })

@@ -1,11 +1,10 @@
-"""A disk that can be filled, whatever the machine allows: a small tmpfs, one of a namespace of its own, or one made up.
+"""A disk that can be filled: a small tmpfs, or, where this machine lets nobody mount one, the system's answers made up.
 
-What is made up is the file system's answer alone: while a file is there that says so, ``crashing`` lets every write to
-a file fail for want of room, SQLite's too.
+What is made up is what the gateway is told, and nothing else: while a file is there that says so, ``crashing`` lets
+every write to a file fail as on a full disk, SQLite's too.
 """
 
 import os
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,24 +13,25 @@ from typing import Final
 import attrs
 import trio
 
-from tests.gateway.process import Place
+from tests.gateway.crashing import FailingDisk
 
 _PIECE: Final = b"\0" * 4096
-_HOLD: Final = '"$@" && echo made && exec sleep 3600'
+_PROC: Final = Path("/proc")
+"""Where nobody makes a file."""
 
 
 @attrs.frozen
 class Disk:
-    """A place for a database, with an end to it."""
+    """A folder for a database, with an end to its room."""
 
-    place: Place
+    folder: Path
     sign: Path | None = None
     """The file that says that it is full, where that is made up."""
 
     @property
     def fault(self) -> str:
         """What must be armed in a gateway that is to use it."""
-        return "" if self.sign is None else f"full={self.sign}"
+        return "" if self.sign is None else f"full={self.folder}"
 
     def fill(self) -> None:
         """Leave no room."""
@@ -49,40 +49,35 @@ class Disk:
         """Give the room back."""
         (self.sign or self._filler).unlink()
 
+    async def remount(self, mode: str) -> Path:
+        """Let it be "ro" or "rw"; return its folder, or another one where nobody can write.
+
+        Nobody may have a file on it open for writing.
+        """
+        if self.sign is not None:
+            return _PROC
+        assert await _runs("mount", "-o", f"remount,{mode}", str(self.folder))
+        return self.folder
+
     @property
     def _filler(self) -> Path:
-        return self.place.folder / "filler"
+        return self.folder / "filler"
 
 
 @asynccontextmanager
 async def small_disk(folder: Path, size: int) -> AsyncIterator[Disk]:
     """Make a disk of so many bytes at an empty folder, and take it away behind the block."""
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)]
-    if os.geteuid() == 0 and (await _run(mount)).returncode == 0:
-        try:
-            yield Disk(Place(folder))
-        finally:
-            with trio.CancelScope(shield=True):
-                await _run(["umount", "--lazy", str(folder)])
+    if os.geteuid() != 0 or not await _runs(
+        "mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(folder)
+    ):
+        yield Disk(folder, FailingDisk.sign_of(folder))
         return
-    alone = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _HOLD, "sh", *mount]
-    held = await trio.lowlevel.open_process(
-        alone,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert held.stdout is not None
     try:
-        if await held.stdout.receive_some() == b"made\n":
-            enter = ("nsenter", f"--target={held.pid}", "--user", "--mount", "--preserve-credentials")
-            seen = Path(f"/proc/{held.pid}/root{folder}")
-            yield Disk(Place(seen, folder, (*enter, f"--wd={Path.cwd()}", "--")))
-        else:
-            yield Disk(Place(folder), folder.with_name(f"{folder.name}-is-full"))
+        yield Disk(folder)
     finally:
         with trio.CancelScope(shield=True):
-            held.kill()
-            await held.wait()
+            await _runs("umount", "--lazy", str(folder))
 
 
-async def _run(command: list[str]) -> "subprocess.CompletedProcess[bytes]":
-    return await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+async def _runs(*command: str) -> bool:
+    return (await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)).returncode == 0

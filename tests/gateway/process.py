@@ -15,26 +15,14 @@ import trio
 
 from ainf.store import admin
 from ainf.store.beside import read_books, write_books
+from tests.gateway.dialects import CHAT, Dialect
 from tests.gateway.live import PROVIDER_KEY, config_text
 from tests.gateway.live_client import Answer, RawClient
-from tests.gateway.world import question
 
 T = TypeVar("T")
 
 STARTS_WITHIN_S = 20.0
 _BOOKS = "sqlite:ainf.db"
-
-
-@attrs.frozen
-class Place:
-    """Where a database is, when it is not beside its gateway's configuration."""
-
-    folder: Path
-    """As the test sees it."""
-    own: Path | None = None
-    """As the gateway does, where that is another path."""
-    prefix: Sequence[str] = ()
-    """The beginning of the gateway's command line: the command that takes it there."""
 
 
 @attrs.define
@@ -117,8 +105,6 @@ class Deployment:
     clients: list[RawClient] = attrs.field(factory=list)
     database: Path = attrs.field()
     """Where its records are; in ``folder``, unless its configuration says otherwise."""
-    prefix: Sequence[str] = ()
-    """What the gateway's command line begins with: another command, that runs it."""
 
     @database.default
     def _in_folder(self) -> Path:
@@ -141,9 +127,13 @@ class Deployment:
         """Start the gateway, with a fault armed, and wait for nothing."""
         self.starts += 1
         program = python("tests.gateway.crashing", fault) if fault else python("ainf")
-        command = [*self.prefix, *program, "serve", "--config", str(self.config)]
+        command = [*program, "serve", "--config", str(self.config)]
         self.gateway = await Process.launch(self.folder / f"gateway-{self.starts}.log", command)
         return self.gateway
+
+    def beside(self) -> "Deployment":
+        """Another gateway for the same database, with the same configuration; not started."""
+        return attrs.evolve(self, gateway=None, starts=100 * (1 + self.starts), clients=[])
 
     async def died(self) -> None:
         """Wait until the gateway was killed, by its own fault."""
@@ -166,11 +156,12 @@ class Deployment:
         self.gateway.child.send_signal(signal.SIGINT)
 
     async def stop(self) -> None:
-        """Make sure that nothing of it is left."""
-        for client in self.clients:
-            await client.close()
-        if self.gateway is not None:
-            await self.gateway.stop()
+        """Make sure that nothing of it is left, also when a test took too long."""
+        with trio.CancelScope(shield=True):
+            for client in self.clients:
+                await client.close()
+            if self.gateway is not None:
+                await self.gateway.stop()
 
     async def connect(self) -> RawClient:
         assert self.gateway is not None
@@ -178,12 +169,14 @@ class Deployment:
         self.clients.append(RawClient(await trio.open_tcp_stream(host, int(port))))
         return self.clients[-1]
 
-    async def ask(self, model: str, *, stream: bool = True, headers: tuple[str, ...] = ()) -> RawClient:
+    async def ask(
+        self, model: str, *, stream: bool = True, headers: tuple[str, ...] = (), dialect: Dialect = CHAT
+    ) -> RawClient:
         """Connect and ask; the answer is read by the test."""
         client = await self.connect()
-        body = json.dumps(question(model, stream=stream)).encode()
+        body = json.dumps(dialect.question(model, stream=stream)).encode()
         head = (
-            "POST /v1/chat/completions HTTP/1.1", "host: gateway.test", f"authorization: Bearer {self.key}",
+            f"POST {dialect.path} HTTP/1.1", "host: gateway.test", f"authorization: Bearer {self.key}",
             "content-type: application/json", f"content-length: {len(body)}", "connection: close", *headers, "", "",
         )  # fmt: skip
         await client.send("\r\n".join(head).encode() + body)
@@ -220,20 +213,20 @@ async def deployment(
     server: str = "",
     after: str = "",
     store: str = "",
-    place: Place | None = None,
+    place: Path | None = None,
     fault: str = "",
 ) -> AsyncIterator[Deployment]:
     """Deploy a gateway around a block; its processes end with the block.
 
-    ``after`` goes behind its configuration, ``place`` is where its database is, and ``fault`` is armed in its first
-    life.
+    ``after`` goes behind its configuration, ``place`` is the folder of its database, and ``fault`` is armed at its
+    first start.
     """
     simulator = await Process.start(folder / "simulator.log", _base_url, "simulate")
-    place = place or Place(folder)
     text = config_text(simulator.where, models, more=more, limits=limits, server=server, store=store)
-    (folder / "ainf.toml").write_text(text.replace(_BOOKS, f"sqlite:{place.own or place.folder}/ainf.db") + after)
+    database = (place or folder) / "ainf.db"
+    (folder / "ainf.toml").write_text(text.replace(_BOOKS, f"sqlite:{database}") + after)
     key = admin.key_text("k0000000", b"k0000000" * 4)
-    here = Deployment(folder, simulator, key, database=place.folder / "ainf.db", prefix=place.prefix)
+    here = Deployment(folder, simulator, key, database=database)
 
     def found(tx: Any) -> None:
         at = now()

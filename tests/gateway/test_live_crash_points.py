@@ -3,8 +3,12 @@
 ``tests/gateway/crashing.py`` has the points, ``tests/gateway/lives.py`` what is checked behind each death.
 """
 
+import itertools
 import random
 import signal
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +20,8 @@ from ainf.app import wall_clock
 from ainf.store.migrate import known_migrations
 from ainf.store.verify import verify
 from tests.gateway.crashing import FILES, POINTS
-from tests.gateway.live import config_text, unwrapped
+from tests.gateway.dialects import DIALECTS
+from tests.gateway.live import check_law, config_text, unwrapped
 from tests.gateway.lives import FULL, SEED, Lives, lives
 from tests.gateway.process import Deployment, Process, deployment, python
 from tests.store.old import write_schema_2
@@ -24,9 +29,10 @@ from tests.store.old import write_schema_2
 IN_RECOVERY: Final = ("recovery", "recovered")
 DRAINING: Final = ("draining", "shutting-down", "last-settlement", "last-settled", "last-words", "shut-down")
 CLOSING: Final = ("last-checkpoint", "wal-removal")
+OF_SPOOL: Final = ("spooling", "spooled", "spool-removal")
 OF_SCHEMA: Final = ("copying", "copied", "first-write", "first-wal", "first-wal-sync")
 RUNNING: Final = tuple(
-    name for name in (*POINTS, *FILES) if name not in {*IN_RECOVERY, *DRAINING, *CLOSING, *OF_SCHEMA}
+    name for name in (*POINTS, *FILES) if name not in {*IN_RECOVERY, *DRAINING, *CLOSING, *OF_SPOOL, *OF_SCHEMA}
 )
 LATEST: Final = {
     "later-attempt": 12, "attempt-opened": 12, "progress": 6, "progressed": 6, "checkpoint": 600, "checkpoint-sync": 20,
@@ -68,7 +74,7 @@ async def _die_of(here: Lives, fault: str) -> None:
 
 
 def drawn(chance: random.Random, part: int) -> list[str]:
-    """A part of all points, each at some time of its being passed; and one of recovery, where it has something to do."""
+    """A part of all points, each at some time of its being passed; and one of recovery, where something was left."""
     points = [*RUNNING, *DRAINING]
     times = {name: chance.randint(1, LATEST.get(name, USUAL)) for name in RUNNING}
     chance.shuffle(points)
@@ -90,7 +96,9 @@ async def test_killed_at_every_point_what_is_left_is_settled_once_and_what_was_t
     async with lives(tmp_path, f"{SEED} {part}", answers_of_each=enough, server="drain_s = 0.05") as here:
         await live_through(here, faults)
     count_cases("kills", here.deaths)
-    tell(f"{here.deaths} deaths: {len(here.settled_by_recovery)} attempts settled behind them, {dict(here.asked_again)}")
+    tell(
+        f"{here.deaths} deaths: {len(here.settled_by_recovery)} attempts settled behind them, {dict(here.asked_again)}"
+    )
 
 
 # --- K11: the whole file ---
@@ -171,3 +179,86 @@ async def test_a_vacuum_that_is_killed_beside_a_running_gateway_harms_nothing(tm
             here.note_death()
             await here.end()
     count_cases("kills", 1)
+
+
+# --- K12: the spool, and K10 once more: what one process takes over from another ---
+
+AWAY: Final = "close_s = 0.3\nwait_s = 0.3"
+"""Soon enough for a test, a closing is kept in the spool."""
+PACED: Final = ("sim-tokens-60-pace-5ms", "sim-tokens-300-pace-5ms")
+"""Their ends are not kept together."""
+
+
+@pytest.mark.threat(69)
+@pytest.mark.parametrize("first", ["", "spooled@2", "spooling@2"])
+async def test_killed_between_spool_and_ledger_every_end_that_was_told_is_settled_as_told(first, tmp_path, count_cases):
+    """With the database held by another program ends are spooled and told; then each replay is cut off but the last."""
+    time = 1 if first else 2  # one was kept at least, or all of them
+    deaths = [first, f"settlement@{time}", f"settled@{time}", "spool-removal@1"]
+    with trio.fail_after(4 * WITHIN_S):
+        async with deployment(tmp_path, *PACED, now=wall_clock, store=AWAY, fault=first) as here:
+            asked = list(itertools.product(PACED, DIALECTS, (True, False)))
+            clients = [await here.ask(model, stream=stream, dialect=dialect) for model, dialect, stream in asked]
+            while here.rows("SELECT count(*) FROM holds") != [(len(asked),)]:  # noqa: ASYNC110 - another process writes it
+                await trio.sleep(0.01)
+            with held(here):
+                answers = [await client.take() for client in clients]
+                if first:
+                    await here.died()
+                else:
+                    assert all(answer.whole for answer in answers)
+                    await here.kill()
+            for death in deaths[1:]:
+                await here.launch(death)
+                await here.died()
+            await here.start()
+            endings = dict(here.rows("SELECT inference_id, ending FROM settlements"))
+            told = [answer for answer in answers if b"\r\n\r\n" in answer.raw and answer.whole]
+            assert {endings[answer.headers["x-ainf-inference-id"]] for answer in told} <= {"completed"}
+            assert first or set(endings.values()) == {"completed"}
+            assert not list(tmp_path.glob("*.spool.*.kept"))
+            asked_for = [entry["headers"]["x-client-request-id"] for entry in await here.simulated()]
+            assert await here.terminate() == 0
+            check_law(here.books, asked_for)
+    count_cases("kills", len(deaths))
+
+
+@contextmanager
+def held(here: Deployment) -> Iterator[None]:
+    """Hold the database as another program may, so that nobody writes it."""
+    holder = sqlite3.connect(here.database, isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        holder.execute("ROLLBACK")
+        holder.close()
+
+
+@pytest.mark.threat(67)
+@pytest.mark.parametrize("name", IN_RECOVERY)
+async def test_killed_while_it_takes_over_from_a_dead_one_a_third_ends_it(name, tmp_path, count_cases):
+    """Two share a database; one dies, the other dies of closing what that left, and whoever comes next closes all."""
+    store = "lease_s = 1\nheartbeat_s = 0.2\nshared = true"
+    endless = "sim-tokens-20000-pace-5ms"
+    time = random.Random(f"{SEED} {name}").randint(1, 8)
+    with trio.fail_after(2 * WITHIN_S):
+        async with deployment(
+            tmp_path, endless, now=wall_clock, more="max_output_tokens = 30000", limits="progress_s = 0.2", store=store
+        ) as here:
+            other = here.beside()
+            try:
+                await other.start(f"{name}@{time}")
+                clients = [await where.ask(endless) for where in (here, other) for _ in range(8)]
+                for client in clients:
+                    await client.read_until(b'content":"')
+                await here.kill()
+                await other.died()
+            finally:
+                await other.stop()
+            await here.start()
+            assert here.rows("SELECT ending, count(*) FROM settlements GROUP BY 1") == [("abandoned", 16)], time
+            asked_for = [entry["headers"]["x-client-request-id"] for entry in await here.simulated()]
+            assert await here.terminate() == 0
+            check_law(here.books, asked_for)
+    count_cases("kills", 2)
