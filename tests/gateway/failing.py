@@ -5,11 +5,13 @@ writer is as the one in a thread, with a task for the thread: it takes its time 
 for it may be told before, or after.
 """
 
+import errno
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from math import inf
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import apsw
@@ -20,6 +22,9 @@ from ainf.app import wall_clock
 from ainf.store.batch import BatchRunner, Job
 from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader, run_read
+from ainf.store.reserves import Reserves
+from ainf.store.spool import InlineDisk, Spool
+from ainf.store.spool_file import SpoolFile, left_files
 from ainf.store.sqlite import MEMORY, SQLiteEngine
 from ainf.store.store import Store
 from ainf.store.transaction import Engine, Parameters, Row, Transaction
@@ -59,13 +64,15 @@ class Failure:
     """How long a batch is held up."""
     ends_process: bool = False
     """Whether it leaves it unknown what is durable, where it befalls the writer."""
+    breaks_spool: bool = False
+    """Whether nothing can be written beside the database either, while it is."""
     is_defect: bool = False
     """Whether it is none of the database's, but a bug."""
 
     @property
     def passes(self) -> bool:
         """Whether the process gets over it: everybody is told an end."""
-        return not (self.lasts or self.ends_process or self.is_defect or self.pause_s == inf)
+        return not (self.ends_process or self.is_defect or self.breaks_spool)
 
 
 def _both(name: str, points: frozenset[str], error: Callable[[], BaseException], **how: Any) -> list[Failure]:
@@ -82,6 +89,13 @@ FAILURES: Final = (
     Failure("cannot open", _BEGINS | {"commit"}, partial(apsw.CantOpenError, "unable to open database file")),
     *_both("read-only", frozenset({"begin", "commit"}), partial(apsw.ReadOnlyError, "readonly database")),
     *_both("full", _STATEMENTS, partial(apsw.FullError, "database or disk is full")),
+    Failure(
+        "all disks full",
+        _STATEMENTS,
+        partial(apsw.FullError, "database or disk is full"),
+        lasts=True,
+        breaks_spool=True,
+    ),
     Failure("full, undone", _STATEMENTS, partial(apsw.FullError, "database or disk is full"), undoes=True),
     Failure("input/output", WRITES | READS, partial(apsw.IOError, "disk I/O error"), ends_process=True),
     Failure("corrupt", READS | {"commit"}, partial(apsw.CorruptError, "malformed"), ends_process=True, undoes=True),
@@ -90,6 +104,7 @@ FAILURES: Final = (
     Failure("answered late", frozenset({"after"}), pause_s=1.2 * WAIT_S),
     Failure("stuck", frozenset({"before"}), pause_s=inf),
     Failure("never answered", frozenset({"after"}), pause_s=inf),
+    Failure("never answered, no spool", frozenset({"after"}), pause_s=inf, breaks_spool=True),
     Failure("thread dies", WRITES, ThreadEndedError, ends_process=True),
     Failure("no error of the database", frozenset({"begin"}), ends_process=True),
     Failure("defect", _STATEMENTS, is_defect=True),
@@ -146,6 +161,11 @@ class Fault:
         raise failure.error()
 
     @property
+    def breaks_spool(self) -> bool:
+        """Whether the spool cannot be written now."""
+        return self._failure is not None and self._failure.breaks_spool and bool(self.acted_at)
+
+    @property
     def has_ended_process(self) -> bool:
         """Whether what failed left it unknown what is durable."""
         return self._failure is not None and self._failure.ends_process and not READS.issuperset(self.acted_at)
@@ -178,8 +198,10 @@ class FailingEngine:
 
 
 def name_of(operation: Any) -> str:
-    """The name of an operation."""
-    return str(getattr(operation, "func", operation).__name__)
+    """The name of an operation; of one that another one is given, its own."""
+    while isinstance(operation, partial):
+        operation = operation.keywords.get("operation", operation.func)
+    return str(operation.__name__)
 
 
 class NamedReader(InlineReader):
@@ -202,9 +224,9 @@ class TaskWriter(Writer):
         turn: awaited "before" each batch and "after" it, when it is durable and nobody was told yet.
     """
 
-    def __init__(self, engine: Engine, tx: Transaction, *, turn: Callable[[str, Sequence[Job[Any]]], Any], **how: Any):
+    def __init__(self, tx: Transaction, *, turn: Callable[[str, Sequence[Job[Any]]], Any], **how: Any):
         super().__init__(**how)
-        self._runner = BatchRunner(engine, tx)
+        self._runner = BatchRunner(tx._engine, tx)
         self._turn = turn
         self._queue: deque[Job[Any]] = deque()
         self._arrived = trio.Event()
@@ -259,6 +281,28 @@ class TaskWriter(Writer):
         await trio.lowlevel.wait_task_rescheduled(abort)
 
 
+class FailingSpoolFile(SpoolFile):
+    """A spool file that cannot be written while ``fault`` says so."""
+
+    fault: Fault
+
+    def append(self, lines: Sequence[bytes]) -> list[int]:
+        if self.fault.breaks_spool:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().append(lines)
+
+
+class OwnDisk(InlineDisk):
+    """The disk as one process sees it: when that has died, it does nothing any more."""
+
+    is_gone = False
+
+    async def run(self, call: Callable[[], T]) -> T:
+        if self.is_gone:
+            await trio.sleep_forever()
+        return await super().run(call)
+
+
 def _nothing(*_: object) -> None:
     """Do nothing."""
 
@@ -267,12 +311,17 @@ class Machine:
     """A database, and the process over it: its store is that of the process that lives now.
 
     Attributes:
+        store: of the process that lives now.
         fault: what fails.
         death: why this process has ended itself; None while it lives.
         turn_s: how long the disk takes before and after each batch.
+        on_death: called when the process ends itself, or is killed.
+        on_turn: told "before open_inference" and the like: what is about to be committed, or was.
     """
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    store: Store
+
+    def __init__(self, nursery: trio.Nursery, spool: Path):
         self.fault = Fault()
         self.death: BaseException | None = None
         self.turn_s = 0.0
@@ -280,24 +329,26 @@ class Machine:
         self.on_turn: Callable[[str], None] = _nothing
         self._nursery = nursery
         self._engine = SQLiteEngine.open(MEMORY)
-        self._life = trio.CancelScope()
-        self._start()
+        self._spools = spool
 
     def __getattr__(self, name: str) -> Any:
         """Be the store of the process that lives now."""
         return getattr(self.store, name)
 
-    def _start(self) -> None:
+    async def start(self) -> None:
+        """Begin a process."""
         head = begin_epoch(self._engine, "gateway", wall_clock()).head
-        engine = FailingEngine(self._engine, self.fault)
-        self._writer = writer = TaskWriter(
-            engine, Transaction(engine, head), turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal
-        )  # fmt: skip
+        tx = Transaction(FailingEngine(self._engine, self.fault), head)
+        self._writer = TaskWriter(tx, turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal)
         reader = NamedReader(FailingEngine(self._engine, self.fault, reads=True), self.fault)
-        self.store = Store(writer, reader, now=wall_clock)
+        self._disk = OwnDisk()
+        self._file = FailingSpoolFile.create(self._spools)
+        self._file.fault = self.fault
+        self._spool = Spool(self._spools, self._file, wait_s=WAIT_S, disk=lambda: self._disk)
+        self.store = Store(self._writer, reader, now=wall_clock, reserves=Reserves(self._spool, wait_s=WAIT_S))
         self.death = None
         self._life = trio.CancelScope()
-        self._nursery.start_soon(self._live, writer, self._life)
+        self._nursery.start_soon(self._live, self._writer, self._life)
 
     async def _live(self, writer: TaskWriter, life: trio.CancelScope) -> None:
         with life:
@@ -310,9 +361,11 @@ class Machine:
         self._life.cancel()
         self.fault.heal()
         self._engine.rollback()
-        self._start()
+        await self.start()
         if recovers:
             await self.store.recover(wall_clock())
+            await self.store.replay_spool()
+            assert left_files(self._spools) == [self._file.path], "something waits that nobody will replay"
 
     def kill(self) -> None:
         """Let the process end at once, as by a signal that it does not see."""
@@ -320,9 +373,16 @@ class Machine:
             self._life.cancel()
             self._writer.die(ThreadEndedError())
 
-    def is_settled(self, inference_id: str) -> bool:
-        """Whether the settlement of an exchange is committed."""
-        return bool(self._engine.execute("SELECT 1 FROM settlements WHERE inference_id = ?", (inference_id,)))
+    def soon(self, operation: Callable[[Transaction], object]) -> None:
+        """Let another process write something, as soon as the database is free; never, where it is lost."""
+        if self.death is None:
+            self._writer.submit_nowait(operation)
+
+    def is_durable(self, inference_id: str) -> bool:
+        """Whether the settlement of an exchange is committed, or waits in the spool."""
+        return self._spool.holds(inference_id) or bool(
+            self._engine.execute("SELECT 1 FROM settlements WHERE inference_id = ?", (inference_id,))
+        )
 
     async def _turn(self, phase: str, jobs: Sequence[Job[Any]]) -> None:
         self.fault.running = [name_of(job.operation) for job in jobs]
@@ -334,12 +394,17 @@ class Machine:
 
     def _on_fatal(self, error: BaseException) -> None:
         self.death = error
+        self._disk.is_gone = True
+        self._file.close()
         self.on_death()
 
 
 @asynccontextmanager
-async def machine() -> AsyncIterator[Machine]:
-    """A machine for as long as a block runs."""
+async def machine(folder: Path) -> AsyncIterator[Machine]:
+    """A machine for as long as a block runs; its spools are in a folder."""
     async with trio.open_nursery() as nursery:
-        yield Machine(nursery)
+        below = Machine(nursery, folder / "spool")
+        await below.start()
+        yield below
+        below.kill()
         nursery.cancel_scope.cancel()

@@ -6,9 +6,10 @@ tasks below it, and acts just before the k-th: k = 0, 1, 2, ... until a run is o
 
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import attrs
 import trio
 import trio._core._run as scheduler
 
@@ -51,6 +52,49 @@ class AtStep(Steps):
             self.acted = True
             self._act()
         self.count += 1
+
+
+@attrs.frozen
+class Moment:
+    """When something happens."""
+
+    act: Callable[[], None]
+    at: int
+    """At the so manieth moment (counted from 1) behind what happened before it; 0: at the same one."""
+    during: str = ""
+    """How the moments begin that are counted; empty: all are."""
+
+
+class Moments(Steps):
+    """Lets one thing happen after the other: at steps of a task tree, and at moments that others tell of.
+
+    Attributes:
+        acted: how many of them happened.
+        passed: how many moments that the next one counts have passed since the last one happened.
+    """
+
+    def __init__(self, root: trio.lowlevel.Task, moments: Sequence[Moment]):
+        super().__init__(root)
+        self.acted = 0
+        self.passed = 0
+        self._moments = moments
+
+    def step(self) -> None:
+        self.pass_by("step")
+
+    def pass_by(self, label: str) -> None:
+        """Note that a moment has come."""
+        if (moment := self._next) is None or not label.startswith(moment.during):
+            return
+        self.passed += 1
+        while (moment := self._next) is not None and moment.at <= self.passed:
+            self.acted += 1
+            self.passed = 0
+            moment.act()
+
+    @property
+    def _next(self) -> Moment | None:
+        return self._moments[self.acted] if self.acted < len(self._moments) else None
 
 
 def reseed(seed: object) -> None:

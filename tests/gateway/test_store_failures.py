@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TypeAlias
@@ -33,7 +34,7 @@ from tests.gateway.world import World
 
 FULL = os.environ.get("AINF_LAW") == "full"
 SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-SAMPLE = 6
+SAMPLE = 5
 """How many calls of each kind of request fail in CI."""
 RUNS = 25
 """How many requests one database sees: then the next one is new, and it is quickly checked as a whole."""
@@ -41,6 +42,7 @@ RUNS = 25
 COMBINED = list({kind.combination: kind for kind in reversed(KINDS)}.values())
 """One kind of each combination."""
 LONG = PLAIN[0]
+AWAY = FAILURES[1]
 THOROUGH = [*PLAIN, *ROUTED, *COMBINED]
 """The kinds of which every call fails; of the others it is every fourth."""
 
@@ -174,6 +176,10 @@ async def _reject(store: Store) -> object:
     return await store.write(lambda tx: tx.epoch)
 
 
+async def _recover(store: Store) -> object:
+    return await store.recover(wall_clock()), await store.replay_spool()
+
+
 ERRANDS: Mapping[str, Callable[[Store, str], Awaitable[object]]] = {
     "receipt": lambda store, inference_id: store.receipt(inference_id),
     "find_key": lambda store, _: _key_record(store),
@@ -183,15 +189,15 @@ ERRANDS: Mapping[str, Callable[[Store, str], Awaitable[object]]] = {
     "calibrations": lambda store, _: store.calibrations(),
     "add_calibrations": lambda store, _: store.add_calibrations({"sim": Calibration("sim", "sim")}),
     "note_rejection": lambda store, _: _reject(store),
-    "recover": lambda store, _: store.recover(wall_clock()),
+    "recover": lambda store, _: _recover(store),
 }
 """What else is asked of the store, by name."""
 
 
-async def leave_open(below: Machine, here: World, idempotency_key: str) -> str:
-    """Let the process die in the middle of an answer; return the id of its exchange."""
+async def leave(below: Machine, here: World, idempotency_key: str, what: Callable[[], None]) -> str:
+    """Let something happen in the middle of an answer; return the id of its exchange."""
     trial = Trial(here, below, LONG, idempotency_key)
-    trial.on_write = lambda writes: below.kill() if writes == 3 else None
+    trial.on_write = lambda writes: what() if writes == 3 else None
     await trial.run()
     return trial.clients[0].inference_id
 
@@ -206,17 +212,16 @@ class ErrandFailures:
         self._inference_id = ""
         self._keys = count(1)
 
-    async def run(self) -> int:
-        """Let every call fail in every way; return how many did."""
+    async def run(self, failure: Failure) -> int:
+        """Let every call fail; return how many did."""
         await self._leave_open()
-        failed, stride = 0, 1 if FULL or self._errand != "recover" else 7
-        for failure in FAILURES:
-            at, is_reached = 1 + SEED % stride, True
-            while is_reached:
-                with reproducible(f"{self._errand}: {failure.name} at call {at}, AINF_SEED={SEED}"):
-                    is_reached = await self._case(failure, at)
-                failed += is_reached
-                at += stride
+        stride = 1 if FULL or self._errand != "recover" else 20
+        at, failed, is_reached = 1 + SEED % stride, 0, True
+        while is_reached:
+            with reproducible(f"{self._errand}: {failure.name} at call {at}, AINF_SEED={SEED}"):
+                is_reached = await self._case(failure, at)
+            failed += is_reached
+            at += stride
         return failed
 
     async def _case(self, failure: Failure, at: int) -> bool:
@@ -230,14 +235,19 @@ class ErrandFailures:
         assert await self._run(failure) is None, "all is well"
         await check_ledger(self._here)
         if self._errand == "recover":
+            assert (await self._here.receipt(self._inference_id))["ending"] == "completed", "what was told is undone"
             await self._leave_open()
         return is_reached
 
     async def _leave_open(self) -> None:
-        """Let two processes die in the middle of an answer; both are recovered, or neither, where that is to fail."""
-        for _ in range(2):
-            self._inference_id = await leave_open(self._below, self._here, f"k-{next(self._keys)}")
-            await self._below.restart(recovers=self._errand != "recover")
+        """Let a process die in the middle of an answer, and another settle into its spool.
+
+        Both are recovered, or neither, where that is to fail.
+        """
+        below = self._below
+        for what in (below.kill, partial(below.fault.arm, AWAY, 1)):
+            self._inference_id = await leave(below, self._here, f"k-{next(self._keys)}", what)
+            await below.restart(recovers=self._errand != "recover")
 
     async def _run(self, failure: Failure) -> Exception | None:
         """Run the errand; return how it failed, if it did."""
@@ -257,7 +267,10 @@ class ErrandFailures:
 @pytest.mark.parametrize("errand", ERRANDS)
 async def test_errands_at_every_call(errand: str, tmp_path: Path, autojump_clock, count_cases):
     """Whatever else the store is asked, recovery above all: it fails as it says, and once all is well it is done."""
-    async with premises(LONG, tmp_path) as (below, ready):
-        failed = await ErrandFailures(errand, below, ready.here).run()
+    failed = 0
+    for failures in [[failure] for failure in FAILURES] if FULL else [FAILURES]:
+        async with premises(LONG, tmp_path) as (below, ready):
+            failing = ErrandFailures(errand, below, ready.here)
+            failed += sum([await failing.run(failure) for failure in failures])
     count_cases("store calls failed, of errands", failed)
     assert failed > 1
