@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 NOT_OURS := ASYNC114,ASYNC124,ASYNC127,ASYNC128
 SOURCES := ainf tests benchmarks
 
-.PHONY: demo test tests check law bench soak agents clean
+.PHONY: demo test tests check law mutations bench soak fuzz agents clean
 
 $(BIN)/ainf: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ainf needs Python 3.11 or newer: make PYTHON=python3.11"; exit 1; }
@@ -42,6 +42,9 @@ tests: $(VENV)/.dev          ## every test, in JOBS processes (as many as there 
 law: $(VENV)/.dev            ## the long suites, whole
 	AINF_LAW=full $(PYTEST) -m law
 
+mutations: $(VENV)/.dev      ## break the gateway on purpose, one way at a time: each must fail a test; writes docs/mutations.md
+	$(BIN)/python -m tests.mutations $(NAMES)
+
 # An environment of its own, for frameworks bind many versions; with a new pip, for an old one finds no set of them.
 $(AGENTS)/.agents: pyproject.toml
 	$(PYTHON) -m venv $(AGENTS)
@@ -60,6 +63,13 @@ bench: $(VENV)/.dev          ## cost per request, stream and frame; store latenc
 
 soak: $(VENV)/.dev           ## half an hour of mixed load and faults: memory, descriptors, tasks, unexplained units; MINUTES=5
 	$(BIN)/python -m benchmarks.soak --minutes $(or $(MINUTES),30)
+
+$(VENV)/.fuzz: pyproject.toml $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,fuzz]'
+	@touch $@
+
+fuzz: $(VENV)/.fuzz          ## what strangers send, changed at random and led by coverage; FUZZ_S=900 seconds, TARGET="edge sse"
+	$(BIN)/python -m tests.fuzz $(TARGET)
 
 clean:
 	rm -rf $(VENV) $(AGENTS)

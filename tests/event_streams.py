@@ -47,6 +47,25 @@ inputs = st.dictionaries(
 )
 
 
+def read_plainly(stream: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Return the payloads and names of a stream's events: the standard, written down once more in the simplest way."""
+    text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    payloads, names, data, name = [], [], None, b""
+    for line in [*text.split(b"\n"), b""]:
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if not line:
+            if data is not None:
+                payloads.append(data)
+                names.append(name or b"message")
+            data, name = None, b""
+        elif field == b"data":
+            data = value if data is None else data + b"\n" + value
+        elif field == b"event":
+            name = value
+    return payloads, names
+
+
 def listener(*, stream):
     return Listener(stream=stream, include_usage=True, model="asked", inference_id="inf-1", created=1800000000)
 

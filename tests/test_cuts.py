@@ -13,7 +13,7 @@ from ainf.formats.registry import FORMATS
 from ainf.inference.errors import UpstreamError
 from ainf.inference.events import BlockDelta, BlockKind, BlockStart, MessageStart
 from ainf.sse import EventStreamReader
-from tests.event_streams import ANSWERS, LIMITS, STYLE, completed, listener
+from tests.event_streams import ANSWERS, LIMITS, STYLE, completed, listener, read_plainly
 
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 TEXTS = st.one_of(
@@ -54,25 +54,6 @@ def read(pieces: list[bytes]) -> Reading:
         names += batch.names or [b"message"] * len(batch.payloads)
     assert reader.pending == 0
     return raw, payloads, names
-
-
-def read_plainly(stream: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The standard, written down once more in the simplest way: what every cut is compared with."""
-    text = stream.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    payloads, names, data, name = [], [], None, b""
-    for line in [*text.split(b"\n"), b""]:
-        field, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if not line:
-            if data is not None:
-                payloads.append(data)
-                names.append(name or b"message")
-            data, name = None, b""
-        elif field == b"data":
-            data = value if data is None else data + b"\n" + value
-        elif field == b"event":
-            name = value
-    return payloads, names
 
 
 @given(stream=STREAMS, cuts=st.lists(st.integers(0, 200), max_size=8))

@@ -44,7 +44,13 @@ OVER_SEVERAL_FILES = {
 }
 """Tests that belong to no one source file."""
 
-WHOLE_SYSTEMS = {"gateway": "the whole gateway", "agents": "frameworks over it", "benchmarks": "tests of benchmarks/"}
+WHOLE_SYSTEMS = {
+    "gateway": "the whole gateway",
+    "agents": "frameworks over it",
+    "benchmarks": "tests of benchmarks/",
+    "fuzz": "whatever reads what strangers send",
+    "mutations": "breakages of all of it, each of which a test must see",
+}
 """Folders of tests that mirror no room."""
 
 MAY_WAIT = {"cli", "app.py", "server", "http", "exchange", "upstream", "store", "simulator"}
