@@ -1,0 +1,69 @@
+"""Breakages of what stands by for when the database is away: the spool, its replay, the ballast."""
+
+from tests.mutations.mutation import Mutation
+
+RESERVES = (
+    Mutation(
+        name="spool-unsynced",
+        law="L4",
+        words="an end is told when its closing is in the spool, though not on the disk",
+        file="store/spool_file.py",
+        old="            os.fsync(self._descriptor)\n",
+        new="            pass\n",
+        tests=("tests/store/test_spool_file.py",),
+    ),
+    Mutation(
+        name="replay-nothing",
+        law="L1",
+        words="what waits in the spool is taken for settled",
+        file="store/spool.py",
+        old="            await settle(record)\n",
+        new="            pass\n",
+        tests=("tests/store/test_reserves.py",),
+    ),
+    Mutation(
+        name="believe-a-broken-line",
+        law="L1",
+        words="a line of the spool is believed whatever its checksum says",
+        file="store/spooled.py",
+        old="    if checksum != _checksum(body):\n        return None\n",
+        new="",
+        tests=("tests/store/test_spooled.py",),
+    ),
+    Mutation(
+        name="seize-a-living-spool",
+        law="L1",
+        words="the spool of a process that lives is taken for one that a dead one left",
+        file="store/spool_file.py",
+        old="            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+        new="",
+        tests=("tests/store/test_spool_file.py",),
+    ),
+    Mutation(
+        name="recover-before-the-replay",
+        law="L1",
+        words="an exchange whose end waits in the spool is abandoned, and adjusted when that is replayed",
+        file="store/store.py",
+        old="        if left:\n            await self.replay_spool()\n",
+        new="",
+        tests=("tests/store/test_reserves.py::test_the_next_process_settles_before_it_recovers",),
+    ),
+    Mutation(
+        name="admit-on-a-full-disk",
+        law="L1",
+        words="requests are admitted though there is no room to settle them in",
+        file="store/store.py",
+        old=" and self._reserves.admits\n",
+        new="\n",
+        tests=("tests/store/test_reserves.py::test_a_full_disk_admits_nothing",),
+    ),
+    Mutation(
+        name="keep-the-ballast",
+        law="L3",
+        words="the ballast stays where it is when the disk is full",
+        file="store/sqlite.py",
+        old="        return is_full(error) and self._make_room is not None and self._make_room()\n",
+        new="        return False\n",
+        tests=("tests/store/test_sqlite.py",),
+    ),
+)
