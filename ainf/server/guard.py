@@ -106,6 +106,7 @@ class GuardedConnection(TCPServer):
             self.report(errors)
         finally:
             self.transport.abort()
+            self._http = None  # they hold each other: else both would lie about until the garbage collector comes
 
     def report(self, errors: BaseExceptionGroup[Exception]) -> None:
         """Hand an unexpected failure on; a single one without its group."""

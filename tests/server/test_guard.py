@@ -1,5 +1,6 @@
 """One connection, contained: what kills hypercorn's server, what a disconnect looks like, and which clock ends what."""
 
+import gc
 import socket
 import struct
 
@@ -7,6 +8,9 @@ import pytest
 import quart_trio
 import trio
 from quart import request
+
+from ainf.server.guard import GuardedConnection
+from ainf.server.protocol import GuardedProtocol
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -106,6 +110,33 @@ async def test_connections_that_come_and_go(serve):
         reset(await bench.connect())
     assert (await bench.ask("/hello")).status == 200
     assert not bench.errors
+
+
+@pytest.mark.parametrize("left", [False, True], ids=["answered", "left"])
+async def test_a_connection_is_free_when_it_is_gone(serve, left):
+    """Nothing of it waits for the garbage collector, which comes late to what has lived for as long as an answer."""
+    bench = await serve()
+
+    def held() -> list[object]:
+        return [found for found in gc.get_objects() if isinstance(found, GuardedConnection | GuardedProtocol)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        others = held()
+        for _ in range(5):
+            wire = await bench.connect()
+            await wire.get("/ticks" if left else "/hello", "Connection: close")
+            await (bench.running() if left else wire.answer())
+            await wire.close()
+            with trio.fail_after(5):
+                while bench.server.open_connections:  # noqa: ASYNC110 - the server has no event for that
+                    await trio.sleep(0.002)
+        bench.app.scopes.clear()  # the application's own, which name the connection
+        await trio.sleep(0.01)
+        assert [found for found in held() if not any(found is other for other in others)] == []
+    finally:
+        gc.enable()
 
 
 # --- disconnects ---
