@@ -189,9 +189,19 @@ class End:
             notes["routing_skipped"] = dict(self.plan.route.skipped)
         if course.no_room is not None:
             notes["no_room_for_another"] = course.no_room.cap_id
-        if self.attempt is not None and (opaque := self.attempt.pipe.answer.opaque_frames):
-            notes["opaque_frames"] = opaque
+        if self.attempt is not None:
+            notes |= _notes_of(self.attempt.pipe.answer, self.plan)
         return notes
+
+
+def _notes_of(answer: Answer, plan: Plan) -> dict[str, Any]:
+    """Return what an auditor should know of an answer itself."""
+    notes: dict[str, Any] = {}
+    if answer.opaque_frames:
+        notes["opaque_frames"] = answer.opaque_frames
+    if answer.model is not None and answer.model != plan.admission.terms.upstream_model:
+        notes["answered_as"] = answer.model  # often a dated version; but it may be another model than was asked for
+    return notes
 
 
 def end_of(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: RunningHold, course: Course) -> End:

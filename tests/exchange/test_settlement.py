@@ -196,10 +196,11 @@ def test_notes_say_what_an_auditor_should_know():
     """Rejected usage, a clamp, frames that could not be read; what came and what was handed over are columns."""
     odd = attempt(raw="5")
     odd.pipe.answer.opaque_frames = 2
+    odd.pipe.answer.model = "another-model"
     clamped = hold(received=9, delivered=4)
     clamped.clamp_tokens = 5
     end = end_with(FAILED, odd, clamped, Course())
-    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2}
+    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2, "answered_as": "another-model"}
     closing = attrs.evolve(end, attempt=None).closing(1)
     assert (closing.received_bytes, closing.output_bytes) == (9, 4)
     plain = end_with(COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), Course())
