@@ -11,6 +11,7 @@ from typing import Final
 from ainf.inference.moments import SECOND_US
 from ainf.store.attempt_queries import ENDED, SEVERAL
 from ainf.store.invariants import Query
+from ainf.store.settling import OUTLIVED
 from ainf.store.spooled import NOTE as SPOOLED
 
 # Leases are at most a minute long (a setting's bound), and reapers look every few seconds.
@@ -136,12 +137,10 @@ MONEY: Final = (
         f"""
         SELECT s.inference_id, i.epoch, s.epoch, s.ending
         FROM settlements AS s JOIN inferences AS i ON i.inference_id = s.inference_id
-        WHERE s.epoch <> i.epoch AND s.notes NOT LIKE '%"{SPOOLED}":%' AND (
-            s.ending <> 'abandoned'
+        WHERE (s.epoch <> i.epoch AND s.ending <> 'abandoned' AND s.notes NOT LIKE '%"{OUTLIVED}":' || i.epoch || '%')
             OR (s.epoch < i.epoch AND NOT EXISTS (
                 SELECT 1 FROM instances AS p WHERE p.epoch = i.epoch AND p.fenced_at IS NOT NULL
-            ))
-        )
+            ) AND s.notes NOT LIKE '%"{SPOOLED}":%')
         """,
     ),
     Query(

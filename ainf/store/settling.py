@@ -6,7 +6,7 @@ is anything added: the difference, as one ``adjustment`` for each attempt, with 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -66,6 +66,10 @@ _ATTEMPT = """
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 
+OUTLIVED: Final = "outlived_epoch"
+"""The note of an end that was settled in another epoch than its opening's, and which that was: its process had been
+taken for dead meanwhile, or another one found it in a spool."""
+
 
 class _Facts(msgspec.Struct, frozen=True, gc=False):
     """An exchange as it was opened, and what it holds now (None: it is settled)."""
@@ -122,6 +126,8 @@ def close_inference(tx: Transaction, closing: Closing) -> Settlement:
         return _already_settled(tx, closing, facts)
     opened = attempts.opened(tx, closing.inference_id) if facts.later_attempts else ()
     closing = _in_order(closing, facts, opened)
+    if tx.epoch != facts.epoch and closing.ending is not Ending.ABANDONED:
+        closing = attrs.evolve(closing, notes={**closing.notes, OUTLIVED: facts.epoch})
     shares = _shares(closing, facts, opened)
     division = _total(shares)
     charged = division.settled_nusd + division.overrun_nusd

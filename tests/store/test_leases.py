@@ -88,6 +88,19 @@ async def test_who_lived_longer_reaps_a_newer_process(tmp_path):
         await one.close_inference(closing())
 
 
+async def test_who_wakes_before_it_was_reaped_settles_as_it_ended(tmp_path):
+    """Its reaper died between the fence and the closing: what ends is closed in a new epoch, and nothing is lost."""
+    uptime = Uptime()
+    async with two(tmp_path, uptime) as (one, other):
+        await live_on(uptime, other, LEASE_S + 1)
+        await other.write(lambda tx: recovery.fence_dead(tx, START, lease(uptime)))
+        await one.close_inference(closing())
+        assert await settled(one) == [("inf-000001", "completed", 28)]
+        notes = await one.read(lambda tx: tx.one("SELECT notes FROM settlements"))
+        assert notes == ('{"outlived_epoch":1}',)
+        assert await other.reap(START) == []
+
+
 async def test_the_living_are_left_alone(tmp_path):
     """Whoever renews in time keeps what it has open, however long that runs."""
     uptime = Uptime()
