@@ -342,7 +342,7 @@ def check_secrets(chaos: Chaos) -> None:
 
 
 @pytest.mark.law
-async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts_do(tmp_path, tell):
+async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts_do(tmp_path, tell, count_cases):
     """After any life and any end of it the books are sound, and what every client saw agrees with its receipt."""
     chance = random.Random(SEED)
     tell(f"AINF_SEED={SEED}")
@@ -365,3 +365,4 @@ async def test_the_law_holds_whatever_clients_providers_operators_and_power_cuts
                 nursery.cancel_scope.cancel()
             await check_everything(chaos, tell)
             check_secrets(chaos)
+    count_cases("kills", sum(end in SUDDEN for end in chaos.ends.values()))

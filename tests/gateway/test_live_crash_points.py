@@ -7,7 +7,7 @@ import itertools
 import random
 import signal
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -47,6 +47,11 @@ WITHIN_S: Final = 30.0
 """One death and the start behind it, on a busy machine."""
 
 pytestmark = pytest.mark.law
+
+
+def some_of(names: Sequence[str], count: int) -> list[str]:
+    """So many of them, by the seed; in full mode all."""
+    return random.Random(SEED).sample(names, len(names) if FULL else count)
 
 
 async def live_through(here: Lives, faults: list[str]) -> None:
@@ -132,7 +137,7 @@ def check_copy(folder: Path) -> None:
         kept.close()
 
 
-@pytest.mark.parametrize("name", OF_SCHEMA)
+@pytest.mark.parametrize("name", some_of(OF_SCHEMA, 2))
 async def test_killed_while_its_schema_changes_a_database_is_the_old_or_the_new_one(name, tmp_path, count_cases):
     """The copy beside it is whole or not there under its name; the next start ends what was begun."""
     chance = random.Random(f"{SEED} {name}")
@@ -190,7 +195,7 @@ PACED: Final = ("sim-tokens-60-pace-5ms", "sim-tokens-300-pace-5ms")
 
 
 @pytest.mark.threat(69)
-@pytest.mark.parametrize("first", ["", "spooled@2", "spooling@2"])
+@pytest.mark.parametrize("first", some_of(("", "spooled@2", "spooling@2"), 1))
 async def test_killed_between_spool_and_ledger_every_end_that_was_told_is_settled_as_told(first, tmp_path, count_cases):
     """With the database held by another program ends are spooled and told; then each replay is cut off but the last."""
     time = 1 if first else 2  # one was kept at least, or all of them
@@ -236,7 +241,7 @@ def held(here: Deployment) -> Iterator[None]:
 
 
 @pytest.mark.threat(67)
-@pytest.mark.parametrize("name", IN_RECOVERY)
+@pytest.mark.parametrize("name", some_of(IN_RECOVERY, 1))
 async def test_killed_while_it_takes_over_from_a_dead_one_a_third_ends_it(name, tmp_path, count_cases):
     """Two share a database; one dies, the other dies of closing what that left, and whoever comes next closes all."""
     store = "lease_s = 1\nheartbeat_s = 0.2\nshared = true"
