@@ -115,7 +115,7 @@ async def test_what_waits_for_a_restart_is_refused_by_name(here):
     here.write(CONFIG.replace("books.db", "other.db") + "[server]\ndrain_s = 1\n" + LIVE)
     await here.reloader.reload()
     (line,) = here.said()
-    changed = ("server.drain_s", "store.spool", "store.url")  # the spool is beside the database, where it is not named
+    changed = ("server.drain_s", "store.url", "store.spool")  # the spool is beside the database, where it is not named
     assert line["faults"] == [f"{key}: is changed by a restart only" for key in changed]
     assert here.in_force == []
 
