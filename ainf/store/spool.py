@@ -66,7 +66,7 @@ class Replayed:
     refused: list[tuple[str, Exception]] = attrs.field(factory=list)
     """Ids that the ledger cannot take, and why: defects."""
     unread: list[tuple[Path, OSError]] = attrs.field(factory=list)
-    """Files that cannot be read or removed; the next start tries again."""
+    """Files that cannot be read (for its own: a record of it) or removed; the next start tries again."""
     kept: list[Path] = attrs.field(factory=list)
     """What was left of files that hold lines of these kinds, for people to look at."""
 
@@ -211,18 +211,26 @@ class Spool:
             file.close()
 
     async def _replay_own(self, settle: Callable[[SpooledClosing], Awaitable[object]], replayed: Replayed) -> None:
-        """Replay this process's file, and clear it; what the ledger cannot take stays in it for the next start."""
+        """Replay this process's file, and clear it.
+
+        What cannot be read, and what the ledger cannot take, stays in it for the next start.
+        """
         with self._changing:
             places = list(self._places.items())
         for inference_id, place in places:
             if inference_id in self._refused:
                 continue
-            if await self._settle(self._file, place, settle, replayed):
+            try:
+                is_done = await self._settle(self._file, place, settle, replayed)
+            except OSError as error:
+                replayed.unread.append((self._file.path, error))
+                is_done = False
+            if is_done:
                 with self._changing:
                     del self._places[inference_id]
             else:
                 self._refused.add(inference_id)
-        if not self._places and not self._file.is_empty:
+        if not self._places and not self._file.is_clear:
             with trio.move_on_after(self._wait_s):
                 await self._writing.run(self._clear)
 

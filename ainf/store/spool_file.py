@@ -151,9 +151,9 @@ class SpoolFile:
         return Found(tuple(places), broken)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing was appended since it was made or cleared."""
-        return self._end == 0
+    def is_clear(self) -> bool:
+        """Whether nothing was appended since it was made or cleared, and nothing was tried that could not be synced."""
+        return self._end == 0 and not self._is_doubtful
 
     def clear(self) -> None:
         """Take everything out of it, durably.

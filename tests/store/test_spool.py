@@ -201,6 +201,48 @@ async def test_a_record_of_ones_own_that_has_decayed_is_told_once(spool, ledger)
     assert (await spool.replay(ledger.settle)).broken == 0
 
 
+@pytest.mark.threat(69)
+async def test_a_record_of_ones_own_that_cannot_be_read_ends_nothing(spool, ledger, monkeypatch):
+    """A disk that does not give it back: the others are settled, and it waits for the next start."""
+    read = SpoolFile.read
+
+    def broken(self, place):
+        if place.inference_id == "inf-000001":
+            raise OSError(errno.EIO, "broken")
+        return read(self, place)
+
+    await spool.append(waiting(1))
+    await spool.append(waiting(2))
+    monkeypatch.setattr(SpoolFile, "read", broken)
+    replayed = await spool.replay(ledger.settle)
+    assert ([path for path, _ in replayed.unread], ledger.settled) == ([spool._file.path], ["inf-000002"])
+    assert (await spool.replay(ledger.settle)).unread == []
+    assert spool.waiting == 1
+
+
+@pytest.mark.threat(69)
+async def test_a_sync_that_failed_once_does_not_end_the_spool(spool, ledger, monkeypatch):
+    """The file is emptied as soon as nothing waits in it, synced, and trusted again from then on."""
+    sync, fail = os.fsync, [True]
+
+    def failing(descriptor):
+        if fail:
+            raise OSError(errno.EIO, "broken")
+        sync(descriptor)
+
+    monkeypatch.setattr("ainf.store.spool_file.os.fsync", failing)
+    with pytest.raises(GatewayError):
+        await spool.append(waiting(1))
+    await spool.replay(ledger.settle)
+    fail.clear()
+    with pytest.raises(GatewayError):  # it could not be emptied
+        await spool.append(waiting(2))
+    await spool.replay(ledger.settle)
+    await spool.append(waiting(3))
+    await spool.replay(ledger.settle)
+    assert ledger.settled == ["inf-000003"]
+
+
 async def test_a_file_that_cannot_be_read_is_told_once(spool, prefix, ledger):
     """The others are replayed."""
     path = prefix.with_name(f"{prefix.name}.1-0")

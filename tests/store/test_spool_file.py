@@ -43,7 +43,7 @@ def test_it_is_its_owners_alone(file, prefix):
     assert file.path.name == f"a.db.spool.{os.getpid()}-0"
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
     assert left_files(prefix) == [file.path]
-    assert file.is_empty
+    assert file.is_clear
 
 
 def test_two_of_one_process_are_two(file, prefix):
@@ -58,7 +58,7 @@ def test_what_is_appended_is_found(file):
     assert file.append([ONE]) == [0]
     assert file.append([TWO, THREE]) == [len(ONE), len(ONE) + len(TWO)]
     assert file.read(Place("inf-000002", len(ONE), len(TWO))) == waiting(2)
-    assert not file.is_empty
+    assert not file.is_clear
     adopted = left(file)
     assert ids(adopted) == (["inf-000001", "inf-000002", "inf-000003"], 0)
     assert [adopted.read(place) for place in adopted.find().places] == [waiting(1), waiting(2), waiting(3)]
@@ -71,7 +71,7 @@ def test_a_place_where_nothing_is_any_more(file):
     assert file.read(Place("inf-000001", 0, len(ONE) - 2)) is None
     file.clear()
     assert file.read(Place("inf-000001", 0, len(ONE))) is None
-    assert file.is_empty
+    assert file.is_clear
     file.append([THREE])
     assert ids(file) == (["inf-000003"], 0)
 
@@ -139,7 +139,7 @@ def test_a_batch_is_there_whole_or_not_at_all(file, monkeypatch):
     with pytest.raises(OSError, match="full"):
         file.append([ONE, TWO])
     assert file.path.read_bytes() == b""
-    assert file.is_empty
+    assert file.is_clear
 
 
 def test_what_could_not_be_synced_is_not_trusted(file, monkeypatch):
