@@ -61,15 +61,18 @@ class _Known:
 def fence_dead(tx: Transaction, at: int, lease: Lease | None = None) -> list[str]:
     """Fence the processes that are dead, and return what they left open, in the order of its opening (an operation).
 
-    Dead is who was fenced before, who ended, and who had a lease that ran out longer ago than ``GRACE_US``, one of an
-    earlier boot of the machine, or none: such a process had the database for itself, as nobody can have now.
+    Dead is who was fenced before, who ended, and who had a lease of an earlier boot of the machine, or none: such a
+    process had the database for itself, as nobody can have now. Of one whose lease ran out longer ago than ``GRACE_US``
+    only who may reap can say so: after the machine slept, or its disk hung, the leases of all have run out.
 
     Args:
         tx: the transaction.
         at: now, in microseconds since 1970 UTC.
         lease: this process's own; None where it is certain that no other uses the database: then all others are dead.
     """
-    known = (True, "", 0, 0) if lease is None else (False, lease.uptime.boot, GRACE_US, lease.uptime.now())
+    known: tuple[bool, str, int, int] = (True, "", 0, 0)
+    if lease is not None:
+        known = (False, lease.uptime.boot, GRACE_US, lease.uptime.now() if lease.may_reap else 0)
     for epoch, fenced_at, seq in tx.execute(_DEAD, (tx.epoch, *known)):
         if fenced_at is None:
             tx.execute(_FENCE, (at, seq, epoch))

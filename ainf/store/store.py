@@ -340,7 +340,8 @@ class Store:
     async def recover(self, at: int) -> list[str]:
         """Close what dead processes left open; return the ids of what was closed. To be run before listening.
 
-        Where no other process has the database, all others are dead; where it is shared, it is so from here on.
+        Where no other process has the database, all others are dead; where it is shared, it is so from here on. Beside
+        others it is not known yet whose lease ran out because they died: that is found out by ``reap``.
         Under cancellation: stops between batches; what is left is found again by the next start.
 
         Raises:

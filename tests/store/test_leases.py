@@ -93,7 +93,7 @@ async def test_who_wakes_before_it_was_reaped_settles_as_it_ended(tmp_path):
     uptime = Uptime()
     async with two(tmp_path, uptime) as (one, other):
         await live_on(uptime, other, LEASE_S + 1)
-        await other.write(lambda tx: recovery.fence_dead(tx, START, lease(uptime)))
+        await other.write(lambda tx: recovery.fence_dead(tx, START, other._lease))
         await one.close_inference(closing())
         assert await settled(one) == [("inf-000001", "completed", 28)]
         notes = await one.read(lambda tx: tx.one("SELECT notes FROM settlements"))
@@ -123,6 +123,37 @@ async def test_who_was_silent_itself_reaps_nobody(tmp_path):
         await one.extend_hold(Extension("inf-000001", START, 5, 5))
         await live_on(uptime, other, LEASE_S)
         await one.renew_lease()
+        assert await other.reap(START) == []
+
+
+async def test_who_starts_when_all_were_silent_reaps_nobody(tmp_path):
+    """It cannot know whether the machine slept: the leases of the living have run out as well."""
+    uptime = Uptime()
+    async with two(tmp_path, uptime) as (one, other):
+        uptime.at_s += 1_000
+        async with gateway(tmp_path / "a.db", uptime) as third:
+            assert await third.recover(START) == []
+            for _ in range(LEASE_S + 1):
+                uptime.at_s += 1
+                assert [await each.renew_lease() for each in (one, other, third)] == [False] * 3
+                assert await third.reap(START) == []
+
+
+async def test_a_sleep_between_the_question_and_its_transaction(tmp_path, monkeypatch):
+    """Whether one is fit to reap is asked in the transaction that does: the machine may have slept before it."""
+    uptime = Uptime()
+    async with two(tmp_path, uptime) as (one, other):
+        for _ in range(LEASE_S + 1):
+            uptime.at_s += 1
+            await one.renew_lease()
+            await other.renew_lease()
+        fence = recovery.fence_dead
+
+        def late(tx, at, lease):
+            uptime.at_s += 1_000
+            return fence(tx, at, lease)
+
+        monkeypatch.setattr(recovery, "fence_dead", late)
         assert await other.reap(START) == []
 
 
