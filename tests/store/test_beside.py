@@ -57,10 +57,12 @@ def test_state(tmp_path):
     assert list(tmp_path.iterdir()) == []
     books = Books(tmp_path)
     assert state_of(f"sqlite:{path}") == StoreState(path, NEWEST, NEWEST, gateway_runs=False)
-    lock = LockFile(path)
-    assert state_of(f"sqlite:{path}").gateway_runs
-    lock.release()
-    assert not state_of(f"sqlite:{path}").gateway_runs
+    for is_shared in (False, True):
+        lock = LockFile(path, is_shared=is_shared)
+        lock.share()
+        assert state_of(f"sqlite:{path}").gateway_runs
+        lock.release()
+        assert not state_of(f"sqlite:{path}").gateway_runs
     books.sql("PRAGMA user_version = 99")
     for look in (state_of, lambda url: read_books(url, lambda tx: tx.epoch)):
         with pytest.raises(BooksError, match=f"has schema 99, this ainf knows up to {NEWEST}"):
