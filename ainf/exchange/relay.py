@@ -61,14 +61,17 @@ async def _read_tail(exchange: "Exchange", attempt: Attempt) -> None:
 async def _deliver_last(exchange: "Exchange", attempt: Attempt, reading: Reading) -> None:
     """Hand over what came with the provider's own end; neither a cancellation nor a slow client parts the two.
 
-    Bounded: if it takes too long, the connection is closed, for an end must not follow what was left out.
+    Bounded. If it takes too long, or a defect keeps it from being handed over, the connection is closed, for an end must
+    not follow what was left out.
     """
     if not reading.data and exchange.first_byte_s is not None:
         return
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.services.clocks.speak_s) as patience:
-        await _deliver(exchange, attempt, reading)
-    if patience.cancelled_caught:
-        exchange.speech.abort()
+    try:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + exchange.services.clocks.speak_s):
+            await _deliver(exchange, attempt, reading)
+    finally:
+        if exchange.in_hand is not None:
+            exchange.speech.abort()
 
 
 async def _deliver(exchange: "Exchange", attempt: Attempt, reading: Reading) -> None:

@@ -321,6 +321,23 @@ async def test_what_is_recorded_of_a_request(tmp_path, autojump_clock):
         assert other.status == 200
 
 
+async def test_a_defect_in_an_extension_parts_no_answer_from_its_end(tmp_path, autojump_clock):
+    """What came with the provider's own end cannot be handed over: the end is not told either, but settled as it is."""
+    model = "sim-tokens-60-burst"
+    async with world(tmp_path, model, more=SLICES) as here:
+
+        async def extend_hold(extension: Extension) -> Extended:
+            raise RuntimeError(extension)
+
+        here.store.extend_hold = extend_hold
+        client = await here.ask(model)
+        assert (client.aborted, client.ended, client.body) == (True, False, b"")
+        receipt = await here.receipt(client.inference_id)
+        assert (receipt["ending"], receipt["evidence"]) == ("completed", "reported")
+        await check_transcript(here, client)
+        await check_ledger(here, admitted=1)
+
+
 async def test_an_extension_under_way_when_the_client_leaves(tmp_path, autojump_clock):
     """A hold that grows while its exchange ends is closed with all that it grew by."""
     model = "sim-tokens-60-pace-20ms"
