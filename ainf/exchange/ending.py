@@ -68,8 +68,7 @@ async def conclude(exchange: "Exchange") -> None:
         except Exception as defect:  # noqa: BLE001 - it is settled; what cannot be said is left unsaid
             telemetry.defect("speaking", defect, inference_id=exchange.plan.inference_id)
             exchange.speech.abort()
-    exchange.services.calibrator.note(end)
-    exchange.services.health.note(end, settlement)
+    _learn(exchange, end, settlement)
     _give_leave_back(exchange)
     _tell_routing(exchange, end, settlement)
     telemetry.exchange_ended(_record(exchange, end, settlement))
@@ -79,7 +78,20 @@ async def _let_go(exchange: "Exchange") -> None:
     """Let go of the providers. Never waits."""
     for attempt in (exchange.rival, exchange.attempt):
         if attempt is not None:
-            await let_go(exchange.services, attempt)
+            try:
+                await let_go(exchange.services, attempt)
+            except Exception as defect:  # noqa: BLE001 - whatever it is, the exchange must be settled
+                exchange.services.telemetry.defect("letting_go", defect, inference_id=attempt.plan.inference_id)
+
+
+def _learn(exchange: "Exchange", end: End, settlement: Settlement | None) -> None:
+    """Let be learnt from an end what can be."""
+    services = exchange.services
+    try:
+        services.calibrator.note(end)
+        services.health.note(end, settlement)
+    except Exception as defect:  # noqa: BLE001 - the exchange is over, and must be counted out
+        services.telemetry.defect("learning", defect, inference_id=exchange.plan.inference_id)
 
 
 def _give_leave_back(exchange: "Exchange") -> None:

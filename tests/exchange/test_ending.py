@@ -8,6 +8,8 @@ import trio
 
 from ainf.exchange import ending as concluding
 from ainf.exchange import words
+from ainf.exchange.calibrating import Calibrator
+from ainf.exchange.health import Health
 from ainf.inference.errors import GatewayError
 from ainf.store.base import Closing, Settlement
 from tests.gateway.away import stranded
@@ -254,6 +256,23 @@ async def test_an_end_that_cannot_be_said_closes_the_connection(stream, tmp_path
         assert client.aborted
         assert not client.ended
         assert [defect["where"] for defect in defects(here)] == ["speaking"]
+        assert exchange_line(here)["ending"] == "completed"
+        assert b"ainf_running 0.0" in here.telemetry.exposition()
+        await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize(("place", "name"), [(Calibrator, "note"), (Health, "note"), (concluding, "let_go")])
+async def test_a_defect_beside_the_end_stops_nothing(place, name, tmp_path, autojump_clock, monkeypatch):
+    """Where a provider is let go of, and where something is learnt: it is settled, told, and counted out."""
+
+    def broken(*args: object) -> None:
+        raise AssertionError("a bug")
+
+    monkeypatch.setattr(place, name, broken)
+    async with world(tmp_path, "sim") as here:
+        client = await here.ask()
+        assert await check_transcript(here, client) == "completed"
+        assert [defect["where"] for defect in defects(here)] == ["letting_go" if name == "let_go" else "learning"]
         assert exchange_line(here)["ending"] == "completed"
         assert b"ainf_running 0.0" in here.telemetry.exposition()
         await check_ledger(here, admitted=1)
