@@ -51,7 +51,10 @@ async def soak(place: Place, arguments: argparse.Namespace) -> Run:
         nursery.cancel_scope.cancel()
     end = await wait_idle(place, idle, flat_names(lasts_s), _QUIET_WITHIN_S)
     books = await _reconciled(place)
-    verdicts = [*judge(idle, samples, end, lasts_s), *_lawful(place, [*warm.broken, *load.broken], books)]
+    verdicts = [
+        *judge(idle, samples, end, lasts_s),
+        *_lawful(place, [*warm.broken, *load.broken], trouble.failures, books),
+    ]
     return Run(
         command=f"python -m benchmarks.soak --minutes {arguments.minutes:g} --rate {arguments.rate:g}",
         machine=f"{os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}",
@@ -96,10 +99,10 @@ async def _reconciled(place: Place) -> Reconciliation:
     return reconcile(charges, read_bills(await place.provider_entries()), posted)
 
 
-def _lawful(place: Place, broken: Sequence[str], books: Reconciliation) -> list[Verdict]:
+def _lawful(place: Place, broken: Sequence[str], failures: Sequence[str], books: Reconciliation) -> list[Verdict]:
     log = (place.folder / "gateway.log").read_text()
     defects = [line for line in log.splitlines() if '"defect"' in line or "Traceback" in line]
-    for line in [*broken[:10], *defects[:10]]:
+    for line in [*broken[:10], *failures[:10], *defects[:10]]:
         print(f"Wrong: {line}")
     try:
         verified, is_sound = ainf(place.folder, "ledger", "verify"), True
@@ -107,6 +110,7 @@ def _lawful(place: Place, broken: Sequence[str], books: Reconciliation) -> list[
         verified, is_sound = str(error), False
     return [
         Verdict("answers without an end", f"{len(broken)}", not broken),
+        Verdict("commands that failed", f"{len(failures)}", not failures),
         Verdict("defects in the log", f"{len(defects)}", not defects),
         Verdict("`ainf ledger verify`", verified, is_sound),
         Verdict("unexplained nano-dollars", f"{books.unexplained_nusd:,}", not books.unexplained),

@@ -1,5 +1,6 @@
 """The gateway, its two simulated providers, and how to ask them."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -70,6 +71,7 @@ TARGETS: Final = {
 }
 """Models of each are of different formats, so that the providers' books tell them apart."""
 
+_ASKED_AGAIN: Final = 2
 _KEY_VARIABLE: Final = "AINF_SOAK_PROVIDER_KEY"
 _CONFIG: Final = """\
 [server]
@@ -139,7 +141,15 @@ class Place:
         return f"sqlite:{self.database}"
 
     async def get(self, path: str) -> bytes:
-        """Return the body of the gateway's answer."""
+        """Return the body of the gateway's answer; it may be so busy that it takes us for gone, and is asked again.
+
+        Raises:
+            OSError: it does not listen.
+            trio.BrokenResourceError: it reset the connection three times.
+        """
+        for _ in range(_ASKED_AGAIN):
+            with contextlib.suppress(trio.BrokenResourceError):
+                return await fetch(self.address, path, self.keys[STEADY])
         return await fetch(self.address, path, self.keys[STEADY])
 
     async def provider_entries(self) -> list[dict[str, Any]]:

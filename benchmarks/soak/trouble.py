@@ -14,8 +14,8 @@ import trio
 
 from ainf.app import wall_clock
 from ainf.store import admin
-from ainf.store.beside import write_books
-from benchmarks.processes import ainf
+from ainf.store.beside import BooksError, write_books
+from benchmarks.processes import ProcessError, ainf
 from benchmarks.soak.place import CAPPED, REVOKED, Place, config_text
 
 RELOAD_S, REVOKE_S, ALLOW_S, HOLD_S = 20.0, 7.0, 5.0, 15.0
@@ -38,6 +38,8 @@ class Trouble:
     pace: float = 1.0
     """How much sooner than usual."""
     counts: Counter[str] = attrs.field(factory=Counter)
+    failures: list[str] = attrs.field(factory=list)
+    """What commands said that failed."""
 
     async def run(self) -> None:
         """Do all of it, again and again."""
@@ -50,8 +52,11 @@ class Trouble:
     async def _again(self, deed, every_s: float) -> None:
         while True:
             await trio.sleep(every_s * self.chance.uniform(0.3, 1.7))
-            await deed()
-            self.counts[deed.__name__] += 1
+            try:
+                await deed()
+                self.counts[deed.__name__] += 1
+            except (ProcessError, BooksError, apsw.Error) as error:
+                self.failures.append(f"{deed.__name__}: {error}")
 
     async def reload(self) -> None:
         """Change what each model's latency is said to be, and tell the gateway."""
