@@ -6,7 +6,7 @@ object a line; nothing of a request's or answer's content and no secret is ever 
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO, cast
 
 import attrs
@@ -14,6 +14,8 @@ import msgspec
 import structlog
 import trio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from ainf.inference.errors import GatewayError
 
 METRICS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900)
@@ -264,6 +266,16 @@ class Telemetry:
         """Log a bug: its kind and the places it passed, never its text, which may hold what must not be logged."""
         error = _leaf(error)
         self.log.error("defect", where=where, error=type(error).__name__, at=_places(error), **facts)
+
+    @contextlib.contextmanager
+    def tried(self, what: str, **facts: int) -> Iterator[None]:
+        """Log what kept something from being done that is tried again anyway: the store's refusal, or a bug."""
+        try:
+            yield
+        except GatewayError as error:
+            self.log.warning(f"{what}_refused", code=error.code, **facts)
+        except Exception as bug:  # noqa: BLE001 - whatever it is, what runs must not end for it
+            self.defect(what, bug)
 
     def exposition(self) -> bytes:
         """Return the metrics in Prometheus's text format."""

@@ -211,3 +211,5 @@ async def _save(calibrator: Calibrator, store: CalibrationStore, telemetry: Tele
         await calibrator.save(store)
     except GatewayError as error:
         telemetry.log.warning("calibration_not_saved", code=error.code)
+    except Exception as defect:  # noqa: BLE001 - what runs must not end for it
+        telemetry.defect("calibration", defect)

@@ -6,7 +6,6 @@ from typing import Protocol
 import trio
 
 from ainf.exchange.inflight import Inflight
-from ainf.inference.errors import GatewayError
 from ainf.telemetry import Telemetry
 
 
@@ -33,7 +32,8 @@ async def keep_instance(
     """Renew the lease at every beat, and do what a living process owes to the others. Runs until cancelled.
 
     Where this process had been taken for dead, whatever it opened before is another's to close: it ends, at once. What
-    the store refuses is made up for by the next beat.
+    the store refuses, or a defect keeps from being done, is tried again by the next beat. Dead processes may have left
+    very much: while that is being closed, the beats go on.
 
     Args:
         inflight: the exchanges that run.
@@ -42,20 +42,27 @@ async def keep_instance(
         now: microseconds since 1970 UTC.
         every_s: from one beat to the next.
     """
-    while True:
-        await trio.sleep(every_s)
-        try:
-            await beat(inflight, store, telemetry, now())
-        except GatewayError as error:
-            telemetry.log.warning("beat_refused", code=error.code)
+    reaping = trio.Lock()
+    async with trio.open_nursery() as nursery:
+        while True:
+            await trio.sleep(every_s)
+            with telemetry.tried("beat"):
+                await beat(inflight, store, telemetry)
+                if not reaping.locked():
+                    nursery.start_soon(_reap, store, telemetry, now, reaping)
 
 
-async def beat(inflight: Inflight, store: InstanceStore, telemetry: Telemetry, at: int) -> None:
+async def beat(inflight: Inflight, store: InstanceStore, telemetry: Telemetry) -> None:
     """Make one beat.
 
     Raises:
-        GatewayError: ``store_unavailable``: it was not made to its end.
+        GatewayError: ``store_unavailable``: it was not made.
     """
     if await store.renew_lease():
         telemetry.fenced(store.epoch, inflight.disown(store.epoch))
-    telemetry.reaped(len(await store.reap(at)))
+
+
+async def _reap(store: InstanceStore, telemetry: Telemetry, now: Callable[[], int], reaping: trio.Lock) -> None:
+    async with reaping:
+        with telemetry.tried("reaping"):
+            telemetry.reaped(len(await store.reap(now())))

@@ -4,7 +4,6 @@ from typing import Protocol
 
 import trio
 
-from ainf.inference.errors import GatewayError
 from ainf.store.reserves import Reserves
 from ainf.store.spool import Replayed
 from ainf.telemetry import Telemetry
@@ -26,7 +25,7 @@ class ReservedStore(Protocol):
 async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: float) -> None:
     """Replay what waits, and put the ballast back, now and again and again. Runs until cancelled.
 
-    What the store refuses is made up for by the next round.
+    What the store refuses, or a defect keeps from being done, is made up for by the next round.
 
     Args:
         store: whose reserves they are.
@@ -37,10 +36,8 @@ async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: flo
     telemetry.watch_reserves(lambda: reserves.waiting, lambda: reserves.admits)
     was_told = True
     while True:
-        try:
+        with telemetry.tried("replay", waiting=reserves.waiting):
             await replay(store, telemetry)
-        except GatewayError as error:
-            telemetry.log.warning("replay_refused", code=error.code, waiting=reserves.waiting)
         await reserves.restore_ballast()
         if reserves.admits != was_told:
             was_told = reserves.admits

@@ -183,11 +183,9 @@ async def forget_expired(store: Store, telemetry: Telemetry, now: Callable[[], i
     Runs until cancelled. What the store refuses is done a minute later.
     """
     while True:
-        try:
+        forgotten = 0
+        with telemetry.tried("forgetting"):
             forgotten = await store.forget_claims(now(), _FORGET_AT_ONCE)
-        except GatewayError as error:
-            telemetry.log.warning("forgetting_refused", code=error.code)
-            forgotten = 0
         await trio.sleep(0 if forgotten == _FORGET_AT_ONCE else _FORGET_S)
 
 

@@ -291,3 +291,24 @@ async def test_a_store_that_is_away_harms_nothing(autojump_clock, slow_s):
     assert trio.current_time() <= ended + 1
     assert log.getvalue().count("calibration_not_saved") >= 2
     assert calibrator.known("gpt").output.samples == 1
+
+
+async def test_a_defect_in_saving_ends_nothing(autojump_clock):
+    """It is an alarm; what was learnt is given again."""
+
+    class Odd(Kept):
+        async def add_calibrations(self, learnt):
+            if not self.given_at:
+                self.given_at.append(trio.current_time())
+                raise AssertionError("a bug")
+            return await super().add_calibrations(learnt)
+
+    calibrator, store, log = Calibrator([TERMS]), Odd(), StringIO()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(keep_calibrated, calibrator, store, Telemetry(log), lambda _: None)
+        await trio.sleep(1)
+        calibrator.note(end())
+        await trio.sleep(3 * (SAVE_S + TICK_S))
+        nursery.cancel_scope.cancel()
+    assert log.getvalue().count('"where":"calibration"') == 1
+    assert store.kept["gpt"].output.samples == 1

@@ -55,7 +55,7 @@ class Two:
         return await self.other.reap(wall_clock())
 
     async def beat(self) -> None:
-        await beat(self.here.gateway.inflight, self.here.store, self.here.telemetry, wall_clock())
+        await beat(self.here.gateway.inflight, self.here.store, self.here.telemetry)
 
 
 @asynccontextmanager
@@ -166,34 +166,63 @@ async def test_a_gateway_whose_lease_ran_out_admits_nothing(tmp_path, autojump_c
 
 
 class Beats:
-    """A store whose beats fail as it is told."""
+    """A store whose beats fail as it is told, and whose reaping takes its time."""
 
     epoch = 1
 
-    def __init__(self, *fail: bool) -> None:
+    def __init__(self, *fail: Exception, reaping_s: float = 0, defect: Exception | None = None) -> None:
         self.fail = list(fail)
+        self.reaping_s = reaping_s
+        self.defect = defect
+        self.renewed: list[float] = []
         self.reaped: list[int] = []
 
     async def renew_lease(self) -> bool:
         await trio.lowlevel.checkpoint()
-        if self.fail and self.fail.pop(0):
-            raise GatewayError("store_unavailable", "away")
+        if self.fail:
+            raise self.fail.pop(0)
+        self.renewed.append(trio.current_time())
         return False
 
     async def reap(self, at: int) -> list[str]:
-        await trio.lowlevel.checkpoint()
+        await trio.sleep(self.reaping_s)
+        if self.defect is not None:
+            raise self.defect
         self.reaped.append(at)
         return []
+
+
+async def beats(here: World, store: Beats, count: int) -> None:
+    """Let so many beats be made."""
+    async with trio.open_nursery() as nursery:
+        now = partial(round, trio.current_time())
+        nursery.start_soon(keep_instance, here.gateway.inflight, store, here.telemetry, now, 2.0)
+        await trio.sleep(2.0 * count + 1)
+        nursery.cancel_scope.cancel()
 
 
 @pytest.mark.parametrize("failing", [0, 3])
 async def test_a_beat_that_the_store_refuses_is_made_up_for(tmp_path, autojump_clock, failing):
     """The next one comes all the same."""
-    store = Beats(*[True] * failing)
-    async with world(tmp_path, "sim") as here, trio.open_nursery() as nursery:
-        now = partial(round, trio.current_time())
-        nursery.start_soon(keep_instance, here.gateway.inflight, store, here.telemetry, now, 2.0)
-        await trio.sleep(2.0 * 5 + 1)
-        nursery.cancel_scope.cancel()
-        assert len(store.reaped) == 5 - failing
+    store = Beats(*[GatewayError("store_unavailable", "away")] * failing)
+    async with world(tmp_path, "sim") as here:
+        await beats(here, store, 5)
+        assert len(store.reaped) == len(store.renewed) == 5 - failing
         assert here.log.getvalue().count("beat_refused") == failing
+
+
+async def test_the_beats_go_on_while_much_is_reaped(tmp_path, autojump_clock):
+    """A process that closes what others left open must not be taken for dead itself; it does so once at a time."""
+    store = Beats(reaping_s=25)
+    async with world(tmp_path, "sim") as here:
+        await beats(here, store, 20)
+    assert (len(store.renewed), len(store.reaped)) == (20, 1)
+
+
+async def test_a_defect_in_a_beat_ends_nothing(tmp_path, autojump_clock):
+    """Nor does one in what is reaped: the lease is renewed, and both are tried again."""
+    store = Beats(AssertionError("a bug"), defect=AssertionError("another"))
+    async with world(tmp_path, "sim") as here:
+        await beats(here, store, 5)
+        assert len(store.renewed) == 4
+        assert [here.log.getvalue().count(f'"where":"{where}"') for where in ("beat", "reaping")] == [1, 4]

@@ -88,6 +88,15 @@ async def test_what_the_store_refuses_is_tried_again(autojump_clock):
     assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_waiting")) == (3, 3)
 
 
+async def test_a_defect_in_a_replay_ends_nothing(autojump_clock):
+    """It is an alarm, and the next round comes."""
+    store, told = Kept(AssertionError("a bug"), Replayed(settled=3)), Told()
+    async with kept(store, told):
+        await trio.sleep(3)
+    assert store.reserves.restored == 2
+    assert [line["event"] for line in told.lines()] == ["defect", "spool_replayed"]
+
+
 async def test_whatever_comes_of_a_replay_is_told():
     """What can never be replayed is an alarm, and says where to look; an exception's text is not told."""
     told = Told()
