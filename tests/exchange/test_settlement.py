@@ -200,7 +200,8 @@ def test_notes_say_what_an_auditor_should_know():
     clamped = hold(received=9, delivered=4)
     clamped.clamp_tokens = 5
     end = end_with(FAILED, odd, clamped, Course())
-    assert end.notes() == {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2, "answered_as": "another-model"}
+    told = {"usage_rejected": True, "clamp_tokens": 5, "opaque_frames": 2, "answered_as": "another-model"}
+    assert end.notes() == told
     closing = attrs.evolve(end, attempt=None).closing(1)
     assert (closing.received_bytes, closing.output_bytes) == (9, 4)
     plain = end_with(COMPLETED, attempt(finish="stop", usage=GOOD), hold(received=9, delivered=4), Course())

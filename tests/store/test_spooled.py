@@ -63,7 +63,14 @@ def test_a_record_that_is_not_understood_is_none():
     """One that lacks what this version needs, or says what cannot be, though its checksum is right."""
     import hashlib
 
-    for body in (b"{}", b"[]", b"7", b'"\xff"', b"[" * 9999, line_of(RICH)[66:-1].replace(b'"held_nusd":50', b'"held_nusd":"50"')):
+    for body in (
+        b"{}",
+        b"[]",
+        b"7",
+        b'"\xff"',
+        b"[" * 9999,
+        line_of(RICH)[66:-1].replace(b'"held_nusd":50', b'"held_nusd":"50"'),
+    ):
         assert record_of(hashlib.sha256(body).hexdigest().encode() + b" " + body) is None
 
 
