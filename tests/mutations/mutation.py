@@ -55,9 +55,6 @@ class Mutation:
 def page(mutations: Iterable[Mutation]) -> str:
     """Return the page of the documentation that lists them."""
     return _INTRODUCTION + "".join(
-        f"| {one.name} | `{one.file}` | {one.law} | {one.words} | {_named(one.tests)} |\n" for one in mutations
+        f"| {one.name} | `{one.file}` | {one.law} | {one.words} | {', '.join(f'`{test}`' for test in one.tests)} |\n"
+        for one in mutations
     )
-
-
-def _named(tests: tuple[str, ...]) -> str:
-    return ", ".join(f"`{test.replace('|', '/')}`" for test in tests)

@@ -10,7 +10,7 @@ RESERVES = (
         file="store/spool_file.py",
         old="            os.fsync(self._descriptor)\n",
         new="            pass\n",
-        tests=("tests/store/test_spool_file.py",),
+        tests=("tests/store/test_spool_file.py::test_every_append_is_synced",),
     ),
     Mutation(
         name="replay-nothing",
@@ -19,7 +19,7 @@ RESERVES = (
         file="store/spool.py",
         old="            await settle(record)\n",
         new="            pass\n",
-        tests=("tests/store/test_reserves.py",),
+        tests=("tests/store/test_reserves.py::test_a_closing_that_waits_is_replayed",),
     ),
     Mutation(
         name="believe-a-broken-line",
@@ -28,7 +28,7 @@ RESERVES = (
         file="store/spooled.py",
         old="    if checksum != _checksum(body):\n        return None\n",
         new="",
-        tests=("tests/store/test_spooled.py",),
+        tests=("tests/store/test_spooled.py::test_a_line_of_which_a_byte_is_another_is_no_record",),
     ),
     Mutation(
         name="seize-a-living-spool",
@@ -37,7 +37,7 @@ RESERVES = (
         file="store/spool_file.py",
         old="            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
         new="",
-        tests=("tests/store/test_spool_file.py",),
+        tests=("tests/store/test_spool_file.py::test_a_living_writers_file_is_not_taken_over",),
     ),
     Mutation(
         name="recover-before-the-replay",
@@ -64,6 +64,6 @@ RESERVES = (
         file="store/sqlite.py",
         old="        return is_full(error) and self._make_room is not None and self._make_room()\n",
         new="        return False\n",
-        tests=("tests/store/test_sqlite.py",),
+        tests=("tests/store/test_sqlite.py::test_room_is_made_where_the_disk_is_full",),
     ),
 )

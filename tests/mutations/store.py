@@ -67,7 +67,7 @@ STORE = (
         file="store/transaction.py",
         old="        self._head = head\n        self.memo.clear()\n",
         new="        self.memo.clear()\n",
-        tests=("tests/store/test_batch.py",),
+        tests=("tests/store/test_batch.py::test_the_chain_has_no_gap_after_a_failure",),
     ),
     Mutation(
         name="claim-twice",
@@ -76,7 +76,7 @@ STORE = (
         file="store/claims.py",
         old='    if state != "freed" and (',
         new='    if state == "kept" and (',
-        tests=("tests/store/test_claims.py",),
+        tests=("tests/store/test_claims.py::test_a_running_claim_is_in_use",),
     ),
     Mutation(
         name="less-than-full-sync",
@@ -106,7 +106,7 @@ STORE = (
         file="store/sqlite.py",
         old="        return isinstance(error, _FATAL) and not is_full(error)\n",
         new="        return False\n",
-        tests=("tests/store/test_batch.py",),
+        tests=("tests/store/test_batch.py::test_what_leaves_it_open_what_is_durable_is_raised",),
     ),
     Mutation(
         name="open-for-nobody",
@@ -115,7 +115,7 @@ STORE = (
         file="store/batch.py",
         old="        wanted = [job for job in jobs if job.unattended or not job.given_up]\n",
         new="        wanted = list(jobs)\n",
-        tests=("tests/store/test_writer.py",),
+        tests=("tests/store/test_writer.py::test_not_begun_in_time_is_skipped",),
     ),
     Mutation(
         name="late-and-kept",
@@ -124,7 +124,7 @@ STORE = (
         file="store/writer.py",
         old="                self._owe(partial(_undo, job.undo, job.result))\n",
         new="                pass\n",
-        tests=("tests/store/test_writer.py",),
+        tests=("tests/store/test_writer.py::test_begun_but_too_late_is_undone",),
     ),
     Mutation(
         name="recover-the-living",
@@ -133,7 +133,7 @@ STORE = (
         file="store/recovery.py",
         old="    WHERE h.inference_id = ? AND p.fenced_at IS NOT NULL AND p.epoch <> ?\n",
         new="    WHERE h.inference_id = ? AND (p.fenced_at IS NOT NULL OR p.epoch <> ? OR 1)\n",
-        tests=("tests/store/test_recovery.py",),
+        tests=("tests/store/test_recovery.py::test_a_living_exchange_is_never_abandoned",),
     ),
     Mutation(
         name="recover-without-progress",
@@ -160,7 +160,7 @@ STORE = (
         file="store/leases.py",
         old=" AND fenced_at IS NULL RETURNING epoch",
         new=" RETURNING epoch",
-        tests=("tests/store/test_leases.py",),
+        tests=("tests/store/test_leases.py::test_who_wakes_after_it_was_reaped_begins_a_new_epoch",),
     ),
     Mutation(
         name="write-without-looking",
@@ -169,7 +169,7 @@ STORE = (
         file="store/leases.py",
         old="        if not self.is_held:\n            self.renew(tx)\n",
         new="",
-        tests=("tests/store/test_leases.py",),
+        tests=("tests/store/test_leases.py::test_what_is_asked_before_the_next_beat_is_not_written_in_a_dead_epoch",),
     ),
     Mutation(
         name="reap-half-asleep",
@@ -178,7 +178,7 @@ STORE = (
         file="store/leases.py",
         old="        return self.is_held and self.uptime.now() - self._unbroken_since >= self.length_us\n",
         new="        return self.is_held\n",
-        tests=("tests/store/test_leases.py",),
+        tests=("tests/store/test_leases.py::test_who_was_silent_itself_reaps_nobody",),
     ),
     Mutation(
         name="money-for-the-reaped",
@@ -190,6 +190,6 @@ STORE = (
         "        raise _not_open()\n",
         new="    row = tx.one(_RUNNING, (extension.inference_id, extension.attempt))\n    if row is None:\n"
         "        return Extended(extension.want_nusd)\n",
-        tests=("tests/store/test_leases.py",),
+        tests=("tests/store/test_leases.py::test_what_was_reaped_gets_no_more_money",),
     ),
 )

@@ -17,7 +17,7 @@ SURFACE = (
         new="            from ainf.formats.observe import note_finish\n"
         "            from ainf.inference.events import FinishReason\n\n"
         '            note_finish(self.answer, "stop", FinishReason.STOP)\n',
-        tests=("tests/formats/test_reader.py",),
+        tests=("tests/formats/test_reader.py::test_a_missing_end",),
     ),
     Mutation(
         name="done-is-evidence",
@@ -29,7 +29,7 @@ SURFACE = (
         """            frame = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\\n\\n'\n"""
         '            self._group.keep_finish(frame, b"{}", has_usage=False)\n'
         "            self._group.keep_done(event)\n",
-        tests=("tests/formats/chat/test_relay.py",),
+        tests=("tests/formats/chat/test_relay.py::test_done_is_no_evidence",),
     ),
     Mutation(
         name="a-failure-as-a-success",
@@ -47,7 +47,7 @@ SURFACE = (
         file="formats/chat/terminal.py",
         old="(self._done or DONE_FRAME)",
         new="self._done",
-        tests=("tests/formats/chat/test_terminal.py",),
+        tests=("tests/formats/chat/test_terminal.py::test_cap",),
     ),
     Mutation(
         name="count-what-was-cut-away",
@@ -56,7 +56,7 @@ SURFACE = (
         file="metering.py",
         old="        usage.is_consistent()\n        and usage.input_tokens",
         new="        usage.input_tokens",
-        tests=("tests/test_metering.py",),
+        tests=("tests/test_metering.py::test_usage_is_believed_within_ten_times_its_bounds",),
     ),
     Mutation(
         name="abort-nothing",
@@ -74,7 +74,7 @@ SURFACE = (
         file="upstream/connection.py",
         old="        return self._reader.reusable and not self._cut_short\n",
         new="        return not self._cut_short\n",
-        tests=("tests/upstream/test_client.py",),
+        tests=("tests/upstream/test_client.py::test_an_answer_that_is_not_read_to_its_end_costs_its_connection",),
     ),
     Mutation(
         name="redial-what-was-sent",
@@ -83,7 +83,7 @@ SURFACE = (
         file="upstream/client.py",
         old="                if not connection.was_stale:\n                    raise\n",
         new="                pass\n",
-        tests=("tests/upstream/test_client.py",),
+        tests=("tests/upstream/test_client.py::test_a_request_is_never_sent_twice_otherwise",),
     ),
     Mutation(
         name="deaf-to-the-client",
@@ -92,7 +92,7 @@ SURFACE = (
         file="http/seam.py",
         old="                self._on_gone()\n",
         new="                pass\n",
-        tests=("tests/http/test_seam.py",),
+        tests=("tests/http/test_seam.py::test_a_disconnect_during_an_exchange_is_the_exchanges",),
     ),
     Mutation(
         name="share-nothing",
@@ -119,10 +119,7 @@ SURFACE = (
         file="formats/fields.py",
         old="            raise unsupported(path_of(at, name))\n\n\ndef says",
         new="            continue\n\n\ndef says",
-        tests=(
-            "tests/formats/test_fields.py",
-            "tests/formats/chat/test_request_reader.py",
-        ),
+        tests=("tests/formats/test_fields.py::test_others_are_refused",),
     ),
     Mutation(
         name="retry-what-was-charged",
