@@ -46,6 +46,7 @@ OVER_SEVERAL_FILES = {
 
 WHOLE_SYSTEMS = {
     "gateway": "the whole gateway",
+    "simulation": "the whole gateway, seed by seed",
     "agents": "frameworks over it",
     "benchmarks": "tests of benchmarks/",
     "fuzz": "whatever reads what strangers send",

@@ -141,7 +141,7 @@ def _messages_ask(model: str, stream: bool, prompt: str, limit: int | None) -> d
 
 def _messages_usage(said: Said, usage: dict[str, Any]) -> None:
     cached, written = usage.get("cache_read_input_tokens") or 0, usage.get("cache_creation_input_tokens") or 0
-    if usage.get("input_tokens") is not None:
+    if isinstance(usage.get("input_tokens"), int):  # a relay hands on whatever the provider said
         said.input_tokens, said.cached_tokens = usage["input_tokens"] + cached + written, cached
     if usage.get("output_tokens") is not None:
         said.output_tokens = usage["output_tokens"]

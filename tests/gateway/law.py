@@ -1,5 +1,6 @@
 """The law, as a check over everything that is left when a test is over: database, transcripts, provider."""
 
+from collections import Counter
 from typing import Any
 
 import trio
@@ -11,6 +12,9 @@ from tests.gateway.world import Client, World
 FAILURES = {
     Ending.UPSTREAM_ERROR, Ending.DEADLINE_EXCEEDED, Ending.SHUTDOWN, Ending.TERMINATED, Ending.INTERNAL_ERROR,
 }  # fmt: skip
+
+_CUT_SHORT = {"length", "max_tokens", "max_output_tokens"}
+"""Reasons of an answer whose limit may have been used up by what is thought and not shown."""
 
 
 async def check_ledger(world: World, *, admitted: int | None = None) -> None:
@@ -35,6 +39,9 @@ async def check_provider(world: World) -> None:
     opened = {row[0] for row in await world.rows("SELECT inference_id FROM inferences")}
     asked = {entry.headers.get("x-client-request-id") for entry in world.simulator.books.entries if entry.model_ran}
     assert asked <= opened
+    calls = Counter(entry.headers.get("x-client-request-id") for entry in world.simulator.books.entries)
+    later = dict(await world.rows("SELECT inference_id, count(*) FROM later_attempts GROUP BY inference_id"))
+    assert not [id_ for id_ in opened if calls[id_] > 1 + later.get(id_, 0)], "an attempt was dialled and not opened"
 
 
 async def check_transcript(world: World, client: Client) -> Ending | None:
@@ -76,6 +83,10 @@ def _check_stream_end(client: Client, receipt: dict[str, Any]) -> None:
         assert said.error is not None
         _check_error(said.error, receipt)
         assert not (said.error["retryable"] and _billed(receipt))
+    elif said.error is not None and receipt["ending"] == Ending.SPEND_CAP_EXCEEDED:  # told loudly
+        assert said.reason in {client.dialect.cap_reason, "failed"}
+        _check_error(said.error, receipt)
+        assert not said.error["retryable"]
     else:
         assert said.error is None
         assert said.reason not in {"error", "failed", None}
@@ -91,7 +102,8 @@ def _check_whole_end(client: Client, receipt: dict[str, Any]) -> None:
         return
     said = client.said()
     _check_reason(client, said.reason, receipt)
-    assert said.text or said.calls or said.refusal or said.reasoning, "an empty success"
+    is_cut_short = receipt["ending"] == Ending.SPEND_CAP_EXCEEDED or said.reason in _CUT_SHORT
+    assert said.text or said.calls or said.refusal or said.reasoning or is_cut_short, "an empty success"
 
 
 def _check_error(error: dict[str, Any], receipt: dict[str, Any]) -> None:
@@ -101,7 +113,8 @@ def _check_error(error: dict[str, Any], receipt: dict[str, Any]) -> None:
 def _check_reason(client: Client, reason: str | None, receipt: dict[str, Any]) -> None:
     """What the client was told is what the records say, in the client's words where the provider's are others."""
     if receipt["ending"] == Ending.SPEND_CAP_EXCEEDED:
-        assert reason in {client.dialect.cap_reason, client.dialect.strict_reason}
+        loud = {"failed"} if client.dialect.format == "responses" else set()
+        assert reason in {client.dialect.cap_reason, client.dialect.strict_reason, *loud}
     elif client.dialect.format == "chat" and receipt["provider"] == "sim":
         assert reason == receipt["finish_reason"]
     else:

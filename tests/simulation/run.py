@@ -1,0 +1,45 @@
+"""From a number to what came of it."""
+
+import traceback
+from collections import Counter
+from collections.abc import Callable
+
+import attrs
+
+from tests.simulation import scheduler, sometimes
+from tests.simulation.scenario import draw
+from tests.simulation.world import World
+
+
+@attrs.frozen
+class Report:
+    """What came of a seed."""
+
+    seed: int
+    digest: str
+    """Of all that could be observed."""
+    met: Counter[str]
+    """The branches that it hit."""
+    requests: int
+    fault: str | None = None
+    """What broke the law, and how to see it again."""
+
+
+def run_seed(seed: int, tell: Callable[[str], object] | None = None) -> Report:
+    """Run a seed and check it. ``tell`` is told each line of what can be observed."""
+    world = World(draw(seed), tell)
+    try:
+        scheduler.run(seed, world.run)
+        return Report(seed, world.digest, sometimes.met(world), len(world.clients))
+    except Exception as error:  # noqa: BLE001 - whatever it is: with the line that shows it again
+        said = "".join(traceback.format_exception(error)) if tell is not None else str(_first(error))
+        again = f"python -m tests.simulation {seed} --trace"
+        return Report(seed, world.digest, Counter(), len(world.clients), f"{said}\nTo see it again: {again}")
+    finally:
+        world.database.close()
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
