@@ -8,6 +8,7 @@ import click
 
 from ainf.cli.settings import config_option, told
 from ainf.config import load_config
+from ainf.inference.errors import GatewayError
 from ainf.store.beside import OPENING_ERRORS
 
 
@@ -20,5 +21,5 @@ def serve(*, config_path: Path) -> None:
     config = load_config(config_path, os.environ)
     from ainf.cli.serving import run  # noqa: PLC0415 - the web stack takes half a second; other commands do without
 
-    with told("the gateway cannot run", *OPENING_ERRORS):
+    with told("the gateway cannot run", *OPENING_ERRORS, GatewayError):
         run(config_path, config)

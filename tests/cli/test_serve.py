@@ -4,7 +4,9 @@ import signal
 
 import pytest
 
+from ainf.store.batch import unavailable
 from ainf.store.sqlite import LockFile
+from ainf.store.store import Store
 from tests.cli.commands import PROVIDER_KEY
 
 ENV = {"OPENAI_API_KEY": PROVIDER_KEY}
@@ -56,4 +58,17 @@ def test_a_store_that_is_none(commands):
     result = commands.invoke("serve", env=ENV)
     assert result.exit_code == 1
     assert result.stderr.startswith("the gateway cannot run: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_store_that_takes_nothing(commands, monkeypatch):
+    """Where what is owed cannot be settled, nothing runs, and it is told in one line."""
+
+    async def away(_store: Store) -> None:
+        raise unavailable()
+
+    monkeypatch.setattr(Store, "replay_spool", away)
+    result = commands.invoke("serve", env=ENV)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("the gateway cannot run: store_unavailable: The ledger cannot be written")
     assert result.stderr.count("\n") == 1
