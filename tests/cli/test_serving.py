@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -22,6 +23,27 @@ from tests.gateway.process import Deployment, deployment
 from tests.gateway.world import question
 
 SHORT, LONG = "sim-tokens-8", "sim-tokens-100-pace-20ms"
+HEAPS = """
+import ctypes, sys, threading
+from ainf.cli.serving import share_heap
+if "shared" in sys.argv:
+    share_heap()
+kept = [None] * 4
+barrier = threading.Barrier(4)
+def work(number):
+    barrier.wait()
+    kept[number] = [bytes(1000) for _ in range(1000)]
+    barrier.wait()
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+"""Tells of the C library's heaps when four threads have allocated at the same time."""
 ROUTING = "[routing]\npreference_live = false\n"
 WITHIN_S = 60.0
 
@@ -207,3 +229,15 @@ async def test_a_hangup_while_it_starts(tmp_path):
         child.send_signal(signal.SIGTERM)
         assert await child.wait() == 0
         await here.start()
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver()[0], reason="other C libraries have one heap")
+def test_all_threads_use_one_heap():
+    """What one thread frees the others can use; as glibc has it, each would have a heap of its own."""
+
+    def heaps(*how: str) -> int:
+        run = subprocess.run([sys.executable, "-c", HEAPS, *how], capture_output=True, text=True, check=True)
+        return run.stdout.count("<heap nr=")
+
+    assert heaps() > 1
+    assert heaps("shared") == 1
