@@ -57,6 +57,8 @@ T = TypeVar("T")
 WAIT_S: Final = 5.0
 FLUSH_S: Final = 1.0
 """How often a rejection may make a commit of its own; between, they wait for the next that comes anyway."""
+FLUSHES: Final = 16
+"""How many commits of rejections may wait for the database; what is noted behind them folds."""
 RECOVERY_BATCH: Final = 200
 
 
@@ -98,6 +100,7 @@ class Store:
         self._keys = KeyCache()
         self._rejections = Rejections()
         self._flushed_at = -FLUSH_S
+        self._flushing = 0
 
     @classmethod
     @asynccontextmanager
@@ -408,10 +411,16 @@ class Store:
 
     def _flush(self) -> None:
         """Put what was noted into the next batch."""
+        if self._flushing >= FLUSHES:
+            return
         notes = self._rejections.take()
         if notes and self._writer.fatal is None:
             self._flushed_at = trio.current_time()
-            self._writer.submit_nowait(partial(append_rejections, notes=notes))
+            self._flushing += 1
+            self._writer.submit_nowait(partial(append_rejections, notes=notes), self._note_flushed)
+
+    def _note_flushed(self, _: object) -> None:
+        self._flushing -= 1
 
 
 def _refused_without_room(tx: Transaction, reserves: Reserves, operation: Callable[[Transaction], T]) -> T:

@@ -15,8 +15,9 @@ from ainf.store.admin import revoke_key
 from ainf.store.base import Rejection
 from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader
+from ainf.store.rejections import SINGLY
 from ainf.store.sqlite import LockedError, SQLiteEngine
-from ainf.store.store import FLUSH_S, Store
+from ainf.store.store import FLUSH_S, FLUSHES, Store
 from ainf.store.verify import verify
 from ainf.store.writer import ThreadWriter
 from tests.store.conftest import never
@@ -176,6 +177,19 @@ async def test_rejections_do_not_flood(autojump_clock):
         store.note_rejection(Rejection(KEY, "invalid_json", "/later", 1))
         await store.record_progress([])
         assert (await rejected(store))[-1] == ("/later", 1)
+
+
+async def test_rejections_do_not_pile_up_while_the_store_hangs(autojump_clock):
+    """Only so many commits of them wait for it, however long that is; the last ones fold."""
+    async with faulty_store() as (store, _):
+        for number in range(1_000):
+            store.note_rejection(Rejection(KEY, "invalid_json", f"/{number}", number))
+            await trio.sleep(FLUSH_S)
+        await store.record_progress([])
+        assert len(await rejected(store)) == FLUSHES
+        store.note_rejection(Rejection(KEY, "invalid_json", "/last", 1))
+        await store.record_progress([])
+        assert (await rejected(store))[-1] == ("/last", 1_000 - FLUSHES - SINGLY + 1)
 
 
 async def test_rejections_are_lost_while_the_store_is_away():
