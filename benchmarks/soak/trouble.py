@@ -87,8 +87,8 @@ class Trouble:
         await trio.to_thread.run_sync(ainf, self.place.folder, *set_cap)
 
     async def hold(self) -> None:
-        """Keep everybody else from writing the database, for a moment."""
-        await trio.to_thread.run_sync(_held, str(self.place.database), self.chance.uniform(0.1, 1.0))
+        """Keep everybody else from writing the database, for a moment; a shorter one in a short run."""
+        await trio.to_thread.run_sync(_held, str(self.place.database), self.chance.uniform(0.1, 1.0) / self.pace)
 
 
 def _held(path: str, seconds: float) -> None:
