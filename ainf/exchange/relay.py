@@ -61,8 +61,8 @@ async def _read_tail(exchange: "Exchange", attempt: Attempt) -> None:
 async def _deliver_last(exchange: "Exchange", attempt: Attempt, reading: Reading) -> None:
     """Hand over what came with the provider's own end; neither a cancellation nor a slow client parts the two.
 
-    Bounded. If it takes too long, or a defect keeps it from being handed over, the connection is closed, for an end must
-    not follow what was left out.
+    Bounded. If it takes too long, or a defect keeps it from being handed over, the connection is closed: no end must
+    follow what was left out.
     """
     if not reading.data and exchange.first_byte_s is not None:
         return

@@ -384,6 +384,11 @@ class Machine:
             self._engine.execute("SELECT 1 FROM settlements WHERE inference_id = ?", (inference_id,))
         )
 
+    def billed_nusd(self) -> int:
+        """What all exchanges cost that are settled."""
+        ((billed,),) = self._engine.execute("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")
+        return int(billed)
+
     async def _turn(self, phase: str, jobs: Sequence[Job[Any]]) -> None:
         self.fault.running = [name_of(job.operation) for job in jobs]
         failure = self.fault.is_hit(phase)

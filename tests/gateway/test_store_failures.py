@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from functools import partial
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import TypeAlias
 
@@ -135,9 +136,14 @@ class Enumeration:
             await trial.run()
             is_reached, has_died = bool(below.fault.acted_at), below.death is not None
             assert has_died == below.fault.has_ended_process, below.death
-            is_told = not is_reached or (failure.passes or READS.issuperset(below.fault.acted_at))
+            is_told = failure.passes or READS.issuperset(below.fault.acted_at)
             await below.restart()
-            await trial.check(refusals=self._refusals, defects=failure.is_defect, told=is_told)
+            await trial.check(
+                refusals=self._refusals,
+                defects=failure.is_defect,
+                told=is_told,
+                undone=is_told and failure.pause_s < inf,
+            )
             return is_reached
 
 

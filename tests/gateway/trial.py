@@ -38,10 +38,12 @@ class Trial:
     """Called behind each write to a client."""
     _dialled: int = 0
     _logged: int = 0
+    _billed_before: int = 0
 
     async def run(self) -> None:
         """Ask, and wait until all is over; where the process dies, nobody is told anything from then on."""
         self._dialled, self._logged = len(self.here.simulator.books.entries), len(self.here.log.getvalue())
+        self._billed_before = self.machine.billed_nusd()
         async with trio.open_nursery() as process:
             self.here.gateway.shared = SharedExchanges(limit=1 << 20, linger_s=1)
             await process.start(self.here.gateway.shared.run)
@@ -82,7 +84,12 @@ class Trial:
         process.cancel_scope.cancel()
 
     async def check(
-        self, *, refusals: Sequence[tuple[int, str]] | None = (), defects: bool = False, told: bool = False
+        self,
+        *,
+        refusals: Sequence[tuple[int, str]] | None = (),
+        defects: bool = False,
+        told: bool = False,
+        undone: bool = False,
     ) -> None:
         """The law, over the whole database and what everybody saw; the process that lives has recovered.
 
@@ -90,6 +97,7 @@ class Trial:
             refusals: the statuses and codes of refusals that may be, beside that of a store that is away; None: all.
             defects: whether there may be any.
             told: whether each client that did not leave must have been told an end.
+            undone: whether what was opened too late for its client must have been taken back.
         """
         allowed = {*(refusals or ()), (503, AWAY), *(_SAID_OF_KEYS if self.idempotency_key else ())}
         if defects:
@@ -102,6 +110,7 @@ class Trial:
                 _check_refused(client, None if refusals is None else allowed)
         if all(client.ended and "x-ainf-inference-id" not in client.headers for client in self.clients):
             assert len(self.here.simulator.books.entries) == self._dialled, "a provider was asked for who was refused"
+            assert not undone or self.machine.billed_nusd() == self._billed_before, "who was refused was billed"
         await check_provider(self.here)
         await check_ledger(self.here)
         assert await self.here.rows("SELECT * FROM claims WHERE state = 'running'") == []
