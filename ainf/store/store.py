@@ -379,14 +379,30 @@ class Store:
     # --- inside ---
 
     async def _abandon(self, left: Sequence[str], at: int) -> list[str]:
-        """Close what dead processes left open, but for what ended: what that came to is in their spools."""
+        """Close what dead processes left open, but for what ended: what that came to is in their spools.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+            ExceptionGroup: of defects; all that can be closed is.
+        """
         if left:
             await self.replay_spool()
         closed: list[str] = []
+        defects: list[Exception] = []
         for start in range(0, len(left), RECOVERY_BATCH):
-            batch = left[start : start + RECOVERY_BATCH]
-            settled = await self._writer.submit_all(partial(recovery.abandon, inference_id=id_, at=at) for id_ in batch)
-            closed += [settlement.inference_id for settlement in settled if settlement is not None]
+            operations = [
+                partial(recovery.abandon, inference_id=id_, at=at) for id_ in left[start : start + RECOVERY_BATCH]
+            ]
+            try:
+                settled = await self._writer.submit_all(operations)
+            except GatewayError:
+                raise
+            except Exception as defect:  # noqa: BLE001 - whatever it is, the others must be closed
+                defects.append(defect)
+            else:
+                closed += [settlement.inference_id for settlement in settled if settlement is not None]
+        if defects:
+            raise ExceptionGroup("what was left open cannot be closed", defects)
         return closed
 
     async def _submit(

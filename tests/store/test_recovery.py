@@ -95,6 +95,24 @@ async def test_more_than_a_batch_is_recovered(store):
     assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
 
 
+async def test_one_that_cannot_be_closed_keeps_no_other_open(store, monkeypatch):
+    """It is told as the defect that it is, when all that can be closed is."""
+    await store.write(seeded())
+    await store.write(lambda tx: [open_in(tx, number) for number in range(450)])
+    await store.write(strand)
+    abandon = recovery.abandon
+
+    def broken(tx, inference_id, at):
+        assert inference_id != "inf-000003", "a bug"
+        return abandon(tx, inference_id, at)
+
+    monkeypatch.setattr(recovery, "abandon", broken)
+    with pytest.RaisesGroup(AssertionError):
+        await store.recover(START)
+    left = await store.read(lambda tx: tx.execute("SELECT inference_id FROM holds"))
+    assert left == [("inf-000003",)]
+
+
 def open_in(tx, number):
     from ainf.store.exchanges import open_inference
 
