@@ -25,12 +25,13 @@ GRACE_US: Final = SECOND_US
 """How long a lease must have run out."""
 
 _DEAD: Final = """
-    SELECT p.epoch, p.fenced_at, max(e.seq) FROM instances AS p LEFT JOIN audit_events AS e ON e.epoch = p.epoch
+    SELECT p.epoch, p.fenced_at, (SELECT max(e.seq) FROM audit_events AS e WHERE e.epoch = p.epoch)
+    FROM instances AS p
     WHERE p.epoch IN (SELECT epoch FROM holds) AND p.epoch <> ? AND (
         ? OR p.fenced_at IS NOT NULL OR p.ended_at IS NOT NULL OR p.lease_until IS NULL
         OR p.lease_boot <> ? OR p.lease_until + ? <= ?
     )
-    GROUP BY p.epoch ORDER BY p.epoch
+    ORDER BY p.epoch
 """
 _FENCE: Final = "UPDATE instances SET fenced_at = ?, fenced_seq = ? WHERE epoch = ?"
 _LEFT: Final = """

@@ -95,6 +95,20 @@ async def test_more_than_a_batch_is_recovered(store):
     assert await store.read(lambda tx: tx.execute("SELECT count(*) FROM holds")) == [(0,)]
 
 
+async def test_a_fence_does_not_read_the_chain_that_it_closes(store):
+    """Of a process that ran for long it is very long, and nobody else writes meanwhile: its last event is looked up."""
+    plan = await store.read(
+        lambda tx: [row[3] for row in tx.execute("EXPLAIN QUERY PLAN " + recovery._DEAD, (2, True, "", 0, 0))]
+    )
+    assert plan == [
+        "SEARCH p USING INTEGER PRIMARY KEY (rowid=?)",
+        "LIST SUBQUERY 2",
+        "SCAN holds USING COVERING INDEX holds_by_epoch",
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH e USING COVERING INDEX sqlite_autoindex_audit_events_1 (epoch=?)",
+    ]
+
+
 async def test_one_that_cannot_be_closed_keeps_no_other_open(store, monkeypatch):
     """It is told as the defect that it is, when all that can be closed is."""
     await store.write(seeded())
