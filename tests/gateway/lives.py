@@ -63,6 +63,10 @@ _COUNTED: Final = """
 _REPORTED: Final = """
     SELECT inference_id, upstream_model, usage FROM attempts WHERE evidence = 'reported' AND error_code IS NULL
 """
+_HELD_KEYS: Final = """
+    SELECT c.idempotency_key FROM claims AS c JOIN settlements AS s ON s.inference_id = c.inference_id
+    WHERE s.ending = 'abandoned' AND c.state <> 'freed'
+"""
 _CLOSED: Final = "SELECT inference_id, body FROM audit_events WHERE kind = 'inference.closed'"
 
 
@@ -205,8 +209,7 @@ class Lives:
 
     async def die_in_recovery(self, fault: str) -> None:
         """Start the gateway with a fault that it meets before it listens."""
-        await self.here.launch(fault)
-        await self.here.died()
+        await self.here.die_starting(fault)
         self.deaths += 1
 
     async def die_draining(self, fault: str, clients: int = 16) -> None:
@@ -292,6 +295,7 @@ class Lives:
         events = [name for name, body in here.rows(_CLOSED) if json.loads(body)["ending"] == "abandoned"]
         assert sorted(events) == sorted({inference_id for inference_id, _ in seen})
         assert here.rows("SELECT * FROM holds") == []
+        assert here.rows(_HELD_KEYS) == [], "an idempotency key was not freed"
         sums = self.spenders.charged(here.rows(LINES))
         assert {cap_id: (settled, held) for cap_id, settled, held in here.rows(_COUNTED)} == {
             cap_id: (amount, 0) for cap_id, amount in sums.items()

@@ -135,6 +135,14 @@ class Deployment:
         """Another gateway for the same database, with the same configuration; not started."""
         return attrs.evolve(self, gateway=None, starts=100 * (1 + self.starts), clients=[])
 
+    async def die_starting(self, fault: str) -> None:
+        """Start the gateway with a fault that it meets before it listens."""
+        gateway = await self.launch(fault)
+        while gateway.child.returncode is None:
+            assert '"listening"' not in gateway.output.read_text(), f"{fault} was not met"
+            await trio.sleep(0.02)
+        await self.died()
+
     async def died(self) -> None:
         """Wait until the gateway was killed, by its own fault."""
         assert self.gateway is not None

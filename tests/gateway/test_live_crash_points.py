@@ -89,6 +89,7 @@ def drawn(chance: random.Random, part: int) -> list[str]:
     return faults
 
 
+@pytest.mark.threat(65)
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_killed_at_every_point_what_is_left_is_settled_once_and_what_was_told_was_settled(
     part, tmp_path, tell, count_cases
@@ -150,8 +151,7 @@ async def test_killed_while_its_schema_changes_a_database_is_the_old_or_the_new_
         here = Deployment(folder, None, "")
         try:
             with trio.fail_after(WITHIN_S):
-                await here.launch(f"{name}@{time}")
-                await here.died()
+                await here.die_starting(f"{name}@{time}")
                 check_copy(folder)
                 await here.start()
                 check_copy(folder)
@@ -214,8 +214,7 @@ async def test_killed_between_spool_and_ledger_every_end_that_was_told_is_settle
                     assert all(answer.whole for answer in answers)
                     await here.kill()
             for death in deaths[1:]:
-                await here.launch(death)
-                await here.died()
+                await here.die_starting(death)
             await here.start()
             endings = dict(here.rows("SELECT inference_id, ending FROM settlements"))
             told = [answer for answer in answers if b"\r\n\r\n" in answer.raw and answer.whole]
