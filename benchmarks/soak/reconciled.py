@@ -130,10 +130,10 @@ def class_of(charge: Charge, bill: Bill) -> str | None:
         return EXACT if tokens and charge.posted_nusd == bill.nusd else None
     if not charge.posted_nusd and not bill.nusd:
         return FREE
+    if charge.aborted_billing == "held" and charge.posted_nusd:
+        return HELD
     if charge.status is None:
         return BEFORE_HEAD if not charge.posted_nusd else None
-    if charge.aborted_billing == "held":
-        return HELD if charge.posted_nusd else None
     if charge.evidence != "metered":
         return None
     if not bill.nusd:

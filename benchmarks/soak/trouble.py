@@ -61,7 +61,9 @@ class Trouble:
     async def reload(self) -> None:
         """Change what each model's latency is said to be, and tell the gateway."""
         text = config_text(self.place.address, self.place.simulators, self.chance.randrange(50, 500))
-        (self.place.folder / "ainf.toml").write_text(text)
+        written = self.place.folder / "ainf.toml.new"
+        written.write_text(text)
+        written.replace(self.place.folder / "ainf.toml")  # at once: commands read it all the time
         self.place.gateway.signal(signal.SIGHUP)
 
     async def revoke(self) -> None:

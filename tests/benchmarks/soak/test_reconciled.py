@@ -49,6 +49,7 @@ UNSAID = Bill(10, 20)
         (attrs.evolve(METERED, evidence="none"), UNSAID, None),
         (METERED, Bill(), NO_ANSWER),
         (attrs.evolve(METERED, aborted_billing="held"), UNSAID, HELD),
+        (attrs.evolve(METERED, aborted_billing="held", status=None), UNSAID, HELD),
     ],
 )
 def test_every_call_has_a_class_or_is_unexplained(charge, bill, name):
