@@ -45,11 +45,11 @@ async def keep_instance(
     reaping = trio.Lock()
     async with trio.open_nursery() as nursery:
         while True:
-            await trio.sleep(every_s)
-            with telemetry.tried("beat"):
+            with telemetry.tried("beat"):  # at once: the start may have taken longer than a lease
                 await beat(inflight, store, telemetry)
                 if not reaping.locked():
                     nursery.start_soon(_reap, store, telemetry, now, reaping)
+            await trio.sleep(every_s)
 
 
 async def beat(inflight: Inflight, store: InstanceStore, telemetry: Telemetry) -> None:

@@ -197,7 +197,7 @@ async def beats(here: World, store: Beats, count: int) -> None:
     async with trio.open_nursery() as nursery:
         now = partial(round, trio.current_time())
         nursery.start_soon(keep_instance, here.gateway.inflight, store, here.telemetry, now, 2.0)
-        await trio.sleep(2.0 * count + 1)
+        await trio.sleep(2.0 * count - 1)  # the first one is made at once
         nursery.cancel_scope.cancel()
 
 
