@@ -173,6 +173,8 @@ class Deployment:
 
     async def connect(self) -> RawClient:
         assert self.gateway is not None
+        if not self.gateway.where:
+            raise ConnectionRefusedError("the gateway does not listen yet")
         host, _, port = self.gateway.where.rpartition(":")
         self.clients.append(RawClient(await trio.open_tcp_stream(host, int(port))))
         return self.clients[-1]
