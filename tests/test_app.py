@@ -3,6 +3,7 @@
 import json
 import re
 from io import StringIO
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -104,6 +105,29 @@ async def test_connections_that_wait_in_vain_are_closed(tmp_path):
         with trio.fail_after(20):
             await eventually(lambda: sum(lane.idle for lane in lanes))
             await eventually(lambda: not sum(lane.idle for lane in lanes))
+
+
+async def test_free_memory_is_given_back_after_so_much_or_so_long(autojump_clock, monkeypatch):
+    """At once behind large requests, within a minute behind small ones, and not at all where there were none."""
+    given_back: list[float] = []
+    library = SimpleNamespace(malloc_trim=lambda _: given_back.append(trio.current_time() - began))
+    monkeypatch.setattr(composition.ctypes, "CDLL", lambda _: library)
+    gateway, began = SimpleNamespace(body_bytes=0), trio.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(composition._give_memory_back, gateway, 2.0)
+        await trio.sleep(121)
+        assert given_back == []
+        gateway.body_bytes += 100
+        await trio.sleep(2)
+        assert given_back == [122]
+        gateway.body_bytes += 100
+        await trio.sleep(58)
+        gateway.body_bytes += 5 << 20
+        await trio.sleep(2)
+        gateway.body_bytes += 5 << 20
+        await trio.sleep(100)
+        assert given_back == [122, 182, 184]
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_configuration_without_a_key_sends_none(tmp_path, autojump_clock):
