@@ -384,6 +384,11 @@ class Machine:
             self._engine.execute("SELECT 1 FROM settlements WHERE inference_id = ?", (inference_id,))
         )
 
+    def held_nusd(self, inference_id: str) -> int | None:
+        """What is held for an exchange; None where it is not open."""
+        held = self._engine.execute("SELECT held_nusd FROM holds WHERE inference_id = ?", (inference_id,))
+        return int(held[0][0]) if held else None
+
     def billed_nusd(self) -> int:
         """What all exchanges cost that are settled."""
         ((billed,),) = self._engine.execute("SELECT coalesce(sum(settled_nusd + overrun_nusd), 0) FROM settlements")

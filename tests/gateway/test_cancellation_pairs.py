@@ -31,7 +31,7 @@ FULL = os.environ.get("AINF_LAW") == "full"
 SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 PAIRS = 40 if FULL else 2
 """Pairs of each kind of request."""
-TIMES = 8 if FULL else 1
+TIMES = 4 if FULL else 1
 """How often each situation is met with each cause."""
 TRIES = 4
 

@@ -39,6 +39,7 @@ class Trial:
     _dialled: int = 0
     _logged: int = 0
     _billed_before: int = 0
+    _breaches: list[str] = attrs.field(factory=list)
 
     async def run(self) -> None:
         """Ask, and wait until all is over; where the process dies, nobody is told anything from then on."""
@@ -65,7 +66,7 @@ class Trial:
                 await self.here.run(client)
 
     def _watch(self, client: Client) -> None:
-        """L4, at the moment of truth: when the end is said, it is committed."""
+        """Look, whenever something is said: an end only of what is settled, and nothing that is not paid for."""
         leave = client.on_write
 
         def look(writes: int) -> None:
@@ -73,8 +74,13 @@ class Trial:
                 leave(writes)
             if self.on_write is not None:
                 self.on_write(writes)
-            if client.ended and "x-ainf-inference-id" in client.headers:
-                assert self.machine.is_durable(client.inference_id), "it spoke before the settlement was durable"
+            is_told = client.ended and "x-ainf-inference-id" in client.headers
+            if is_told and not self.machine.is_durable(client.inference_id):
+                self._breaches.append("it spoke before the settlement was durable")
+            for exchange in self.here.gateway.inflight:
+                held_nusd = self.machine.held_nusd(exchange.plan.inference_id)
+                if held_nusd is not None and exchange.hold.held_nusd > held_nusd:
+                    self._breaches.append("it relies on more than is held")
 
         client.on_write = look
 
@@ -102,6 +108,7 @@ class Trial:
         allowed = {*(refusals or ()), (503, AWAY), *(_SAID_OF_KEYS if self.idempotency_key else ())}
         if defects:
             allowed.add((500, "internal_error"))
+        assert not self._breaches, self._breaches
         for client in self.clients:
             ending = await check_transcript(self.here, client)
             assert not (client.ended and ending is Ending.ABANDONED), "an end was told that recovery knows nothing of"
