@@ -49,6 +49,7 @@ def request(path: str, data: bytes) -> None:
         asked = protocol.parse(fields, path=path, body_bytes=len(choices.body), headers=headers)
         assert fields == load_json(choices.body), "reading changed the request"
         assert asked.bound_bytes >= asked.input_bytes >= 0
+        assert asked.max_output_tokens is None or 1 <= asked.max_output_tokens < 1 << 31
         protocol.echo(asked)
         fingerprint("acc", asked)
         hint, asked = take_hint(asked, is_routed=choices.flag())
@@ -64,6 +65,7 @@ def _check_loaded(fields: Mapping[str, Any]) -> None:
     text = json.dumps(fields, allow_nan=False)
     text.encode()
     assert json.loads(text) == fields
+    assert all(-(1 << 63) <= number < 1 << 63 for number in _numbers(fields))
     deepest, level = 0, [fields]
     while level := [child for each in level for child in _children(each)]:
         deepest += 1
@@ -91,6 +93,8 @@ def _ask(choices: Choices, asked: InferenceRequest, model: Model, most_nusd: int
     protocol = ENDPOINTS[asked.path]
     provider_format = format_for(model, asked)
     ready, cache_write = prepared(asked, model, protocol, provider_format)
+    allowed = {*model.may_drop, *asked.dropped, *asked.betas}
+    assert "*" in allowed or allowed >= set(ready.dropped), "what may not be dropped was"
     reasoning = None
     if asked.operation is Operation.GENERATE:
         reasoning = FORMATS[provider_format].reasoning_of(ready.fields)

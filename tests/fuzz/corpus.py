@@ -12,7 +12,7 @@ from tests.event_streams import ANSWERS
 from tests.fuzz.asked import HEADERS
 from tests.gateway.dialects import dialect_of
 from tests.gateway.features import FEATURES
-from tests.gateway.hostile_rows import BEGIN, first_rows, rows_of
+from tests.gateway.hostile_rows import BEGIN, TOLD, first_rows, lying, rows_of
 from tests.gateway.odd_streams import SPOKEN, odd_stream
 from tests.store.records import COST
 from tests.store.waiting import ANSWER, waiting
@@ -27,7 +27,7 @@ _STREAMS: Final = 40
 def answers(format_name: str) -> list[bytes]:
     """Return answers of a format, streamed and whole, sound and hostile."""
     recorded = [data for (name, _), data in ANSWERS.items() if name == format_name]
-    return _fitting(recorded + _hostile(format_name) + _odd(format_name))
+    return _fitting(recorded + _hostile(format_name) + _lying(format_name) + _odd(format_name))
 
 
 def _fitting(seeds: list[bytes]) -> list[bytes]:
@@ -39,6 +39,11 @@ def _hostile(format_name: str) -> list[bytes]:
         return []
     behind = [BEGIN[format_name] + row.frames for row in rows_of(format_name).values()]
     return behind + [row.frames for row in first_rows(format_name).values()]
+
+
+def _lying(format_name: str) -> list[bytes]:
+    counts = TOLD.get(format_name, ())
+    return [lying(format_name, count, lie) for count in counts for lie in (-7, 10**7, 7.5, True, [7])]
 
 
 def _odd(format_name: str) -> list[bytes]:
@@ -190,7 +195,7 @@ _ERROR: Final = {"type": "error", "error": {"type": "overloaded_error", "message
 
 def refusals() -> list[bytes]:
     """Return headers and bodies of refusals, in all the shapes that vendors give them."""
-    message = "This model's maximum context length is 8192 tokens; see https://x.test and sk-abcdef1234."
+    message = "This model's maximum context length is 8192 tokens; see https://x.test and sk-abcdef1234. zq000001"
     bodies: list[Any] = [
         {"error": {"message": message, "type": "invalid_request_error", "param": "messages[0].content", "code": "x"}},
         {"error": message}, _ERROR, {"object": "error", "message": message, "type": "BadRequestError", "code": 400},
@@ -200,7 +205,7 @@ def refusals() -> list[bytes]:
             {"reason": "RATE_LIMIT_EXCEEDED"}, {"retryDelay": "34.07s"}]}},
         {"error": {"message": "m", "metadata": {"flagged_input": "x"}, "code": 403}}, "text", 7, None,
     ]  # fmt: skip
-    heads = (b"retry-after: 7", b"retry-after-ms: 1500\r\nretry-after: x", b"content-type: text/html")
+    heads = (b"retry-after: 7", b"retry-after-ms: 1500\r\nretry-after: x", b"retry-after: 1000000000000")
     return [head + b"\r\n\r\n" + json.dumps(body).encode() for head in heads for body in bodies]
 
 
@@ -230,6 +235,23 @@ def connections() -> list[bytes]:
         closing + get,
         b"\r\n" + get,
         *_OTHERS,
+        *_smuggling(get),
+    ]
+
+
+def _smuggling(hidden: bytes) -> list[bytes]:
+    """Return requests that two parsers in a row may end in different places; what would be hidden stands behind."""
+    post, cl, te = b"POST /c HTTP/1.1\r\nHost: a\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"
+    chunks = b"0\r\n\r\n"
+    framings = (
+        cl + te, te + cl, cl + cl, cl + b"Content-Length: 6\r\n", b"Content-Length: 5, 5\r\n",
+        b"Content-Length: +5\r\n", b"Content-Length : 5\r\n", b"Content-Length: 5\n", b"x: y\n" + te, b" " + te,
+        b"x: y\r\n " + te, b"Transfer-Encoding: xchunked\r\n", b"Transfer-Encoding: chunked, identity\r\n", te + te,
+        b"Transfer-Encoding:\x0bchunked\r\n", b"Transfer-Encoding : chunked\r\n", b"Content-Length: 5\r",
+    )  # fmt: skip
+    bodies = (b"0\n\r\n", b"0\r\n\n", b"5;\nabc\r\n", b"5\r\nabcdefg\r\n", b"-1\r\n", b"0x1\r\na\r\n" + chunks)
+    return [post + framing + b"\r\n" + chunks + hidden for framing in framings] + [
+        post + te + b"\r\n" + body + hidden for body in bodies
     ]
 
 
@@ -253,6 +275,8 @@ def http_answers() -> list[bytes]:
         ok + b"transfer-encoding: chunked\r\n\r\n5\r\ndata:\r\n4;x=y\r\n a\n\n\r\n0\r\nx: y\r\n\r\n",
         ok + b"content-type: text/event-stream\r\n\r\ndata: a\n\n",
         b"HTTP/1.1 100 Continue\r\n\r\n" + ok + b"content-length: 0\r\n\r\n",
+        ok + b"content-length: 5\r\n\r\nok",
+        ok + b"transfer-encoding: chunked\r\n\r\n5\r\ndata:\r\n",
         b"HTTP/1.1 429 Too Many\r\nretry-after: 7\r\ncontent-length: 3\r\n\r\n{ }",
         b"HTTP/1.0 503 No\r\n\r\nno", b"HTTP/1.1 204 No\r\n\r\n",
         b"HTTP/1.1 307 T\r\nlocation: x\r\ncontent-length: 0\r\n\r\n",
@@ -322,4 +346,5 @@ def spools() -> list[bytes]:
     """Return the bytes of spools."""
     lines = [line_of(waiting(number)) for number in (1, 2)]
     rich = line_of(waiting(3, answer=ANSWER, notes={"window": "day"}, charges=(COST,), served=1))
-    return [lines[0], b"".join(lines) + rich, rich]
+    decayed = lines[0].replace(b'"held_nusd":50', b'"held_nusd":51')
+    return [lines[0], b"".join(lines) + rich, rich, decayed + lines[1]]

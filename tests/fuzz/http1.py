@@ -10,10 +10,10 @@ import attrs
 
 _TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _REQUEST_LINE: Final = re.compile(rb"(%b) ([!-~]+) HTTP/(1\.[01])" % _TOKEN)
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [\t\x20-\x7e\x80-\xff]*")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")
 # Other control characters than these are no text, and cannot part one field from another.
 _HEADER: Final = re.compile(rb"(%b):[ \t]*([^\0\r\n]*?)[ \t]*" % _TOKEN)
-_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?")
+_CHUNK: Final = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?")  # h11 takes a bare CR in an extension, too
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -57,7 +57,7 @@ def requests_in(data: bytes) -> list[Request]:
 def answers_in(data: bytes, methods: list[bytes]) -> tuple[list[Answer], bytes]:
     """Return the final answers in bytes, and what is left behind them; the methods say which have no body."""
     found: list[Answer] = []
-    while data:
+    while data := data.lstrip(b"\r\n"):
         parsed = _head(data, _STATUS_LINE)
         if parsed is None:
             break

@@ -24,7 +24,7 @@ def configuration(data: bytes) -> None:
         try:
             assert KEY not in repr(load_config(path, _ENVIRON, now=_NOW))
         except ConfigError as error:
-            _check_faults(error, body.count(b"\n") + 1)
+            _check_faults(error, len(body.splitlines()) + 1)
 
 
 def _check_faults(error: ConfigError, lines: int) -> None:

@@ -311,7 +311,7 @@ def mutate_spool(rng: random.Random, data: bytes) -> bytes:
 def mutate_input(rng: random.Random, data: bytes, mutator: Mutator) -> bytes:
     """Change an input: the choices at its head, and its body by its own kind of change, or by none."""
     head, body = data[:HEAD_BYTES].ljust(HEAD_BYTES, b"\0"), data[HEAD_BYTES:]
-    if rng.random() < 0.5:
+    if rng.random() < 0.9:
         head = rng.randbytes(HEAD_BYTES)
     match rng.randrange(10):
         case 0:

@@ -14,6 +14,7 @@ from ainf.upstream.limits import UpstreamLimits
 from ainf.upstream.request import UpstreamRequest
 from ainf.upstream.response import ResponseReader
 from tests.fuzz.choices import Choices
+from tests.fuzz.http1 import answers_in, values_of
 
 LIMITS: Final = UpstreamLimits(header_bytes=2_048, error_body_bytes=500)
 _REQUEST: Final = UpstreamRequest("http://provider.test/v1", ((b"authorization", b"Bearer x"),), b"{}")
@@ -40,6 +41,8 @@ def answer(data: bytes) -> None:
     if _LIMIT not in f"{whole.failure} {cut.failure}":  # framing without a body is bounded by what a read brings
         assert cut == whole, "what is read depends on how the bytes were cut"
     judged = _judged(choices.body)
+    if whole.complete:
+        _check_framing(choices.body, whole)
     if whole.complete and judged is not None:
         assert whole.body == judged, "another parser reads another body"
     trio.run(_call, pieces, whole, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -61,7 +64,24 @@ def _read(pieces: Sequence[bytes]) -> Heard:
         assert reader.status == head.status
     assert (failure is None) or failure.code in _CODES
     assert (failure is None) == reader.complete
-    return Heard(reader.status, None if head is None else head.headers, body, reader.complete, failure and str(failure))
+    # A head that is wrong may be found so before the status that stands in it is told.
+    status = None if head is None else reader.status
+    return Heard(status, None if head is None else head.headers, body, reader.complete, failure and str(failure))
+
+
+def _check_framing(data: bytes, heard: Heard) -> None:
+    """What is complete came whole, and in a coding that is understood."""
+    assert heard.headers is not None
+    headers = list(heard.headers)
+    codings = values_of(headers, b"transfer-encoding")
+    assert {coding.lower() for coding in codings} <= {b"chunked"}
+    assert heard.status is not None
+    if heard.status < 300:
+        assert all(value.strip().lower() in (b"", b"identity") for value in values_of(headers, b"content-encoding"))
+    if heard.status not in (204, 304) and (codings or values_of(headers, b"content-length")):
+        strict, _ = answers_in(data, [])
+        assert strict, "a strict reader finds no whole answer"
+        assert strict[0].body == heard.body, "a strict reader finds another body"
 
 
 def _judged(data: bytes) -> bytes | None:

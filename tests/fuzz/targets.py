@@ -44,16 +44,16 @@ def _all() -> list[Target]:
         ),
         Target("answer-embeddings", answers.embeddings, corpus.embeddings, mutate.mutate_json),
         Target("answer-count", answers.counts, corpus.counts, mutate.mutate_json),
-        Target("refusal", answers.refusals, corpus.refusals, mutate.mutate_refusal),
+        Target("refusal", answers.refusals, corpus.refusals, mutate.mutate_refusal, 4),
         *(
             Target(_named(path), partial(asked.request, path), partial(corpus.requests, path), mutate.mutate_json, 4)
             for path in ENDPOINTS
         ),
         Target("headers", asked.headers, corpus.headers, mutate.mutate_lines, 2),
-        Target("edge", edge.connection, corpus.connections, mutate.mutate_http, 2),
-        Target("provider", provider.answer, corpus.http_answers, mutate.mutate_http, 2),
+        Target("edge", edge.connection, corpus.connections, mutate.mutate_http, 4),
+        Target("provider", provider.answer, corpus.http_answers, mutate.mutate_http, 4),
         Target("configuration", kept.configuration, corpus.configurations, mutate.mutate_lines),
-        Target("spool", kept.spool, corpus.spools, mutate.mutate_spool),
+        Target("spool", kept.spool, corpus.spools, mutate.mutate_spool, 2),
     ]
 
 
