@@ -18,11 +18,23 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 _NO_ANSWERS: Final = ("/v1/messages/count_tokens", "/v1/embeddings")
-_STORE_FAULTS: Final = frozenset({"the store refuses", "the store is full", "the store is slow"})
+_STORE_FAULTS: Final = frozenset({
+    "nothing can be written",
+    "the store refuses",
+    "the store is full",
+    "the store is slow",
+    "the store breaks",
+})
+_REASONS_TO_CUT: Final = _STORE_FAULTS | {"interrupt", "freeze"}
 _LINES: Final = """
     SELECT inference_id, number, provider_request_id, evidence, usage, error_code FROM attempts
     WHERE provider_request_id IS NOT NULL ORDER BY inference_id, number
 """
+_OVERRUNS: Final = """
+    SELECT inference_id, overrun_nusd FROM settlements WHERE overrun_nusd > 0 AND ending = 'completed'
+"""
+"""Of what was broken off, that counts too which was read and not handed over yet."""
+_EXCESSIVE: Final = ("unlimited", "endless", "-usage-", "broken-json")
 _CALLED: Final = """
     SELECT inference_id, upstream_model FROM inferences
     UNION ALL SELECT inference_id, upstream_model FROM later_attempts
@@ -72,8 +84,12 @@ async def check(world: "World") -> None:
     await check_provider(evidence)
     for process in world.processes:
         _check_process(process)
+    if not _deeds(world) & _STORE_FAULTS:
+        left = [process.left_open for process in world.processes if process.left_open]
+        assert not left, f"processes that ended in good order left exchanges open: {left}"
     _check_calls(world)
     _check_lines(world)
+    _check_overruns(world)
     abandoned = {row[0] for row in world.database.rows(_ABANDONED)}
     for client in world.clients:
         try:
@@ -127,6 +143,23 @@ def _check_lines(world: "World") -> None:
         assert told == billed, f"{inference_id} attempt {number} ({mood}): settled {told}, billed {billed}"
 
 
+def _check_overruns(world: "World") -> None:
+    """L6: more than what was held is charged only where a provider made, or said, more than it was allowed."""
+    calls: dict[str | None, list[str]] = {}
+    for entry in world.simulator.books.entries:
+        calls.setdefault(entry.headers.get("x-client-request-id"), []).append(
+            world.simulator.behaved.get(entry.number, "")
+        )
+    for inference_id, overrun_nusd in world.database.rows(_OVERRUNS):
+        moods = calls.get(inference_id, [])
+        is_excessive = any(word in mood for mood in moods for word in _EXCESSIVE)
+        assert is_excessive, f"{inference_id} was charged {overrun_nusd} beyond its hold by {moods}"
+
+
+def _deeds(world: "World") -> set[str]:
+    return {event.deed for event in world.scenario.events}
+
+
 async def _check_client(world: "World", evidence: Evidence, client: SimulatedClient, abandoned: set[str]) -> None:
     inference_id = client.headers.get("x-ainf-inference-id")
     if inference_id is None and client.status == 200:
@@ -161,9 +194,10 @@ def _check_looked(client: SimulatedClient) -> None:
 
 def _may_abort(world: "World", client: SimulatedClient) -> bool:
     """Whether there was a reason to close the connection of a client that was there."""
-    deeds = {event.deed for event in world.scenario.events}
+    if client.was_stopped and client.status is None:
+        return True  # it came too late to be an exchange; one that is has a status to be told
     is_shared = "idempotency-key" in dict(client.asking.headers)
-    return bool(deeds & _STORE_FAULTS) or bool(deeds & {"terminate", "freeze"}) or is_shared or client.was_stopped
+    return bool(_deeds(world) & _REASONS_TO_CUT) or is_shared or client.asking.manner.is_slow
 
 
 async def _check_whole(evidence: Evidence, client: SimulatedClient) -> None:

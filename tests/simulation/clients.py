@@ -32,6 +32,11 @@ class Manner:
     pace_s: float = 0.0
     """How long each write takes it."""
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it may not take its end as soon as that is told."""
+        return self.stalls_at_write is not None or self.pace_s > 0
+
 
 @attrs.frozen
 class Asking:

@@ -65,13 +65,21 @@ _REFUSALS: Final = {"busy": apsw.BusyError, "locked": apsw.LockedError, "read-on
 
 
 def _draw_refusal(chance: random.Random, _: Accounts) -> dict[str, Any]:
-    for_s = chance.choice((0.02, 0.3, 2.0, 8.0, 30.0))
-    return {"why": chance.choice(tuple(_REFUSALS)), "for_s": for_s, "spool": chance.random() < 0.25}
+    return {"why": chance.choice(tuple(_REFUSALS)), "for_s": chance.choice((0.02, 0.3, 2.0, 8.0, 30.0))}
 
 
-async def _refuse(world: "World", *, why: str, for_s: float, spool: bool) -> None:
-    world.database.weather.refuses_spool = spool
+async def _refuse(world: "World", *, why: str, for_s: float) -> None:
     await _refuse_with(world, _REFUSALS[why], for_s)
+
+
+def _draw_loss(chance: random.Random, _: Accounts) -> dict[str, Any]:
+    return {"for_s": chance.choice((3.0, 10.0, 30.0))}
+
+
+async def _lose(world: "World", *, for_s: float) -> None:
+    """Nothing durable can be written: neither the database nor a spool."""
+    world.database.weather.refuses_spool = True
+    await _refuse_with(world, apsw.BusyError, for_s)
     world.database.weather.refuses_spool = False
 
 
@@ -129,6 +137,12 @@ async def _kill(world: "World", *, which: int) -> None:
 async def _terminate(world: "World", *, which: int) -> None:
     if (process := world.living(which)) is not None:
         process.terminate()
+    await trio.lowlevel.checkpoint()
+
+
+async def _interrupt(world: "World", *, which: int) -> None:
+    if (process := world.living(which)) is not None:
+        process.interrupt()
     await trio.lowlevel.checkpoint()
 
 
@@ -240,11 +254,13 @@ Deed = Callable[..., Awaitable[None]]
 
 DEEDS: Final[Mapping[str, tuple[int, Draw, Deed]]] = {
     "the store refuses": (6, _draw_refusal, _refuse),
+    "nothing can be written": (4, _draw_loss, _lose),
     "the store is full": (3, _draw_full, _fill),
     "the store is slow": (5, _draw_slow, _slow),
     "the store breaks": (2, _draw_break, _break),
     "kill": (6, _draw_nothing, _kill),
     "terminate": (5, _draw_nothing, _terminate),
+    "interrupt": (2, _draw_nothing, _interrupt),
     "freeze": (1, _draw_freeze, _freeze),
     "reload": (2, _draw_nothing, _reload),
     "the clock steps": (4, _draw_step, _step),

@@ -31,6 +31,7 @@ class Process:
         ready: it listens, or is over.
         over: it has ended, by itself or killed.
         death: how it died, where it did.
+        left_open: the exchanges that it had not settled when it ended in good order.
     """
 
     def __init__(self, world: "World", number: int, config: Config):
@@ -43,6 +44,7 @@ class Process:
         self.ready = trio.Event()
         self.over = trio.Event()
         self.death: str | None = None
+        self.left_open: list[str] = []
         self._engines: list[WeatheredEngine] = []
         self.wires: list[SimulatedWire] = []
         self._sleeps_since = 0.0
@@ -57,7 +59,9 @@ class Process:
 
     @property
     def is_listening(self) -> bool:
-        return self.server is not None and self.server.is_listening and self.death is None
+        if self.server is None or self.death is not None or self._scope.cancel_called:
+            return False
+        return self.server.is_listening
 
     @property
     def may_be_fenced(self) -> bool:
@@ -94,6 +98,8 @@ class Process:
         except* (GatewayError, apsw.Error, LockedError, SpoolError) as errors:  # the command would say it, and exit
             self._end(f"would not start: {_first(errors)!r}")
         else:
+            if not self.over.is_set() and self.running is not None:
+                self.left_open = self.world.open_in(self.running.store.epoch)
             self._end(None)
 
     async def _run(self) -> None:
@@ -114,6 +120,10 @@ class Process:
     def terminate(self) -> None:
         """SIGTERM."""
         self._told_to_stop.set()
+
+    def interrupt(self) -> None:
+        """SIGTERM and SIGINT again, as often as it takes: everything in it is cancelled."""
+        self._scope.cancel()
 
     def freeze(self) -> None:
         """SIGSTOP."""

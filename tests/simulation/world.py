@@ -30,6 +30,7 @@ from tests.simulation.scenario import Scenario
 LONGEST_S: Final = 3600.0
 """Of virtual time; what is not over then hangs."""
 _EVENTS: Final = "SELECT epoch, seq, kind, hash FROM audit_events ORDER BY epoch, seq"
+_OPEN: Final = "SELECT inference_id FROM holds WHERE epoch = ? ORDER BY inference_id"
 _LEFT: Final = "SELECT 1 FROM holds LIMIT 1"
 _RESTART_S: Final = (0.05, 1.0, 4.0)
 
@@ -126,6 +127,10 @@ class World:
     def note_killed(self) -> None:
         if self.database.rows("SELECT 1 FROM holds LIMIT 1"):
             self.met["killed with holds open"] += 1
+
+    def open_in(self, epoch: int) -> list[str]:
+        """Return the exchanges that an epoch has open."""
+        return [row[0] for row in self.database.rows(_OPEN, epoch)]
 
     def step_clock(self, by_us: int) -> None:
         """Set the wall clock, forwards or back."""
