@@ -90,16 +90,14 @@ def drawn(chance: random.Random, part: int) -> list[str]:
 
 
 @pytest.mark.threat(65)
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("number", range(PARTS * ROUNDS))
 async def test_killed_at_every_point_what_is_left_is_settled_once_and_what_was_told_was_settled(
-    part, tmp_path, tell, count_cases
+    number, tmp_path, tell, count_cases
 ):
     """Behind each death the law holds, over database, clients and the provider's books."""
-    chance = random.Random(SEED)
-    faults = [fault for _ in range(ROUNDS) for fault in drawn(chance, part)]
-    # Enough for all of them: who has no money left dies of nothing.
-    enough = 400 * max(1, len(faults) // 10)
-    async with lives(tmp_path, f"{SEED} {part}", answers_of_each=enough, server="drain_s = 0.05") as here:
+    turn, part = divmod(number, PARTS)
+    faults = drawn(random.Random(f"{SEED} {turn}"), part)
+    async with lives(tmp_path, f"{SEED} {number}", server="drain_s = 0.05") as here:
         await live_through(here, faults)
     count_cases("kills", here.deaths)
     tell(
