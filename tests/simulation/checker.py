@@ -87,9 +87,9 @@ async def check(world: "World") -> None:
     if not _deeds(world) & _STORE_FAULTS:
         left = [process.left_open for process in world.processes if process.left_open]
         assert not left, f"processes that ended in good order left exchanges open: {left}"
+        _check_overruns(world)
     _check_calls(world)
     _check_lines(world)
-    _check_overruns(world)
     abandoned = {row[0] for row in world.database.rows(_ABANDONED)}
     for client in world.clients:
         try:
@@ -144,7 +144,10 @@ def _check_lines(world: "World") -> None:
 
 
 def _check_overruns(world: "World") -> None:
-    """L6: more than what was held is charged only where a provider made, or said, more than it was allowed."""
+    """L6: more than what was held is charged only where a provider made, or said, more than it was allowed.
+
+    While the store is away nothing can be held for what comes with an answer's end, which is handed over all the same.
+    """
     calls: dict[str | None, list[str]] = {}
     for entry in world.simulator.books.entries:
         calls.setdefault(entry.headers.get("x-client-request-id"), []).append(
