@@ -137,10 +137,10 @@ MONEY: Final = (
         f"""
         SELECT s.inference_id, i.epoch, s.epoch, s.ending
         FROM settlements AS s JOIN inferences AS i ON i.inference_id = s.inference_id
-        WHERE (s.epoch <> i.epoch AND s.ending <> 'abandoned' AND s.notes NOT LIKE '%"{OUTLIVED}":' || i.epoch || '%')
+        WHERE (s.epoch <> i.epoch AND s.ending <> 'abandoned' AND coalesce(s.notes ->> '{OUTLIVED}', 0) <> i.epoch)
             OR (s.epoch < i.epoch AND NOT EXISTS (
                 SELECT 1 FROM instances AS p WHERE p.epoch = i.epoch AND p.fenced_at IS NOT NULL
-            ) AND s.notes NOT LIKE '%"{SPOOLED}":%')
+            ) AND s.notes ->> '{SPOOLED}' IS NULL)
         """,
     ),
     Query(
