@@ -79,6 +79,11 @@ class Habits:
                 await trio.sleep(0.01)
             await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
 
+    async def waits_for_the_end(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._start(send)
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
     async def silent(self, scope: Any, receive: Any, send: Any) -> None:
         async with self._while_there(receive):
             await self._start(send)

@@ -126,7 +126,7 @@ async def test_a_connection_is_free_when_it_is_gone(serve, left):
         others = held()
         for _ in range(5):
             wire = await bench.connect()
-            await wire.get("/ticks" if left else "/hello", "Connection: close")
+            await wire.get("/waits_for_the_end" if left else "/hello", "Connection: close")
             await (bench.running() if left else wire.answer())
             await wire.close()
             with trio.fail_after(5):
