@@ -11,9 +11,9 @@ from tests.fuzz.targets import TARGETS, Target, input_of, reproduction
 
 FULL = os.environ.get("AINF_LAW") == "full"
 SEED = int(os.environ["AINF_SEED"])
-INPUTS = 4_000 if FULL else 60
+INPUTS = 1_000 if FULL else 60
 """Of a target of weight 1."""
-WAYS = 40 if FULL else 2
+WAYS = 20 if FULL else 2
 """In which each seed is checked."""
 
 pytestmark = pytest.mark.law
