@@ -35,7 +35,7 @@ from tests.gateway.world import World
 
 FULL = os.environ.get("AINF_LAW") == "full"
 SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-SAMPLE = 5
+SAMPLE = 4
 """How many calls of each kind of request fail in CI."""
 RUNS = 25
 """How many requests one database sees: then the next one is new, and it is quickly checked as a whole."""
@@ -160,7 +160,8 @@ def test_law_at_every_call(kind: Kind, tmp_path: Path, count_cases: Callable[[st
     enumeration = Enumeration(kind, stride=1 if kind in THOROUGH else 4)
     run(enumeration, tmp_path)
     count_cases(f"store calls failed, {len(KINDS)} kinds x {len(FAILURES)} failures, AINF_SEED={SEED}", enumeration.ran)
-    assert {"open_inference", "close_inference"} <= enumeration.failed.keys() or not FULL
+    asked = {"note_unrouted"} if "rejected" in kind.name else {"open_inference", "close_inference"}
+    assert asked <= enumeration.failed.keys() or not FULL
 
 
 @pytest.mark.parametrize("kind", COMBINED, ids=lambda kind: kind.name)
@@ -241,7 +242,9 @@ class ErrandFailures:
         assert await self._run(failure) is None, "all is well"
         await check_ledger(self._here)
         if self._errand == "recover":
-            assert (await self._here.receipt(self._inference_id))["ending"] != "abandoned", "what was told is undone"
+            receipt = await self._here.receipt(self._inference_id)
+            # A closing that a bug keeps out of the ledger is put aside for people, and its exchange is recovered.
+            assert receipt["ending"] != "abandoned" or failure.is_defect, "what was told is undone"
             await self._leave_open()
         return is_reached
 
