@@ -27,7 +27,7 @@ _STORE_FAULTS: Final = frozenset({
 })
 _REASONS_TO_CUT: Final = _STORE_FAULTS | {"interrupt", "freeze"}
 _LINES: Final = """
-    SELECT inference_id, number, provider_request_id, evidence, usage, error_code FROM attempts
+    SELECT inference_id, number, provider_request_id, evidence, usage FROM attempts
     WHERE provider_request_id IS NOT NULL ORDER BY inference_id, number
 """
 _OVERRUNS: Final = """
@@ -131,7 +131,7 @@ def _check_calls(world: "World") -> None:
 def _check_lines(world: "World") -> None:
     """What is settled as reported is what the provider's own books bill, where it does not lie."""
     entries = {f"req_sim_{entry.number:08d}": entry for entry in world.simulator.books.entries}
-    for inference_id, number, request_id, evidence, usage_json, _ in world.database.rows(_LINES):
+    for inference_id, number, request_id, evidence, usage_json in world.database.rows(_LINES):
         entry = entries[request_id]
         assert entry.headers.get("x-client-request-id") == inference_id
         mood = world.simulator.behaved.get(entry.number, "")

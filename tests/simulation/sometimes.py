@@ -158,9 +158,9 @@ BRANCHES: Final[Mapping[str, Callable[[Facts], int]]] = {
 """How often each was hit."""
 
 RARE: Final = frozenset({
-    "hedge lost", "hedge without room", "store away at the end", "spool refused", "opened late, and closed at zero",
-    "key revoked while it runs", "closed late, as an adjustment", "fenced, and woken", "shutdown",
-    "refused while draining", "connection without a terminal frame",
+    "hedge won", "hedge lost", "hedge without room", "store away at the end", "spool refused", "reaped",
+    "fenced, and woken", "closed late, as an adjustment", "opened late, and closed at zero", "shutdown",
+    "key revoked while it runs", "refused while draining", "rejections folded", "connection without a terminal frame",
 })  # fmt: skip
 """Those that a thousand seeds may miss."""
 
