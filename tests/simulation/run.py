@@ -3,6 +3,7 @@
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 
@@ -32,14 +33,16 @@ def run_seed(seed: int, tell: Callable[[str], object] | None = None) -> Report:
         scheduler.run(seed, world.run)
         return Report(seed, world.digest, sometimes.met(world), len(world.clients))
     except Exception as error:  # noqa: BLE001 - whatever it is: with the line that shows it again
-        said = "".join(traceback.format_exception(error)) if tell is not None else str(_first(error))
+        said = "".join(traceback.format_exception(error)) if tell is not None else _told(error)
         again = f"python -m tests.simulation {seed} --trace"
         return Report(seed, world.digest, Counter(), len(world.clients), f"{said}\nTo see it again: {again}")
     finally:
         world.database.close()
 
 
-def _first(error: BaseException) -> BaseException:
+def _told(error: BaseException) -> str:
+    """Return what was found, and where."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
