@@ -114,7 +114,7 @@ def told(run: Run) -> str:
     return "\n\n".join(parts)
 
 
-_PAGE: Final = """# Soak: flat, flat, flat, 0
+_PAGE: Final = """# Soak
 
 Made by `{command} --write` on {date}; {machine}.
 

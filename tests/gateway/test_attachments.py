@@ -56,6 +56,6 @@ async def test_absurd_usage_is_rejected_and_counted(tmp_path, autojump_clock):
     """A billion tokens are not charged, picture or not; the audit event says so and an alarm is counted."""
     async with world(tmp_path, "sim") as here:
         receipt = await ask(here, 1_000_000_000, {"type": "image_url", "image_url": {"url": PICTURE}})
-        assert (receipt["evidence"], receipt["notes"]) == ("metered", {"usage_rejected": True})
+        assert (receipt["evidence"], receipt["notes"]["usage_rejected"]) == ("metered", True)
         told = here.telemetry.exposition().decode()
         assert 'ainf_usage_rejected_total{model="sim",provider="sim"} 1.0' in told

@@ -24,8 +24,7 @@ them, under five caps each: 36 s of CPU, 65 MB); so long the gateway's write-ahe
 Nothing is ever repaired by itself: a row that is wrong says that somebody or something wrote past the gateway, or that
 the gateway has a defect, and which of two rows that differ is right is for people to decide. Stop the gateway, keep a
 copy of the database as it is, and compare the rows with the audit trail (`ainf audit verify`, and the receipt of the
-exchange) and with what the provider billed. One finding may have a harmless cause: a clock that was set back while an
-exchange ran breaks I12.
+exchange) and with what the provider billed.
 
 I15, that our books agree with a provider's own, is no question to the database alone, and is not in this list.
 
