@@ -181,7 +181,7 @@ def _is_text(body: bytes) -> bool:
         body.decode()
     except UnicodeDecodeError:
         return False
-    return re.search(rb"\\u[dD][89a-fA-F]|[0-9]{4000}", body) is None
+    return re.search(rb"\\u[dD][89a-fA-F]|[0-9]{4000}|[0-9][eE]\+?[0-9]{3}", body) is None
 
 
 def _check_learnt(format_name: str, body: bytes, told: Told) -> None:

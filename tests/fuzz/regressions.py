@@ -44,6 +44,13 @@ REGRESSIONS: Final = (
         + _event(b'{"id":"c","model":"m","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}'),
     ),
     Regression(
+        "answer-chat",
+        "whether a number out of range in a field that nobody reads makes an event opaque depended on the next one",
+        _event(b'{"id":1e400,"choices":[{"delta":{"content":"a"}}]}')
+        + _event(b'{"choices":')
+        + _event(b'{"choices":[{"delta":{},"finish_reason":"stop"}]}'),
+    ),
+    Regression(
         "answer-gemini",
         "only the first chunk of a read was asked for its name",
         _event(b'{"candidates":[{"content":{"parts":[{"text":"a"}]}}],"modelVersion":"m"}')
