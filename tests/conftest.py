@@ -1,19 +1,16 @@
 """What the long suites tell in the summary: how many cases ran, from which seed, and what was measured."""
 
-import os
-import random
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
 
+from tests.extent import SEED
+
 # A machine may be busy: how long an example takes says nothing. What must be quick has a test of its own.
 settings.register_profile("ainf", deadline=None)
 settings.load_profile("ainf")
-
-# One seed for a run, whichever of its processes asks: the cases that it draws must be the same in all of them.
-os.environ.setdefault("AINF_SEED", str(random.SystemRandom().randrange(1, 1_000_000)))
 
 LINE, CASES = "line", "cases"
 
@@ -33,7 +30,7 @@ def count_cases(record_property) -> Callable[[str, int], None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "when")]
     told = [(report.nodeid, *told) for report in reports if report.when == "call" for told in report.user_properties]
-    terminalreporter.write_line(f"AINF_SEED={os.environ['AINF_SEED']}")
+    terminalreporter.write_line(f"AINF_SEED={SEED}")
     if not told:
         return
     sums: Counter[str] = Counter()

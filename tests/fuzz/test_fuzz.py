@@ -1,16 +1,13 @@
 """Inputs that are nearly right, changed at random, for everything that reads what strangers send."""
 
-import os
-
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 
+from tests.extent import FULL, SEED
 from tests.fuzz.mutate import HEAD_BYTES, inputs
 from tests.fuzz.regressions import REGRESSIONS
 from tests.fuzz.targets import TARGETS, Target, input_of, reproduction
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ["AINF_SEED"])
 INPUTS = 1_000 if FULL else 60
 """Of a target of weight 1."""
 WAYS = 20 if FULL else 2

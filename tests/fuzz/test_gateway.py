@@ -1,20 +1,18 @@
 """Requests that are nearly right, to a whole gateway: each is answered or refused by name, and the law holds."""
 
-import os
 import random
 import re
 
 import pytest
 
 from ainf.protocols.registry import ENDPOINTS
+from tests.extent import FULL, SEED
 from tests.fuzz import corpus
 from tests.fuzz.mutate import mutate_bytes, mutate_json, mutate_lines
 from tests.gateway.backends import FORMATS
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ["AINF_SEED"])
 INPUTS = 3_000 if FULL else 120
 
 pytestmark = pytest.mark.law

@@ -7,7 +7,6 @@ settled as that; the provider's books, the receipts and the answers of idempoten
 """
 
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -32,8 +31,6 @@ from tests.gateway.live_client import Answer, RawClient, eventually
 from tests.gateway.process import Deployment
 from tests.gateway.spenders import LINES, Calls, Spenders
 
-FULL: Final = os.environ.get("AINF_LAW") == "full"
-SEED: Final = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 PROGRESS_S: Final = 0.1
 TARGETS: Final = ("ainf-inference", "crew", "crew-now", "ainf-auto", "ainf-inference", "small-b", "large-a")
 """What is asked for: mostly what is chosen, some by name."""

@@ -4,7 +4,6 @@ In each format that a client speaks; with and without gaps long enough for heart
 it prints.
 """
 
-import os
 import random
 
 import pytest
@@ -14,13 +13,12 @@ import trio.testing
 from ainf.simulator import Send, Step, Wait, chunk, head, last_chunk
 from ainf.simulator.steps import Script
 from ainf.sse import HEARTBEAT
+from tests.extent import FULL, SEED
 from tests.gateway.dialects import CHAT, DIALECTS, Dialect
 from tests.gateway.law import check_ledger
 from tests.gateway.odd_streams import OddStream, cuts, odd_stream
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 STREAMS = {"chat": 400, "messages": 300, "responses": 300}
 BATCHES = 10 if FULL else 1
 LIMITS = "silence_s = 100_000\nexchange_s = 100_000\nfirst_byte_s = 100_000"

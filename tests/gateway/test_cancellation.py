@@ -4,8 +4,6 @@ Kinds of request x sources of an end x every step k. CI runs every tenth step, f
 runs all. The law is checked over the whole database after each kind, and over the transcript after each run.
 """
 
-import os
-import random
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -16,6 +14,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests.extent import SEED, STRIDE
 from tests.gateway.capture import Captured, check_let_go
 from tests.gateway.causes import SOURCES, SlowStore, Source
 from tests.gateway.dialects import DIALECTS
@@ -23,10 +22,6 @@ from tests.gateway.kinds import KINDS, Kind, asking, stage
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
 from tests.gateway.world import Client, World
-
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-STRIDE = 1 if FULL else 10
 
 pytestmark = pytest.mark.law
 

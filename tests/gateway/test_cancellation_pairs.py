@@ -6,7 +6,6 @@ which is printed, over all kinds of requests. Situations that ask for it are met
 process ends, another one recovers, and the whole database is checked. CI runs a tenth; ``make law`` runs all.
 """
 
-import os
 import random
 from collections.abc import Callable
 from functools import partial
@@ -21,14 +20,13 @@ import trio.testing
 
 from ainf.app import wall_clock
 from ainf.store import admin
+from tests.extent import FULL, SEED
 from tests.gateway.causes import SOURCES, Source
 from tests.gateway.failing import FAILURES, Machine
 from tests.gateway.kinds import KINDS, Kind, Stage
 from tests.gateway.steps import Moment, Moments, deterministic, reseed
 from tests.gateway.trial import Trial, premises, reproducible
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 PAIRS = 40 if FULL else 2
 """Pairs of each kind of request."""
 TIMES = 4 if FULL else 1

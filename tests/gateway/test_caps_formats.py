@@ -5,8 +5,6 @@ delivered. Streams of one token a read, and reads that hold several blocks; the 
 runs every fifth, from a seed that it prints.
 """
 
-import os
-import random
 from typing import Any, Final
 
 import pytest
@@ -14,6 +12,7 @@ import trio
 import trio.testing
 
 from ainf.inference.outcome import Ending
+from tests.extent import FULL, SEED
 from tests.gateway.backends import FORMATS, INPUT_RATE, OUTPUT_RATE
 from tests.gateway.dialects import DIALECTS, Dialect, Said
 from tests.gateway.grammar import check_grammar
@@ -21,8 +20,6 @@ from tests.gateway.law import check_ledger, check_provider
 from tests.gateway.told import check_cap
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 STRIDE = 1 if FULL else 5
 
 pytestmark = pytest.mark.law

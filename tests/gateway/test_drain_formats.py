@@ -1,6 +1,5 @@
 """Answers that are read on behind our ending, over every protocol and provider format: told of once, billed in full."""
 
-import os
 import random
 from typing import Final
 
@@ -8,6 +7,7 @@ import pytest
 import trio
 
 from ainf.inference.outcome import Ending, Verdict
+from tests.extent import FULL, SEED
 from tests.gateway.backends import FORMATS, INPUT_RATE, OUTPUT_RATE
 from tests.gateway.dialects import DIALECTS, Dialect, Said
 from tests.gateway.grammar import check_grammar
@@ -15,8 +15,6 @@ from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.told import check_failure
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 DRAIN: Final = 'aborted_billing = "drain"\nabort_read_s = 30\nslice_tokens = 32\nmin_output_tokens = 4'
 ENDS_AT_S: Final = 1.05
 BEHAVIOURS: Final = (

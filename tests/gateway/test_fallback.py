@@ -6,8 +6,6 @@ and whole. What a failure is called and costs is compared with what a client is 
 
 import gzip
 import itertools
-import os
-import random
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +17,7 @@ import trio.testing
 
 from ainf.simulator import Reset, Step, Wait, chunk, head, last_chunk, whole
 from ainf.simulator.steps import Script
+from tests.extent import SEED, STRIDE
 from tests.gateway.backends import FORMATS
 from tests.gateway.candidates import (
     LIMITS,
@@ -39,9 +38,6 @@ from tests.gateway.hostile_rows import event, named
 from tests.gateway.law import check_ledger
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-STRIDE = 1 if FULL else 10
 GOODS: Final = ("sim-tokens-7", "sim-tokens-7-json-for-sse", "sim-tokens-7-sse-for-json-burst", "sim-tokens-7-drip")
 JSON: Final = "application/json"
 TOGETHER: Final = 12

@@ -6,8 +6,6 @@ can rely on, event by event.
 """
 
 import json
-import os
-import random
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -18,6 +16,7 @@ import trio.testing
 
 from ainf.simulator import Send, Stall, Step, Wait, chunk, head, last_chunk, whole
 from ainf.simulator.steps import Script
+from tests.extent import SEED, STRIDE
 from tests.gateway.backends import INPUT_RATE
 from tests.gateway.dialects import DIALECTS, Dialect
 from tests.gateway.grammar import check_grammar
@@ -39,9 +38,6 @@ from tests.gateway.leaks import check_no_leak
 from tests.gateway.told import check_failure
 from tests.gateway.world import Client, World, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-STRIDE = 1 if FULL else 10
 LIMITS: Final = "silence_s = 3\nfirst_byte_s = 4\nexchange_s = 30"
 FORMATS: Final = ("messages", "responses", "gemini")
 

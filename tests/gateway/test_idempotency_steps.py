@@ -5,8 +5,6 @@ time the law is checked over both transcripts and the whole database, and that t
 told to an end that is not to be asked again is told again, anything else is a new exchange.
 """
 
-import os
-import random
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
@@ -19,6 +17,7 @@ import trio.testing
 
 from ainf.http.idempotency import SharedExchanges
 from ainf.inference.outcome import Ending, Verdict
+from tests.extent import FULL, SEED, STRIDE
 from tests.gateway.backends import FORMATS
 from tests.gateway.capture import Captured, check_let_go
 from tests.gateway.causes import SlowStore
@@ -28,10 +27,6 @@ from tests.gateway.kinds import TARGET, target_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.steps import AtStep, deterministic
 from tests.gateway.world import Client, World, world
-
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-STRIDE = 1 if FULL else 10
 
 pytestmark = pytest.mark.law
 

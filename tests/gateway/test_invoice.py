@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import random
 from functools import partial
 
@@ -14,13 +13,12 @@ from ainf.inference.outcome import Ending, Verdict
 from ainf.store.period import Period
 from ainf.store.reconcile import ReconcileAsk, Reconciliation, Sums, reconcile
 from benchmarks.billed import billed
+from tests.extent import FULL, SEED
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.candidates import Candidate, ask_target, target_text
 from tests.gateway.dialects import DIALECTS
 from tests.gateway.world import World, question, world
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 CLIENTS = 300 if FULL else 60
 MODELS = tuple(
     f"{format_}/sim-text-english-tokens-30-pace-20ms{behaviour}"

@@ -6,7 +6,6 @@ full for another request is used up.
 """
 
 import json
-import os
 import random
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -25,6 +24,7 @@ from ainf.store import admin, caps
 from ainf.store.beside import path_of
 from ainf.store.counting import Scope
 from ainf.store.sqlite import connect
+from tests.extent import FULL, SEED
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.live import Live, live
 from tests.gateway.live_client import Answer, finish_reasons
@@ -37,7 +37,7 @@ TOKENS = 200
 MODEL = f"sim-tokens-{TOKENS}-per-frame-8-pace-20ms"
 INPUT_TOKENS = 11
 STREAM_NUSD = TOKENS * OUTPUT_RATE + INPUT_TOKENS * INPUT_RATE
-STREAMS_OF_EACH = 100 if os.environ.get("AINF_LAW") == "full" else 24
+STREAMS_OF_EACH = 100 if FULL else 24
 """What an account of the lowest level may spend, in whole streams."""
 LEAST_TOKENS = 1
 PATIENT = "wait_s = 60"
@@ -194,8 +194,7 @@ class Headroom:
 
 async def test_a_tree_of_caps_is_used_up_and_never_passed(tmp_path, tell):
     """L6 holds at every entry, binding caps are used to 98 %, and nobody was refused whose worst case fitted."""
-    seed = int(os.environ.get("AINF_SEED", "0")) or random.randrange(1 << 30)
-    chance = random.Random(seed)
+    chance = random.Random(SEED)
     tree = Tree.grown(chance)
     more = f"slice_tokens = 32\nmin_output_tokens = {LEAST_TOKENS}"
     async with live(tmp_path, MODEL, more=more, store=PATIENT, simulator=Simulator(), within_s=300) as here:
@@ -225,7 +224,7 @@ async def test_a_tree_of_caps_is_used_up_and_never_passed(tmp_path, tell):
     spent = format_usd(sum(cap.settled_nusd for cap in listed if tree.parents[cap.name] is None))
     tell(
         f"{crowd.streams:,} streams of {len(keys)} accounts, at most {crowd.most_running} at once,"
-        f" {len(crowd.refusals):,} refused, {spent} USD in {took_s:.0f} s (seed {seed}); {dict(crowd.endings)};"
+        f" {len(crowd.refusals):,} refused, {spent} USD in {took_s:.0f} s (AINF_SEED={SEED}); {dict(crowd.endings)};"
         f" {len(used)} caps are used up (by level {dict(sorted(levels.items()))}), to {100 * min(used.values()):.2f} %"
         f" at least; {len(entries):,} entries, none above a cap"
     )

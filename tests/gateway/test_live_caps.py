@@ -1,13 +1,13 @@
 """Many streams against one cap that cannot pay for them: never passed, nearly all of it used, all of it explained."""
 
 import json
-import os
 
 import attrs
 import pytest
 import trio
 
 from ainf.simulator import Entry, Simulator
+from tests.extent import FULL
 from tests.gateway.backends import INPUT_RATE, OUTPUT_RATE
 from tests.gateway.live import Live, live
 from tests.gateway.live_client import Answer, RawClient, eventually, finish_reasons
@@ -15,7 +15,7 @@ from tests.gateway.world import question
 
 STREAMS = 200
 PAID_FOR = 20
-TOKENS = 2000 if os.environ.get("AINF_LAW") == "full" else 500
+TOKENS = 2000 if FULL else 500
 MODEL = f"sim-tokens-{TOKENS}-per-frame-4-pace-20ms"
 SLICE_TOKENS = 16
 INPUT_TOKENS = 11

@@ -18,6 +18,7 @@ import trio
 
 from ainf.app import wall_clock
 from ainf.inference.outcome import Ending
+from tests.extent import FULL, SEED
 from tests.gateway.backends import models_text
 from tests.gateway.crowd import BILLED_ON, LATE, MODELS, RACING, SWIFT, Asker, Guest, Visit, targets_text
 from tests.gateway.law import FAILURES
@@ -28,8 +29,6 @@ from tests.gateway.process import Deployment, deployment
 from tests.gateway.test_live_retrier import content_of
 from tests.gateway.world import Client
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
 LIVES, LONGEST_LIFE_S = (12, 4.0) if FULL else (2, 0.8)
 CLIENTS = 16
 WRITE_S, DRAIN_S, EXCHANGE_S = 0.6, 0.4, 2.5

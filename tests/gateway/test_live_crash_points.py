@@ -19,10 +19,11 @@ import trio
 from ainf.app import wall_clock
 from ainf.store.migrate import known_migrations
 from ainf.store.verify import verify
+from tests.extent import FULL, SEED
 from tests.gateway.crashing import FILES, POINTS
 from tests.gateway.dialects import DIALECTS
 from tests.gateway.live import check_law, config_text, unwrapped
-from tests.gateway.lives import FULL, SEED, Lives, lives
+from tests.gateway.lives import Lives, lives
 from tests.gateway.process import Deployment, Process, deployment, python
 from tests.store.old import write_schema_2
 

@@ -1,7 +1,6 @@
 """Real processes, and ends that leave no time to settle: kill -9, and SIGTERM as an operator sends it."""
 
 import json
-import os
 import random
 
 import pytest
@@ -9,6 +8,7 @@ import trio
 
 from ainf.app import wall_clock
 from ainf.store.verify import verify
+from tests.extent import FULL, SEED
 from tests.gateway.backends import INPUT_RATE
 from tests.gateway.live import check_law
 from tests.gateway.live_client import RawClient, frames_so_far
@@ -17,8 +17,7 @@ from tests.gateway.process import Deployment, deployment
 STREAMS = 50
 MODEL = "sim-tokens-3000-pace-5ms"
 SHORT = "sim-tokens-40-pace-5ms"
-MOMENTS = 40 if os.environ.get("AINF_LAW") == "full" else 2
-SEED = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1_000_000)
+MOMENTS = 40 if FULL else 2
 PROGRESS_S, SLACK_S, PACE_S = 0.2, 0.4, 0.005
 LIMITS = f"progress_s = {PROGRESS_S}"
 

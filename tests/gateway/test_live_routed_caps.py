@@ -7,7 +7,6 @@ request is used up. Every call of the providers was of an attempt that was durab
 
 import gc
 import json
-import os
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -28,12 +27,12 @@ from ainf.store import balances, caps
 from ainf.store.base import AttemptOpened, AttemptOpening, Extended, Extension
 from ainf.store.beside import path_of
 from ainf.store.sqlite import connect
+from tests.extent import FULL, SEED
 from tests.gateway.fickle import CONFIG, LEAST_TOKENS, MODELS, TOKENS, FickleSimulator
 from tests.gateway.live import Live, live
 from tests.gateway.live_client import Answer, RawClient, eventually
 from tests.gateway.spenders import ENTRIES, LINES, Calls, Replay, Spenders, key_of
 
-FULL = os.environ.get("AINF_LAW") == "full"
 AGENTS, CLIENTS_OF_EACH, ANSWERS_OF_EACH = (20, 20, 80) if FULL else (10, 15, 16)
 AT_ONCE = 100
 """Exchanges that run at the busiest moment, at least; some clients are refused at once, or done by then."""
@@ -323,10 +322,9 @@ async def totals(here: Live) -> dict[str, tuple[int, int]]:
 
 async def test_caps_on_models_hold_while_requests_fall_back_and_are_hedged(tmp_path, tell):
     """L6 at every entry under every cap; each counts its own models alone, and is used up where it binds."""
-    seed = int(os.environ.get("AINF_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 30)
-    tell(f"routed caps: AINF_SEED={seed}")
-    chance = random.Random(seed)
-    spenders, simulator = Spenders.drawn(chance, AGENTS, ANSWERS_OF_EACH), FickleSimulator(seed)
+    tell(f"routed caps: AINF_SEED={SEED}")
+    chance = random.Random(SEED)
+    spenders, simulator = Spenders.drawn(chance, AGENTS, ANSWERS_OF_EACH), FickleSimulator(SEED)
     others = in_memory()
     async with live(tmp_path, store=PATIENT, simulator=simulator, after=CONFIG, within_s=400) as here:
         keys = await here.running.store.write(lambda tx: spenders.plant(tx, wall_clock()))

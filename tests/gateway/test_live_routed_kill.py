@@ -6,8 +6,9 @@ other one at its estimated input, for it may have been called; each on the caps 
 
 import trio
 
+from tests.extent import FULL, SEED
 from tests.gateway.live import unwrapped
-from tests.gateway.lives import FULL, SEED, lives
+from tests.gateway.lives import lives
 
 MOMENTS, AGENTS, CLIENTS_OF_EACH = (60, 10, 15) if FULL else (2, 6, 10)
 ANSWERS_OF_EACH = 40 * MOMENTS

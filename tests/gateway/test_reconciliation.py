@@ -1,6 +1,5 @@
 """Our ledger beside the provider's books: to the nano-dollar where usage was reported, listed where we counted."""
 
-import os
 import random
 
 import pytest
@@ -9,9 +8,7 @@ from benchmarks import reconcile as books
 from benchmarks import reconcile_routed as routed
 from benchmarks.billed import POLICIES, UnmatchedError
 from benchmarks.reconcile import KINDS, reconcile_all, table
-
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
+from tests.extent import FULL, SEED
 
 REFUSED = [kind for kind in routed.KINDS if kind.title.startswith(("refused", "reset before"))]
 """Their first model takes nothing on; the first two end with the second's own usage."""

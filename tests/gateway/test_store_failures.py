@@ -5,7 +5,6 @@ Kinds of request x failures x every call N of the engine beneath the store. CI t
 every client saw and what the provider ran.
 """
 
-import os
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator, Mapping
@@ -26,6 +25,7 @@ from ainf.inference.moments import DAY_US
 from ainf.store.admin import digest_of
 from ainf.store.base import Rejection
 from ainf.store.store import Store
+from tests.extent import FULL, SEED
 from tests.gateway.failing import FAILURES, READS, Failure, Machine
 from tests.gateway.kinds import KINDS, PLAIN, ROUTED, Kind, Stage
 from tests.gateway.law import check_ledger
@@ -33,8 +33,6 @@ from tests.gateway.steps import deterministic, reseed
 from tests.gateway.trial import Trial, premises, reproducible
 from tests.gateway.world import World
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 SAMPLE = 4
 """How many calls of each kind of request fail in CI."""
 RUNS = 25

@@ -1,7 +1,6 @@
 """Whole gateways, seed by seed: whatever happens to them, the law holds; and every rare branch is met."""
 
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.extent import FULL, SEED
 from tests.simulation.__main__ import run_range, table
 from tests.simulation.run import run_seed
 from tests.simulation.sometimes import BRANCHES, RARE
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
 SEEDS = 10_000 if FULL else 1_000
 FIRST = SEED * 1_000
 ROOT = Path(__file__).parents[2]

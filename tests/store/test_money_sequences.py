@@ -4,18 +4,15 @@ Each sequence has a number; ``AINF_SEED=<number>`` begins with that one. What fa
 it takes.
 """
 
-import os
-import random
 from collections import Counter
 from collections.abc import Sequence
 
 import pytest
 
+from tests.extent import FULL, SEED
 from tests.store.money_player import Player
 from tests.store.money_script import Step, random_script, shrunk
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000_000)))
 SEQUENCES = 10_000 if FULL else 1_000
 BATCHES = 10
 

@@ -5,7 +5,6 @@ of it), and be what a gateway recovers and goes on from. CI runs every tenth pla
 law`` runs all.
 """
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,13 +15,11 @@ import apsw
 import pytest
 
 from ainf.store.sqlite import SQLiteEngine
+from tests.extent import SEED, STRIDE
 from tests.store.old import write_schema_1, write_schema_2
 from tests.store.power import DATABASE, SECTOR, Change, Cut, Disk, Image, Named, Platter, Synced, Written, cuts, told
 from tests.store.power_script import Gateway, books, recorded
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000)))
-STRIDE = 1 if FULL else 10
 SEQUENCES, LENGTH = 8, 100
 CHECKPOINT_PAGES = 40
 """So few that a sequence has several checkpoints; SQLite's own are a thousand."""

@@ -1,7 +1,5 @@
 """An invoice beside the ledger: what is matched by which id, what differs, and what only one of them has."""
 
-import os
-import random
 import tracemalloc
 from collections import Counter
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from ainf.inference.usage import Usage
 from ainf.store.base import AttemptPlan
 from ainf.store.period import Period
 from ainf.store.reconcile import InvoiceLine, Largest, Match, Missing, ReconcileAsk, Sums, Unknown, reconcile
+from tests.extent import FULL, SEED
 from tests.store.played import played
 from tests.store.records import COST, PRICE, ROUTING, START, USAGE, closing, closing_of, later, opening, seeded
 
@@ -22,8 +21,6 @@ ALWAYS = Period(0, START * 2)
 EVER = Period(0, 1 << 62)
 IN, OUT = USAGE.input_tokens, USAGE.output_tokens
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000_000)))
 SEQUENCES = 1_000 if FULL else 100
 
 

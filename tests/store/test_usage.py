@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import os
-import random
 from collections import Counter
 from functools import partial
 
@@ -20,6 +18,7 @@ from ainf.store.base import AttemptPlan
 from ainf.store.period import Period
 from ainf.store.settling import close_inference
 from ainf.store.usage import DIMENSIONS, Sums, UsageAsk, Whose, usage
+from tests.extent import FULL, SEED
 from tests.store.played import played
 from tests.store.records import (
     COST,
@@ -40,8 +39,6 @@ ALWAYS = Period(0, DAY_ONE + 1000 * DAY_US)
 ALL = Whose()
 EVER = Period(0, 1 << 62)
 
-FULL = os.environ.get("AINF_LAW") == "full"
-SEED = int(os.environ.get("AINF_SEED", random.SystemRandom().randrange(1_000_000_000)))
 SEQUENCES = 1_000 if FULL else 100
 
 
