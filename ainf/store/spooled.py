@@ -12,6 +12,8 @@ import attrs
 import msgspec
 
 from ainf import audit
+from ainf.inference.outcome import Evidence
+from ainf.inference.usage import Usage
 from ainf.ledger import Division, divide
 from ainf.store import burn
 from ainf.store.base import Closing, Settlement
@@ -49,6 +51,20 @@ class SpooledClosing:
         """The closing as it is settled: with a note that says that it waited."""
         closing = self.closing
         return attrs.evolve(closing, notes={**closing.notes, NOTE: closing.at})
+
+    @property
+    def blind(self) -> Closing:
+        """The same end, where the ledger cannot take what it came to (a defect): the whole hold, evidence ``none``."""
+        return attrs.evolve(
+            self.told,
+            usage=Usage(),
+            evidence=Evidence.NONE,
+            cost_nusd=None,
+            attempts=(),
+            charges=(),
+            served=None,
+            answer=None,
+        )
 
     def division(self, held_nusd: int | None = None) -> Division:
         """Return how what was held is divided; ``held_nusd`` where that is known better.

@@ -369,14 +369,30 @@ class Store:
         """Settle what waits in this process's spool, and in those of processes that are dead; cheap where nothing does.
 
         Each closing is an operation of its own and settles by its id, so that dying in the middle of it, or two
-        processes that do it, change nothing. Under cancellation: stops between two; the rest is replayed the next time.
+        processes that do it, change nothing. What the ledger cannot take for a defect is settled blindly, and kept for
+        people. Under cancellation: stops between two; the rest is replayed the next time.
 
         Raises:
             GatewayError: ``store_unavailable``: the database or the spool's disk; the rest waits on.
         """
-        return await self._reserves.replay(lambda record: self.close_inference(record.told))
+        return await self._reserves.replay(self._settle)
 
     # --- inside ---
+
+    async def _settle(self, record: SpooledClosing) -> None:
+        """Settle a closing that waited; one that the ledger cannot take (a defect) blindly, as its end was told.
+
+        Raises:
+            GatewayError: ``store_unavailable``.
+            Exception: the defect.
+        """
+        try:
+            await self.close_inference(record.told)
+        except GatewayError:
+            raise
+        except Exception:
+            await self.close_inference(record.blind)
+            raise
 
     async def _abandon(self, left: Sequence[str], at: int) -> list[str]:
         """Close what dead processes left open, but for what ended: what that came to is in their spools.

@@ -39,6 +39,14 @@ class SlowSpool:
         return await self._store.spool(record)
 
 
+class Miscounting(SlowSpool):
+    """A store that spools what no ledger takes: charges that do not add up."""
+
+    async def spool(self, record: SpooledClosing) -> Settlement:
+        closing = attrs.evolve(record.closing, charges=(record.closing.cost_nusd + 1,))
+        return await self._store.spool(attrs.evolve(record, closing=closing))
+
+
 def lines(here: World, event: str) -> list[dict[str, Any]]:
     told = [json.loads(line) for line in here.log.getvalue().splitlines()]
     return [line for line in told if line["event"] == event]
@@ -198,6 +206,28 @@ async def test_what_another_process_abandoned_is_adjusted(tmp_path, autojump_clo
         charged = sum(each["amount_nusd"] for each in after["adjustments"]) + after["settled_nusd"]
         assert charged + after["overrun_nusd"] == before["settled_nusd"] + before["overrun_nusd"]
         assert await there.rows("SELECT count(*) FROM audit_events WHERE kind = 'inference.adjusted'") == [(1,)]
+        await check_ledger(there, admitted=1)
+
+
+@pytest.mark.parametrize("is_dead", [False, True], ids=["own", "left behind"])
+async def test_an_end_that_the_ledger_cannot_take_is_settled_as_that_end(is_dead, tmp_path, autojump_clock):
+    """A defect: the client was told its end, so it is that and not `abandoned`; the whole hold is charged for it."""
+    async with stranded(tmp_path, "sim") as (here, store):
+        here.gateway.services = attrs.evolve(here.gateway.services, store=Miscounting(store, 0))
+        client = await here.run(keyed(here, "sim"))
+        assert await check_transcript(here, client) == Ending.COMPLETED
+        there = await next_process(here, tmp_path) if is_dead else here
+        replayed = await there.store.replay_spool()
+        assert [(id_, str(defect)) for id_, defect in replayed.refused] == [
+            (client.inference_id, "the charges do not add up to the cost")
+        ]
+        assert (replayed.settled, len(replayed.kept)) == (0, int(is_dead))
+        assert await there.store.recover(here.clock()) == []
+        receipt = await receipt_of(there, client)
+        assert (receipt["ending"], receipt["evidence"], receipt["attempts"]) == ("completed", "none", [])
+        assert (receipt["settled_nusd"], receipt["hash"] is None) == (receipt["held_nusd"], False)
+        assert (await there.store.replay_spool()).refused == []
+        assert await state_of(there) == "too_large"
         await check_ledger(there, admitted=1)
 
 
