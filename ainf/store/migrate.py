@@ -5,8 +5,8 @@ file that is in use is changed, a copy of it is kept beside it: the way back to 
 """
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 
@@ -26,11 +26,15 @@ def known_migrations() -> dict[int, str]:
     return {int(entry.name.split("_")[0]): entry.read_text("utf-8") for entry in sorted(files, key=lambda e: e.name)}
 
 
-def migrate(connection: apsw.Connection) -> int:
+def migrate(connection: apsw.Connection, alone: Callable[[], AbstractContextManager[object]] = nullcontext) -> int:
     """Bring the database to the newest schema; return its version.
 
     Another process that does the same at the same moment is waited for (the connection's busy timeout) and then seen.
     A database that has a schema already is first copied to ``<database>.before-<number>.bak``.
+
+    Args:
+        connection: to the database.
+        alone: entered while a schema that is in use is changed; raises where another process relies on it.
 
     Raises:
         SchemaError: the database was written by a newer version of ainf.
@@ -40,12 +44,13 @@ def migrate(connection: apsw.Connection) -> int:
     migrations = known_migrations()
     newest = max(migrations)
     found = _version(connection, newest)
-    with _unchecked_references(connection):
+    with ExitStack() as stack, _unchecked_references(connection):
         for number in range(found + 1, newest + 1):
             connection.execute("BEGIN IMMEDIATE")
             try:
                 if _version(connection, newest) < number:
                     if number == found + 1 and found and connection.filename:
+                        stack.enter_context(alone())
                         _keep_copy(Path(connection.filename), number)
                     connection.execute(migrations[number])
                     assert not connection.execute("PRAGMA foreign_key_check").fetchall(), number

@@ -78,7 +78,7 @@ class Opener:
         writer = InlineWriter(engine, tx, wait_s=self.wait_s, on_fatal=self.on_fatal, begin=begin)
         return Parts(writer, InlineReader(engine), lease)
 
-    async def open_sqlite(self, path: str, ballast: Ballast | None = None) -> Parts:
+    async def open_sqlite(self, path: str, ballast: Ballast | None = None, lock: LockFile | None = None) -> Parts:
         """Open a database file; where its disk is full, the ballast makes room.
 
         Raises:
@@ -86,7 +86,7 @@ class Opener:
         """
         lease = self._lease()
         make_room = None if ballast is None else ballast.drop
-        open_engine = partial(self._open_engine, path, lease, make_room)
+        open_engine = partial(self._open_engine, lease, partial(SQLiteEngine.open, path, make_room, lock))
         try:
             engine, tx = await trio.to_thread.run_sync(open_engine)
         except apsw.Error as error:
@@ -108,10 +108,8 @@ class Opener:
         is_shared = self.terms is not None and self.terms.is_shared
         return await soon(partial(LockFile, path, is_shared=is_shared), LOCK_WAIT_S if is_shared else 0)
 
-    def _open_engine(
-        self, path: str, lease: Lease | None, make_room: Callable[[], bool] | None
-    ) -> tuple[SQLiteEngine, Transaction]:
-        engine = SQLiteEngine.open(path, make_room)
+    def _open_engine(self, lease: Lease | None, open_: Callable[[], SQLiteEngine]) -> tuple[SQLiteEngine, Transaction]:
+        engine = open_()
         try:
             return engine, self._begin(engine, lease)
         except BaseException:

@@ -7,13 +7,14 @@ gateway, without the lock; their transactions are short, and whoever comes secon
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import apsw
 
-from ainf.store.migrate import migrate
+from ainf.store.migrate import SchemaError, migrate
 from ainf.store.transaction import Parameters, Row
 
 # 3.7.0 to 3.51.2 may corrupt a database when a WAL file is reset while another connection reads it.
@@ -102,11 +103,23 @@ class SQLiteEngine:
         self._begin = "BEGIN" if read_only else "BEGIN IMMEDIATE"
 
     @classmethod
-    def open(cls, path: str, make_room: Callable[[], bool] | None = None) -> "SQLiteEngine":
-        """Open a database for writing (creating it where it is not there) and bring its schema up to date."""
+    def open(
+        cls, path: str, make_room: Callable[[], bool] | None = None, lock: "LockFile | None" = None
+    ) -> "SQLiteEngine":
+        """Open a database for writing (creating it where it is not there) and bring its schema up to date.
+
+        Args:
+            path: of the database.
+            make_room: as for ``SQLiteEngine``.
+            lock: on it, where this process has one.
+
+        Raises:
+            SchemaError: it was written by a newer version, or another gateway uses it with its old schema.
+            apsw.Error, OSError: see ``migrate``.
+        """
         connection = connect(path)
         try:
-            migrate(connection)
+            migrate(connection, partial(_alone, path, lock))
         except BaseException:
             connection.close()
             raise
@@ -215,3 +228,24 @@ class LockFile:
             f"another ainf gateway uses {self._database} (it holds {self._path}): stop it, give this one its own"
             " store.url, or set store.shared for both"
         )
+
+
+@contextlib.contextmanager
+def _alone(path: str, lock: LockFile | None) -> Iterator[None]:
+    """Have a database alone for as long as a block runs.
+
+    Raises:
+        SchemaError: a gateway uses it.
+        OSError: its lock file cannot be made.
+    """
+    with contextlib.ExitStack() as stack:
+        if lock is None:
+            with contextlib.suppress(LockedError):
+                lock = LockFile(path)
+                stack.callback(lock.release)
+        if lock is None or not lock.is_alone:
+            raise SchemaError(
+                f"the database {path} has an older schema, and a gateway uses it: stop every gateway of it, so that"
+                " this ainf can bring it up to date"
+            )
+        yield

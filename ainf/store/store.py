@@ -129,7 +129,7 @@ class Store:
         Raises:
             ValueError: the URL names no store.
             LockedError: another gateway uses the database.
-            SchemaError: the database was written by a newer version.
+            SchemaError: it was written by a newer version, or has an older schema, and another gateway uses it.
             apsw.Error: the database cannot be opened or written.
             SpoolError: the spool cannot be made.
             OSError: the copy of it that is kept before its schema changes cannot be made.
@@ -146,7 +146,7 @@ class Store:
                     lock = await opener.take_lock(path)
                     stack.callback(lock.release)
                 ballast = given.ballast_beside(path)
-                parts = await opener.open_sqlite(path, ballast)
+                parts = await opener.open_sqlite(path, ballast, lock)
             else:
                 raise ValueError(f'{url!r} is not a store; use "sqlite:<path>" or "memory:"')
             try:

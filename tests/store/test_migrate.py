@@ -1,6 +1,7 @@
 """Schema versions: applied once, whole or not at all, and never backwards."""
 
 import stat
+from functools import partial
 from pathlib import Path
 
 import apsw
@@ -12,7 +13,7 @@ from ainf.inference.usage import Usage
 from ainf.store import migrate as module
 from ainf.store.migrate import SchemaError, known_migrations, migrate
 from ainf.store.receipts import receipt
-from ainf.store.sqlite import SQLiteEngine, connect
+from ainf.store.sqlite import LockFile, SQLiteEngine, connect
 from ainf.store.store import Store
 from ainf.store.transaction import Transaction
 from ainf.store.verify import verify
@@ -135,6 +136,43 @@ def test_a_cap_that_was_set_again_counts_from_there(tmp_path):
     ]
     assert engine.execute("SELECT removed_at IS NULL FROM caps ORDER BY cap_id") == [(1,), (1,), (0,)]
     engine.close()
+
+
+def shared_lock(path, *, lets_in):
+    lock = LockFile(path, is_shared=True)
+    if lets_in:
+        lock.share()
+    return lock
+
+
+@pytest.mark.parametrize(
+    "take", [LockFile, partial(shared_lock, lets_in=False), partial(shared_lock, lets_in=True)],
+    ids=["alone", "shared, recovering", "shared"],
+)  # fmt: skip
+def test_what_a_gateway_relies_on_is_not_changed_under_it(old, take):
+    """Neither by a command nor by a gateway that shares the database: both are told to stop it first."""
+    living = take(old)
+    with pytest.raises(SchemaError, match="stop every gateway of it"):
+        SQLiteEngine.open(old)
+    if not living.is_alone:
+        beside = LockFile(old, is_shared=True)
+        with pytest.raises(SchemaError, match="stop every gateway of it"):
+            SQLiteEngine.open(old, lock=beside)
+        beside.release()
+    assert look(old, "PRAGMA user_version") == [(1,)]
+    assert not Path(f"{old}.before-2.bak").exists()
+    living.release()
+    SQLiteEngine.open(old).close()
+    assert look(old, "PRAGMA user_version") == [(NEWEST,)]
+
+
+def test_a_gateway_that_is_alone_brings_its_database_up_to_date(old):
+    """Whether it is to share it later or not; a command beside it then finds nothing to do."""
+    lock = shared_lock(old, lets_in=False)
+    engine = SQLiteEngine.open(old, lock=lock)
+    SQLiteEngine.open(old).close()
+    engine.close()
+    lock.release()
 
 
 @pytest.mark.parametrize("set_again", [False, True])
