@@ -248,11 +248,13 @@ def _kept_reply(plan: Plan, claim: Claim, found: FoundClaim, services: Services)
     if found.state == "running":
         raise in_progress()
     answer, outcome = found.answer, found.outcome
-    if answer is None or outcome is None:
+    if answer is None:
         raise completed(found.inference_id, services.public_url)
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
     if answer.status != 200 or answer.stream == plan.request.stream:
         reply = Reply(answer.status, headers, answer.body)
+    elif outcome is None:
+        raise completed(found.inference_id, services.public_url)  # how it ended stands in its body alone
     else:
         retelling = Retelling(plan, services, found.inference_id, headers)
         retelling.receive(answer.body)

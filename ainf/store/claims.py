@@ -31,7 +31,7 @@ _TAKE = """
         inference_id = excluded.inference_id, state = 'running', expires_at = NULL, retry_of = excluded.retry_of
 """
 
-_END = "UPDATE claims SET state = ?, expires_at = ? WHERE inference_id = ? AND state = 'running' RETURNING retry_of"
+_END = "UPDATE claims SET state = ?, expires_at = ? WHERE inference_id = ? AND state = ? RETURNING retry_of"
 
 _KEEP = "INSERT INTO answers (inference_id, status, stream, headers, body, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -102,9 +102,22 @@ def end(tx: Transaction, closing: Closing) -> str | None:
     Returns:
         The exchange that had freed the key, where this one asked the same again.
     """
+    return _end(tx, closing, "running")
+
+
+def end_late(tx: Transaction, closing: Closing) -> None:
+    """Take the key of an exchange back that recovery had freed, where its client was told its end, and keep the answer.
+
+    Nothing where it was used again meanwhile: then it names another exchange.
+    """
+    if not closing.frees_claim:
+        _end(tx, closing, "freed")
+
+
+def _end(tx: Transaction, closing: Closing, state_before: str) -> str | None:
     expires_at = closing.claim_expires_at or closing.at + FORGOTTEN_AFTER_US
     state = "freed" if closing.frees_claim else "too_large" if closing.answer is None else "kept"
-    row = tx.one(_END, (state, expires_at, closing.inference_id))
+    row = tx.one(_END, (state, expires_at, closing.inference_id, state_before))
     if row is None:
         return None
     if state == "kept" and (answer := closing.answer) is not None:
@@ -152,9 +165,12 @@ def _claim(tx: Transaction, opening: Opening) -> Row | None:
 
 
 def _outcome(settled: Row) -> Outcome | None:
-    """Return how an exchange was settled, with the usage of the attempt that answered: the others are not told of."""
+    """Return how an exchange was settled, with the usage of the attempt that answered: the others are not told of.
+
+    None where it is not, or only recovery's word for it is known.
+    """
     ending, error_code, finish_reason, evidence, billed, usage = settled
-    if ending is None:
+    if ending is None or ending == Ending.ABANDONED:
         return None
     told = Usage() if usage is None else _USAGE.decode(usage)
     return Outcome(Verdict(Ending(ending), error_code), finish_reason, told, Evidence(evidence), billed)

@@ -388,8 +388,10 @@ def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settle
     row = tx.one(_SETTLED, (closing.inference_id,))
     assert row is not None, f"{closing.inference_id} has neither hold nor settlement"
     ending, held, settled, overrun, retry_of, is_empty, hash_, prev_hash = row
-    if ending == Ending.ABANDONED and closing.ending is not Ending.ABANDONED and closing.cost_nusd is not None:
-        _adjust(tx, closing, facts)
+    if ending == Ending.ABANDONED and closing.ending is not Ending.ABANDONED:
+        claims.end_late(tx, closing)
+        if closing.cost_nusd is not None:
+            _adjust(tx, closing, facts)
     before = burn.recalled(tx, closing.inference_id)
     return Settlement(
         closing.inference_id,

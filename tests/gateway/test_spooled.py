@@ -16,7 +16,7 @@ from tests.gateway.away import AWAY, fill_disk, next_process, stranded
 from tests.gateway.candidates import Candidate, ask_target, target_text
 from tests.gateway.described import described
 from tests.gateway.dialects import DIALECTS, Dialect
-from tests.gateway.keyed import SLOW, keyed, same, state_of
+from tests.gateway.keyed import SLOW, another_process, calls, error_code, keyed, same, state_of
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World, question
 
@@ -249,6 +249,36 @@ async def test_a_key_whose_end_waits_is_in_use(tmp_path, autojump_clock):
         assert third.headers["x-ainf-idempotent-replay"] == "true"
         assert await state_of(here) == "kept"
         await check_ledger(here, admitted=1)
+
+
+@pytest.mark.parametrize("is_used", [False, True], ids=["", "used meanwhile"])
+async def test_a_key_that_recovery_freed_is_taken_back(is_used, tmp_path, autojump_clock):
+    """Its client was told an answer: who asks again is told that, not billed; in the other mode, where it is on record.
+
+    Where somebody used the key in between, it names that exchange from then on.
+    """
+    async with stranded(tmp_path, "sim") as (here, _), trio.open_nursery() as nursery:
+        first = await here.run(keyed(here, "sim"))
+        there = await next_process(here, tmp_path)
+        there.gateway.services = attrs.evolve(here.gateway.services, store=there.store)
+        there = another_process(there)
+        await nursery.start(there.gateway.shared.run)
+        replay, there.store.replay_spool = there.store.replay_spool, trio.lowlevel.checkpoint
+        assert await there.store.recover(here.clock()) == [first.inference_id]
+        assert await state_of(there) == "freed"
+        if is_used:
+            first = await there.run(keyed(there, "sim"))
+            assert await check_transcript(there, first) == Ending.COMPLETED
+        assert (await replay()).settled == 1
+        same(first, await there.run(keyed(there, "sim")))
+        other_mode = await there.run(keyed(there, "sim", stream=False))
+        if is_used:
+            assert (other_mode.status, other_mode.inference_id) == (200, first.inference_id)
+        else:
+            assert (other_mode.status, error_code(other_mode)) == (409, "idempotency_completed")
+        assert calls(there) == 1 + is_used
+        await check_ledger(there, admitted=1 + is_used)
+        nursery.cancel_scope.cancel()
 
 
 async def test_an_answer_that_does_not_fit_is_left_out(tmp_path, autojump_clock, monkeypatch):
