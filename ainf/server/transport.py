@@ -15,8 +15,8 @@ from typing import Final
 import trio
 
 from ainf.server.limits import ServerLimits
+from ainf.sockets import RECEIVED_AT_MOST, receive
 
-_MAX_RECEIVE_BYTES: Final = 65536
 _LOOKS_PER_LIMIT: Final = 4
 _RESET: Final = struct.pack("ii", 1, 0)
 _NOT_SENT_LOW_WATER_BYTES: Final = 16384
@@ -76,7 +76,7 @@ class SocketTransport(trio.abc.Stream):
         while not self.closed:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                return self._sock.recv(max_bytes or _MAX_RECEIVE_BYTES)
+                return receive(self._sock, max_bytes or RECEIVED_AT_MOST)
             except BlockingIOError:
                 continue
             except OSError as error:

@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeAlias
 import trio
 from trio.lowlevel import notify_closing, wait_readable, wait_writable
 
+from ainf.sockets import receive
 from ainf.upstream.limits import UpstreamLimits
 
 
@@ -41,7 +42,6 @@ Dialer: TypeAlias = Callable[[str, int], Awaitable[Wire]]
 """Connects to a host and port, or raises ``OSError``; leaves nothing open when it is cancelled."""
 
 _BYTES_ACKED: Final = struct.Struct("=120xQ")  # linux/tcp.h, struct tcp_info: tcpi_bytes_acked (Linux 4.1)
-_TAKE_BYTES = 65536
 
 
 class SocketWire:
@@ -80,7 +80,7 @@ class SocketWire:
         while True:
             await wait_readable(sock)
             try:
-                return sock.recv(max_bytes)
+                return receive(sock, max_bytes)
             except BlockingIOError:
                 continue
             except OSError as exc:
@@ -112,7 +112,7 @@ class SocketWire:
         parts: list[bytes] = []
         left = max_bytes
         try:
-            while left > 0 and (data := self._socket.recv(min(left, _TAKE_BYTES))):
+            while left > 0 and (data := receive(self._socket, left)):
                 parts.append(data)
                 left -= len(data)
         except OSError:
