@@ -11,6 +11,7 @@ import fcntl
 import itertools
 import os
 import re
+import weakref
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,8 @@ class SpoolFile:
         self._descriptor = descriptor
         self._end = os.fstat(descriptor).st_size
         self._is_doubtful = False
+        # A thread may come back with a file for which nobody waits any more: it is let go of then, too.
+        self._let_go = weakref.finalize(self, os.close, descriptor)
 
     @classmethod
     def create(cls, prefix: Path) -> "SpoolFile":
@@ -94,12 +97,16 @@ class SpoolFile:
     @classmethod
     def _locked(cls, path: Path, descriptor: int) -> "SpoolFile | None":
         """Return a file that was opened, locked; None where another process was first, be it to remove it."""
-        with suppress(BlockingIOError, FileNotFoundError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return cls(path, descriptor)
-        os.close(descriptor)
-        return None
+        file = None
+        try:
+            with suppress(BlockingIOError, FileNotFoundError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    file = cls(path, descriptor)
+        finally:
+            if file is None:
+                os.close(descriptor)
+        return file
 
     def append(self, lines: Sequence[bytes]) -> list[int]:
         """Append lines durably, all of them or none; return where each begins.
@@ -186,7 +193,7 @@ class SpoolFile:
 
     def close(self) -> None:
         """Let go of it; nothing may be called any more. Who finds it takes it for a dead writer's."""
-        os.close(self._descriptor)
+        self._let_go()
 
     def _sync(self) -> None:
         try:

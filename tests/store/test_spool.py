@@ -366,3 +366,33 @@ async def test_a_disk_that_hangs_keeps_nobody(prefix, monkeypatch):
     go.set()
     await spool.append(waiting(3))
     assert (spool.holds("inf-000001"), spool.holds("inf-000002"), spool.holds("inf-000003")) == (True, False, True)
+
+
+@pytest.mark.parametrize("is_cancelled", [False, True], ids=["out of time", "cancelled"])
+async def test_a_file_for_which_nobody_waits_any_more_is_let_go_of(is_cancelled, prefix, ledger, monkeypatch):
+    """The disk hung while a dead process's file was taken over: it is taken over again once that is past."""
+    leave(prefix, 1)
+    spool = await Spool.open(prefix, wait_s=60 if is_cancelled else 0.01)
+    begun, go, adopt = threading.Event(), threading.Event(), SpoolFile.adopt
+
+    def hanging(path):
+        begun.set()
+        assert go.wait(60)
+        return adopt(path)
+
+    monkeypatch.setattr(SpoolFile, "adopt", hanging)
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            if is_cancelled:
+                nursery.start_soon(spool.replay, ledger.settle)
+                await trio.to_thread.run_sync(begun.wait)
+                scope.cancel()
+            else:
+                with pytest.raises(GatewayError):
+                    await spool.replay(ledger.settle)
+    go.set()
+    monkeypatch.undo()
+    spool._wait_s = 60
+    assert (await spool.replay(ledger.settle)).settled == 1
+    assert left_files(prefix) == [spool._file.path]
+    await spool.aclose()
