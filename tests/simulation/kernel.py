@@ -24,6 +24,7 @@ from ainf.routing.observed import LEAST_LATENCIES, PastAttempt
 from ainf.store import ballast, parts, spool_file
 from ainf.store.reader import InlineReader
 from ainf.store.routing_history import recent_outcomes
+from ainf.store.sqlite import LockFile
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
 from tests.simulation.database import ReadingEngine, TaskWriter, Weather, WeatheredEngine
@@ -85,7 +86,8 @@ def _parts(world: "World") -> dict[str, Any]:
 
     class Engines:
         @staticmethod
-        def open(_: str, make_room: Callable[[], bool] | None = None) -> WeatheredEngine:
+        def open(_: str, make_room: Callable[[], bool] | None = None, lock: LockFile | None = None) -> WeatheredEngine:
+            del lock  # its schema is the newest
             return world.current().own(database.engine(_room_maker(database.weather, make_room)))
 
         @staticmethod
