@@ -121,6 +121,15 @@ def test_no_file_is_too_long():
     assert long == []
 
 
+def test_whatever_runs_a_part_of_its_cases_is_run_whole_by_make_law():
+    """A file that asks how much of it is to run has tests with the mark that ``make law`` goes by."""
+    asking = [
+        path for path in TESTS if "from tests.extent import" in path.read_text() and path.name.startswith("test_")
+    ]
+    assert len(asking) > 20
+    assert [relative(path, "tests") for path in asking if "pytest.mark.law" not in path.read_text()] == []
+
+
 def test_only_some_rooms_wait():
     """Pure rooms have no ``async`` and no ``await``."""
     waiting = []

@@ -70,7 +70,7 @@ def shown_by() -> dict[Key, Shown]:
     Imports the files that have a mark; in a run of the whole suite they are imported already.
 
     Raises:
-        ValueError: a mark names a row that is none.
+        ValueError: a mark names a row that is none, or is on what is no test.
     """
     shown: dict[Key, Shown] = {key: {} for key in ROWS}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -88,10 +88,12 @@ def shown_by() -> dict[Key, Shown]:
 def _marks_of(module: ModuleType) -> Iterator[tuple[Key, str, str]]:
     """The rows that a file's tests carry, with the test and the case; no case where it is all of them."""
     for name, test in vars(module).items():
-        if not name.startswith("test_") or getattr(test, "__module__", None) != module.__name__:
+        if name == "pytestmark" or getattr(test, "__module__", None) != module.__name__:
             continue
         for mark in getattr(test, "pytestmark", ()):
             if mark.name == "threat":
+                if not name.startswith("test_"):
+                    raise ValueError(f"{module.__name__}: {name} has the mark of a row, and is no test")
                 yield from ((key, name, "") for key in mark.args)
             elif mark.name == "parametrize":
                 for parameters in mark.args[1]:

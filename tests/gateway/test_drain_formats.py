@@ -75,6 +75,7 @@ async def check_case(here: World, dialect: Dialect, model: str, source: str, *, 
         check_failure(client, receipt, VERDICTS[source].code or "", in_stream=stream)
 
 
+@pytest.mark.law
 @pairs
 @pytest.mark.parametrize("mode", MODES)
 async def test_what_is_read_on(mode, dialect, format_, tmp_path, autojump_clock, count_cases):

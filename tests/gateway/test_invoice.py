@@ -5,6 +5,7 @@ import io
 import random
 from functools import partial
 
+import pytest
 import trio
 
 from ainf.cli.invoice import Invoice
@@ -65,6 +66,7 @@ async def lay_beside(here: World, text: str, provider: str | None = None) -> tup
     return await here.store.read(partial(reconcile, ask=ask, lines=invoice)), invoice
 
 
+@pytest.mark.law
 async def test_only_what_we_counted_differs(tmp_path, autojump_clock, count_cases):
     """All reported exchanges agree with the invoice; the differences are the metered ones, and make up the sums."""
     rng = random.Random(SEED)

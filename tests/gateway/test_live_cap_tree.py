@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import apsw
 import attrs
+import pytest
 import trio
 
 from ainf.app import wall_clock
@@ -192,6 +193,7 @@ class Headroom:
         return steps[bisect_right(steps, (seq, 1 << 62)) - 1][1]
 
 
+@pytest.mark.law
 async def test_a_tree_of_caps_is_used_up_and_never_passed(tmp_path, tell):
     """L6 holds at every entry, binding caps are used to 98 %, and nobody was refused whose worst case fitted."""
     chance = random.Random(SEED)

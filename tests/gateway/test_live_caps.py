@@ -94,6 +94,7 @@ class Crowd:
             self.refused.append(taken)
 
 
+@pytest.mark.law
 @pytest.mark.threat(55, 56)
 async def test_two_hundred_streams_use_a_cap_for_twenty_to_its_end_and_never_pass_it(tmp_path, tell):
     """The cap holds at every entry, 98 % of it is used, the cut streams say so, and both books agree to the token."""

@@ -10,7 +10,6 @@ from openai import APIStatusError, OpenAI
 from ainf.app import wall_clock
 from tests.gateway.live import Live, live
 from tests.gateway.process import deployment
-from tests.gateway.test_live_kill import read_on
 from tests.gateway.world import question
 
 SLOW = "sim-tokens-60-pace-20ms"
@@ -168,7 +167,7 @@ async def test_an_answer_outlives_its_process(end, tmp_path):
             running = await here.ask(SLOW, headers=other)
             await running.read_until(b'content":"')
             await (here.kill() if end == "killed" else here.terminate())
-            await read_on(running)
+            await running.take()
             await here.start()
             again = await (await here.ask(SLOW, headers=mine)).take()
             assert again.headers["x-ainf-idempotent-replay"] == "true"

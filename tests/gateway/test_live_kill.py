@@ -22,16 +22,6 @@ PROGRESS_S, SLACK_S, PACE_S = 0.2, 0.4, 0.005
 LIMITS = f"progress_s = {PROGRESS_S}"
 
 
-async def read_on(client: RawClient) -> None:
-    """Read until the connection is gone, whichever way."""
-    try:
-        while data := await client.stream.receive_some(65536):
-            client.raw += data
-    except trio.BrokenResourceError:
-        pass
-    await client.close()
-
-
 def open_holds(here: Deployment) -> dict[str, tuple[int, int, int]]:
     """What each open exchange would be settled at: its durable progress, or else the estimated input."""
     rows = here.rows(
@@ -60,6 +50,7 @@ def check_recovered(here: Deployment, left: dict[str, tuple[int, int, int]]) -> 
     assert here.read(verify) == []
 
 
+@pytest.mark.law
 @pytest.mark.threat(65)
 async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durable_progress(
     tmp_path, tell, count_cases
@@ -71,7 +62,7 @@ async def test_fifty_streams_that_a_kill_cut_off_are_settled_at_their_last_durab
             async with trio.open_nursery() as nursery:
                 clients = [await here.ask(MODEL) for _ in range(STREAMS)]
                 for client in clients:
-                    nursery.start_soon(read_on, client)
+                    nursery.start_soon(client.take)
                 waiting = "SELECT count(*) FROM holds WHERE output_bytes > 400"
                 while here.rows(waiting) != [(STREAMS,)]:  # noqa: ASYNC110 - another process writes it
                     await trio.sleep(0.05)
@@ -113,11 +104,12 @@ async def ask_until_killed(here: Deployment, clients: list[RawClient]) -> None:
         while True:
             client = await here.ask(SHORT)
             clients.append(client)
-            await read_on(client)
+            await client.take()
     except (OSError, trio.BrokenResourceError):
         return
 
 
+@pytest.mark.law
 @pytest.mark.threat(65)
 async def test_a_kill_at_any_moment_leaves_books_that_a_start_makes_whole(tmp_path, tell, count_cases):
     """Killed at random moments: what a client saw end is settled as it ended, all else is abandoned, once."""
@@ -162,8 +154,8 @@ async def test_sigterm_ends_the_process_in_time(tmp_path, reads, tell):
                 told_at = trio.current_time()
                 if reads:
                     for client in clients:
-                        nursery.start_soon(read_on, client)
-                nursery.start_soon(read_on, short)
+                        nursery.start_soon(client.take)
+                nursery.start_soon(short.take)
                 status = await here.terminate()
                 took_s = trio.current_time() - told_at
                 for client in clients if not reads else ():
@@ -208,6 +200,6 @@ async def test_a_second_signal_ends_what_still_runs_at_once(tmp_path):
             told_at = trio.current_time()
             assert await here.terminate() == 0
             assert trio.current_time() - told_at <= 5
-            await read_on(client)
+            await client.take()
             assert here.rows("SELECT ending, error_code FROM settlements") == [("shutdown", "shutting_down")]
             assert bytes(client.raw).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")

@@ -29,6 +29,8 @@ LONG = "sim-tokens-400-pace-5ms"
 """Two seconds."""
 ENDLESS = "sim-tokens-20000-pace-5ms"
 MORE = "max_output_tokens = 30000"
+pytestmark = pytest.mark.law
+
 PROGRESS_S = 0.2
 PROGRESS = f"progress_s = {PROGRESS_S}"
 LEASE = "lease_s = 1\nheartbeat_s = 0.2\n"
@@ -36,15 +38,6 @@ DISK_BYTES = 16 << 20
 SMALL = "ballast_bytes = 2097152\n"
 AWAY = "close_s = 0.3\nwait_s = 0.3\n"
 SHARED = f"{LEASE}shared = true"
-
-
-async def read_on(client: RawClient) -> None:
-    """Read until the connection is gone, whichever way."""
-    try:
-        while data := await client.stream.receive_some(65536):
-            client.raw += data
-    except trio.BrokenResourceError:
-        pass
 
 
 def is_whole(client: RawClient) -> bool:
@@ -87,7 +80,7 @@ async def test_a_process_that_was_stopped_for_longer_than_its_lease_goes_on(tmp_
             here.gateway.child.send_signal(signal.SIGCONT)
             async with trio.open_nursery() as nursery:
                 for client in clients:
-                    nursery.start_soon(read_on, client)
+                    nursery.start_soon(client.take)
             assert all(is_whole(client) for client in clients)
             await ready(here, 200)
             assert (await (await here.ask(SHORT)).take()).status == 200
@@ -125,7 +118,7 @@ async def test_what_a_stopped_process_had_open_is_taken_over_and_it_settles_noth
                 here.gateway.child.send_signal(signal.SIGCONT)
                 async with trio.open_nursery() as nursery:
                     for client in (*endless, *long, elsewhere):
-                        nursery.start_soon(read_on, client)
+                        nursery.start_soon(client.take)
                 assert all(is_whole(client) for client in (elsewhere, *long))
                 for client in endless:
                     assert json.loads(frames_so_far(bytes(client.raw))[-2])["error"]["code"] == "store_unavailable"
@@ -182,7 +175,7 @@ async def begun(here: Deployment, count: int) -> list[RawClient]:
 async def read_all(clients: list[RawClient]) -> None:
     async with trio.open_nursery() as nursery:
         for client in clients:
-            nursery.start_soon(read_on, client)
+            nursery.start_soon(client.take)
 
 
 @pytest.mark.threat(68)
@@ -287,7 +280,7 @@ async def test_a_disk_that_becomes_read_only_ends_the_process_and_nobody_is_told
             sign.touch()
             async with trio.open_nursery() as nursery:
                 for client in clients:
-                    nursery.start_soon(read_on, client)
+                    nursery.start_soon(client.take)
             assert await here.gateway.child.wait() == 70
             assert "the ledger's writer died" in here.gateway.output.read_text()
             assert not any(is_whole(client) for client in clients)
@@ -331,7 +324,7 @@ async def test_a_clock_that_steps_while_streams_run_harms_no_record(tmp_path):
                 await running.read_until(b'content":"')
                 SteppedClock.step(clock, us(hours))
                 assert (await (await here.ask(SHORT)).take()).whole
-                await read_on(running)
+                await running.take()
                 assert is_whole(running)
             opened = here.rows(
                 "SELECT opened_at, settled_at, caps FROM inferences JOIN settlements USING (inference_id)"
@@ -357,7 +350,7 @@ async def test_what_runs_into_another_month_counts_in_the_one_of_its_admission(t
             end_us = first_of_next_month()
             SteppedClock.step(clock, end_us - wall_clock() - 1_000_000)
             running = await here.ask(LONG)
-            await read_on(running)
+            await running.take()
             assert is_whole(running)
             ((opened_at, settled_at),) = here.rows(
                 "SELECT opened_at, settled_at FROM inferences JOIN settlements USING (inference_id)"
@@ -387,8 +380,8 @@ async def test_a_clock_that_steps_by_days_loses_no_idempotency_key_that_is_in_us
             SteppedClock.step(clock, us(26))
             joined = await here.ask(LONG, headers=used)
             again = await (await here.ask(SHORT, headers=kept)).take()
-            await read_on(joined)
-            await read_on(running)
+            await joined.take()
+            await running.take()
             assert is_whole(running)
             assert frames_so_far(bytes(running.raw)) == frames_so_far(bytes(joined.raw))
             assert again.headers["x-ainf-inference-id"] != first.headers["x-ainf-inference-id"]
@@ -415,7 +408,7 @@ async def test_a_log_that_cannot_be_written_ends_nothing(taker, tmp_path):
             await eventually(lambda: str(descriptor.readlink()) == log)
             os.close(reader)
             assert (await (await here.ask(SHORT)).take()).whole
-            await read_on(running)
+            await running.take()
             assert is_whole(running)
             metrics = (await get(here, "/metrics")).body.decode()
             (lost,) = [line for line in metrics.splitlines() if line.startswith("ainf_lost_log_lines_total ")]
@@ -438,7 +431,7 @@ async def test_without_descriptors_nobody_new_is_served_and_what_runs_goes_on(tm
             late = await here.ask(SHORT)
             async with trio.open_nursery() as nursery:
                 for client in running:
-                    nursery.start_soon(read_on, client)
+                    nursery.start_soon(client.take)
             assert all(is_whole(client) for client in running)
             assert not late.raw
             for client in idle:

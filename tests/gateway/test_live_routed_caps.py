@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import apsw
 import attrs
+import pytest
 import trio
 
 from ainf.app import wall_clock
@@ -320,6 +321,7 @@ async def totals(here: Live) -> dict[str, tuple[int, int]]:
     return {each.cap_id: (each.settled_nusd, each.held_nusd) for each in listed}
 
 
+@pytest.mark.law
 async def test_caps_on_models_hold_while_requests_fall_back_and_are_hedged(tmp_path, tell):
     """L6 at every entry under every cap; each counts its own models alone, and is used up where it binds."""
     tell(f"routed caps: AINF_SEED={SEED}")

@@ -4,6 +4,7 @@ An attempt that was told as ended is settled at its cost, the one that answered 
 other one at its estimated input, for it may have been called; each on the caps of its own model.
 """
 
+import pytest
 import trio
 
 from tests.extent import FULL, SEED
@@ -16,6 +17,7 @@ CALLS = 80
 """Of a life: before so many it is not killed."""
 
 
+@pytest.mark.law
 async def test_what_a_kill_leaves_of_routed_requests_is_settled_by_attempt(tmp_path, tell, count_cases):
     """Killed at random moments: every call was durable before it was made, each attempt is settled by its own rule."""
     tell(f"routed, and killed: AINF_SEED={SEED}")

@@ -14,7 +14,7 @@ from ainf.app import wall_clock
 from ainf.store.verify import verify
 from tests.gateway.backends import model_table
 from tests.gateway.live import Live, check_law, live
-from tests.gateway.live_client import RawClient, eventually
+from tests.gateway.live_client import eventually
 from tests.gateway.live_sdks import SDKS
 from tests.gateway.process import Deployment, deployment
 
@@ -213,16 +213,6 @@ async def teach(here: Deployment) -> None:
     await here.start()
 
 
-async def read_on(client: RawClient) -> None:
-    """Read until the connection is gone, whichever way."""
-    try:
-        while data := await client.stream.receive_some(65536):
-            client.raw += data
-    except trio.BrokenResourceError:
-        pass
-    await client.close()
-
-
 async def test_a_kill_amid_fallbacks_and_hedges(tmp_path: Path, tell: Callable[[str], None]):
     """Each exchange that it cut off is settled once, with all its attempts, as ``abandoned``; the books are sound."""
     with trio.fail_after(60):
@@ -233,7 +223,7 @@ async def test_a_kill_amid_fallbacks_and_hedges(tmp_path: Path, tell: Callable[[
             async with trio.open_nursery() as nursery:
                 for target in ("falls", "races", "hangs"):
                     for _ in range(STREAMS):
-                        nursery.start_soon(read_on, await here.ask(target))
+                        nursery.start_soon((await here.ask(target)).take)
                 await wait_until(here, "SELECT count(*) FROM later_attempts", 3 * STREAMS)
                 await wait_until(here, "SELECT count(*) FROM holds WHERE output_bytes > 0", 2 * STREAMS)
                 await here.kill()

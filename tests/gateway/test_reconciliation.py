@@ -14,6 +14,7 @@ REFUSED = [kind for kind in routed.KINDS if kind.title.startswith(("refused", "r
 """Their first model takes nothing on; the first two end with the second's own usage."""
 
 
+@pytest.mark.law
 async def test_the_books_agree(tmp_path, autojump_clock, tell, count_cases):
     """What was posted, and the listed differences of what we counted, are what the provider bills."""
     pairs = await reconcile_all(tmp_path, repeats=10 if FULL else 1, seed=SEED)
@@ -29,6 +30,7 @@ async def test_the_books_agree(tmp_path, autojump_clock, tell, count_cases):
         tell(line)
 
 
+@pytest.mark.law
 async def test_the_books_of_two_providers_agree(tmp_path, autojump_clock, tell, count_cases):
     """Of each attempt too: what was posted for it, and what is listed, are what its own provider bills."""
     pairs = await routed.reconcile_all(tmp_path, repeats=10 if FULL else 1, seed=SEED)

@@ -145,13 +145,13 @@ class Enumeration:
             return is_reached
 
 
-@pytest.mark.threat(68, 70)
 def run(enumeration: Enumeration, tmp_path: Path) -> None:
     with deterministic(SEED):
         trio.run(enumeration.run, tmp_path, clock=trio.testing.MockClock(autojump_threshold=0))
     assert enumeration.ran
 
 
+@pytest.mark.threat(68, 70)
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_law_at_every_call(kind: Kind, tmp_path: Path, count_cases: Callable[[str, int], None]):
     """Whichever call of the store fails, however: one settlement, and an end is told only if that is durable."""
@@ -162,6 +162,7 @@ def test_law_at_every_call(kind: Kind, tmp_path: Path, count_cases: Callable[[st
     assert asked <= enumeration.failed.keys() or not FULL
 
 
+@pytest.mark.threat(68, 70)
 @pytest.mark.parametrize("kind", COMBINED, ids=lambda kind: kind.name)
 def test_law_at_every_call_under_an_idempotency_key(
     kind: Kind, tmp_path: Path, count_cases: Callable[[str, int], None]

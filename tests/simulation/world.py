@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from ainf.simulator import Entry, Simulator
 from ainf.simulator.answer import Ask
 from ainf.simulator.steps import Step
 from ainf.simulator.wire import Wire
+from tests.gateway.candidates import reach
 from tests.gateway.clock import SteppedClock
 from tests.simulation import scheduler
 from tests.simulation.checker import books_of, check, check_idle
@@ -70,16 +70,7 @@ class Network:
         self._fails = None
 
     async def reach(self, host: str) -> None:
-        del host
-        match self._fails:
-            case "refuses":
-                raise ConnectionRefusedError(111, "Connection refused")
-            case "unknown":
-                raise socket.gaierror(-2, "Name or service not known")
-            case "nowhere":
-                await trio.sleep_forever()
-            case _:
-                pass
+        await reach(f"{self._fails}.{host}")
 
 
 class World:
