@@ -89,7 +89,7 @@ class Telemetry:
         self._tasks = Gauge("ainf_tasks", "Tasks of the event loop now.", registry=self.registry)
         self._children: dict[tuple[str | bool, ...], _Children] = {}
         self._count_routing()
-        self._watch_reserves()
+        self._count_reserves()
 
     def _count_routing(self) -> None:
         self._uncaptured = self._counter(
@@ -112,7 +112,7 @@ class Telemetry:
             self._counter("breaker_opened", "Models let rest after they failed too often.", ("provider", "model"))
         )
 
-    def _watch_reserves(self) -> None:
+    def _count_reserves(self) -> None:
         self._spooled = self._counter("settlements_spooled", "Settlements kept while the database was away: alarm.", ())
         self._spool_replayed = self._counter("spool_replayed", "Settlements that the database has taken since.", ())
         self._spool_lost = self._counter("spool_lost", "Settlements kept that could not be replayed: alarm.", ())
@@ -231,14 +231,21 @@ class Telemetry:
         """Log why a settlement could not be kept."""
         self.log.error("not_spooled", inference_id=inference_id, error=error)
 
-    def spool_replayed(self, settled: int, lost: int) -> None:
-        """Count, and log, settlements that waited and that the database has taken, and those that it never will."""
-        self._spool_replayed.inc(settled)
-        self._spool_lost.inc(lost)
-        if settled or lost:
-            self.log.warning("spool_replayed", settled=settled, lost=lost)
+    def spool_replayed(self, settled: int, blind: int, lost: int) -> None:
+        """Count, and log, settlements that waited and that the database has taken, and those that it never will.
 
-    def room(self, error: str | None) -> None:
+        Args:
+            settled: as they were told.
+            blind: at the whole hold, because of a defect.
+            lost: not at all.
+        """
+        self._spool_replayed.inc(settled + blind)
+        self._unevidenced.inc(blind)
+        self._spool_lost.inc(lost)
+        if settled or blind or lost:
+            self.log.warning("spool_replayed", settled=settled, blind=blind, lost=lost)
+
+    def ballast(self, error: str | None) -> None:
         """Log that the ballast is in place again (None), or why it is not: then nothing is admitted."""
         if error is None:
             self.log.info("ballast_in_place")
@@ -251,10 +258,10 @@ class Telemetry:
             self._reaped.inc(count)
             self.log.warning("reaped", count=count)
 
-    def fenced(self, epoch: int, ended: int) -> None:
-        """Count, and log, that this process had been taken for dead, and how many exchanges it lost."""
+    def fenced(self, new_epoch: int, ended: int) -> None:
+        """Count, and log, that this process had been taken for dead, how it goes on, and how many exchanges it lost."""
         self._fenced.inc()
-        self.log.warning("fenced", epoch=epoch, ended=ended)
+        self.log.error("fenced", new_epoch=new_epoch, ended=ended)
 
     def connection_broke(self, error: BaseException) -> None:
         """Count a client connection that ended in an exception; it touched nothing else."""

@@ -13,7 +13,6 @@ import trio
 
 from ainf.admission import ModelTerms, thinks_unseen
 from ainf.calibration import Calibration
-from ainf.inference.errors import GatewayError
 from ainf.inference.events import FinishReason
 from ainf.inference.outcome import Ending, Evidence
 from ainf.inference.request import Operation
@@ -200,16 +199,8 @@ async def keep_calibrated(
             await trio.sleep(TICK_S)
             if trio.current_time() >= saved_at + SAVE_S:
                 saved_at = trio.current_time()
-                await _save(calibrator, store, telemetry)
+                with telemetry.tried("calibration"):
+                    await calibrator.save(store)
     finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_SAVE_S):
-            await _save(calibrator, store, telemetry)
-
-
-async def _save(calibrator: Calibrator, store: CalibrationStore, telemetry: Telemetry) -> None:
-    try:
-        await calibrator.save(store)
-    except GatewayError as error:
-        telemetry.log.warning("calibration_not_saved", code=error.code)
-    except Exception as defect:  # noqa: BLE001 - what runs must not end for it
-        telemetry.defect("calibration", defect)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _LAST_SAVE_S), telemetry.tried("calibration"):
+            await calibrator.save(store)

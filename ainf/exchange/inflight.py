@@ -5,17 +5,14 @@ from collections.abc import Iterator
 import trio
 
 from ainf.exchange.run import Exchange
-from ainf.inference.errors import GatewayError
 from ainf.inference.outcome import Ending, Verdict
-from ainf.store.base import InferenceStore
+from ainf.store.base import OUT_OF_TOUCH, InferenceStore
 from ainf.telemetry import Telemetry
 
 _SHUTTING_DOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down; ask again.")
 _REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked or its account closed.")
 
-_DISOWNED = Verdict(
-    Ending.TERMINATED, "store_unavailable", "This gateway was out of touch; another one has closed this inference."
-)
+_DISOWNED = Verdict(Ending.TERMINATED, "store_unavailable", OUT_OF_TOUCH)
 
 
 class Inflight:
@@ -79,15 +76,9 @@ async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Te
 async def _keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry) -> None:
     """Make one tick; in a frame of its own, so that no exchange is kept until the next."""
     steps = [(exchange, step) for exchange in inflight if (step := exchange.progress()) is not None]
-    try:
+    with telemetry.tried("progress", running=len(inflight)):
         seen = await store.record_progress([step for _, step in steps])
-    except GatewayError as error:
-        telemetry.log.warning("progress_refused", code=error.code, running=len(inflight))
-        return
-    except Exception as defect:  # noqa: BLE001 - a bug in one exchange's progress must not end all the others
-        telemetry.defect("progress", defect)
-        return
-    for exchange, step in steps:
-        exchange.progress_is_durable(step)
-    for inference_id in seen.revoked:
-        inflight.revoke(inference_id)
+        for exchange, step in steps:
+            exchange.progress_is_durable(step)
+        for inference_id in seen.revoked:
+            inflight.revoke(inference_id)

@@ -34,14 +34,14 @@ async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: flo
     """
     reserves = store.reserves
     telemetry.watch_reserves(lambda: reserves.waiting, lambda: reserves.admits)
-    was_told = True
+    told_admits = True
     while True:
         with telemetry.tried("replay", waiting=reserves.waiting):
             await replay(store, telemetry)
         await reserves.restore_ballast()
-        if reserves.admits != was_told:
-            was_told = reserves.admits
-            telemetry.room(None if was_told else reserves.fault)
+        if reserves.admits != told_admits:
+            told_admits = reserves.admits
+            telemetry.ballast(None if told_admits else reserves.fault)
         await trio.sleep(every_s)
 
 
@@ -52,8 +52,8 @@ async def replay(store: ReservedStore, telemetry: Telemetry) -> None:
         GatewayError: ``store_unavailable``: the rest waits on.
     """
     replayed = await store.replay_spool()
-    telemetry.spool_replayed(replayed.settled, replayed.broken + len(replayed.refused))
-    for inference_id, defect in replayed.refused:
+    telemetry.spool_replayed(replayed.settled, len(replayed.blind), replayed.broken + len(replayed.refused))
+    for inference_id, defect in (*replayed.blind, *replayed.refused):
         telemetry.defect("replaying", defect, inference_id=inference_id)
     for path, error in replayed.unread:
         telemetry.log.error("spool_unread", path=str(path), error=error.strerror)

@@ -25,6 +25,7 @@ from ainf.protocols.checks import unknown_model
 from ainf.routing.decision import Decision, decide
 from ainf.routing.hint import Hint
 from ainf.store.base import KeyRecord, StoredResponse
+from ainf.store.batch import unavailable
 
 
 @attrs.frozen
@@ -115,7 +116,7 @@ class Gateway:
         if len(self.inflight) >= self.running_limit:
             raise GatewayError("overloaded", "The gateway is at its limit of running requests.", retry_after_s=1)
         if not self.services.store.admits:
-            raise GatewayError("store_unavailable", "The ledger cannot be written at the moment.", retry_after_s=1)
+            raise unavailable()
 
     async def plan(
         self,

@@ -34,6 +34,7 @@ class Ballast:
         self.path = path
         self._size = size
         self._restoring = threading.Lock()
+        self._drops = 0
         self.is_in_place = False
         """Whether it was there when it was looked at last: only then may anything be admitted."""
         self.fault: OSError | None = None
@@ -41,6 +42,7 @@ class Ballast:
 
     def drop(self) -> bool:
         """Remove it; return whether that made room. Never raises, and waits for nobody."""
+        self._drops += 1  # first: whoever is putting it in place sees this, or is undone by what follows
         self.is_in_place = False
         try:
             self.path.unlink()
@@ -51,10 +53,13 @@ class Ballast:
     def restore(self) -> bool:
         """Put it in place where there is room for it and some more; return whether it is. Cheap where it is there."""
         if self._restoring.acquire(blocking=False):
+            drops = self._drops
             try:
                 if not self._is_there():
                     self._make()
                 self.is_in_place, self.fault = True, None
+                if self._drops != drops:
+                    raise _needed_meanwhile()
             except OSError as error:
                 self.is_in_place, self.fault = False, error
             finally:
@@ -84,7 +89,11 @@ class Ballast:
         finally:
             os.close(descriptor)
         if not is_there:
-            raise OSError(errno.ENOSPC, "the room was needed meanwhile")
+            raise _needed_meanwhile()
+
+
+def _needed_meanwhile() -> OSError:
+    return OSError(errno.ENOSPC, "the room was needed meanwhile")
 
 
 def ballast_path(database: str) -> Path:

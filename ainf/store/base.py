@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+OUT_OF_TOUCH = "This gateway was out of touch; another one has closed this inference."
+"""What is said of an exchange that recovery closed while it ran."""
+
 
 @attrs.frozen
 class KeyLimits:

@@ -14,6 +14,7 @@ import apsw
 import attrs
 
 from ainf.inference.errors import GatewayError
+from ainf.store.leases import UptimeError
 from ainf.store.migrate import SchemaError, known_migrations
 from ainf.store.reader import run_read
 from ainf.store.spool_file import SpoolError
@@ -24,7 +25,7 @@ from ainf.store.transaction import Transaction
 T = TypeVar("T")
 
 
-OPENING_ERRORS: Final = (SchemaError, LockedError, SpoolError, apsw.Error, OSError)
+OPENING_ERRORS: Final = (SchemaError, LockedError, SpoolError, UptimeError, apsw.Error, OSError)
 """What opening a store may raise where its file, and not this program, is at fault."""
 
 

@@ -2,7 +2,8 @@
 
 A claim is "running" from the opening of its exchange to the closing. Then its answer is "kept" to be told again, or was
 "too_large" for that, or it is "freed": nothing was told that could be told again, and the key may be used at once. A
-freed claim stays until it expires, so that the exchange that uses the key next is known to ask the same again.
+freed claim stays until it expires, so that the exchange that uses the key next is known to ask the same again. An
+answer goes with its claim: when that is forgotten, or names another exchange.
 """
 
 from typing import Final
@@ -33,7 +34,8 @@ _TAKE = """
 
 _END = "UPDATE claims SET state = ?, expires_at = ? WHERE inference_id = ? AND state = ? RETURNING retry_of"
 
-_KEEP = "INSERT INTO answers (inference_id, status, stream, headers, body, expires_at) VALUES (?, ?, ?, ?, ?, ?)"
+_KEEP = "INSERT INTO answers (inference_id, status, stream, headers, body) VALUES (?, ?, ?, ?, ?)"
+_FORGET_ANSWER = "DELETE FROM answers WHERE inference_id = ?"
 
 _FIND = """
     SELECT c.inference_id, c.fingerprint, c.state, a.status, a.stream, a.headers, a.body, s.ending, s.error_code,
@@ -47,10 +49,6 @@ _FIND = """
     WHERE c.key_id = ? AND c.path = ? AND c.idempotency_key = ? AND (c.expires_at IS NULL OR c.expires_at > ?)
 """
 
-_FORGET_ANSWERS = """
-    DELETE FROM answers WHERE inference_id IN (SELECT inference_id FROM answers WHERE expires_at <= ? LIMIT ?)
-    RETURNING inference_id
-"""
 _FORGET_CLAIMS = """
     DELETE FROM claims WHERE (key_id, path, idempotency_key) IN (
         SELECT key_id, path, idempotency_key FROM claims WHERE expires_at <= ? LIMIT ?
@@ -83,6 +81,7 @@ def take(tx: Transaction, opening: Opening) -> None:
     if (row := _claim(tx, opening)) is not None:
         fingerprint, inference_id, state, _ = row
         freed_by = inference_id if state == "freed" and fingerprint == claim.fingerprint else None
+        tx.execute(_FORGET_ANSWER, (inference_id,))
     tx.execute(
         _TAKE,
         (
@@ -122,7 +121,7 @@ def _end(tx: Transaction, closing: Closing, state_before: str) -> str | None:
         return None
     if state == "kept" and (answer := closing.answer) is not None:
         headers = msgspec.json.encode(answer.headers).decode()
-        tx.execute(_KEEP, (closing.inference_id, answer.status, answer.stream, headers, answer.body, expires_at))
+        tx.execute(_KEEP, (closing.inference_id, answer.status, answer.stream, headers, answer.body))
     retry_of: str | None = row[0]
     return retry_of
 
@@ -140,13 +139,10 @@ def find(tx: Transaction, *, key_id: str, path: str, idempotency_key: str, at: i
 
 
 def purge(tx: Transaction, *, at: int, most: int) -> int:
-    """Forget the claims and answers that have expired by a time, at most so many of each.
-
-    Returns:
-        How many claims or answers, whichever were more: a key that was used again behind its expiry left an answer.
-    """
-    answers = tx.execute(_FORGET_ANSWERS, (at, most))
-    return max(len(answers), len(tx.execute(_FORGET_CLAIMS, (at, most))))
+    """Forget the claims that have expired by a time, at most so many, with their answers; return how many."""
+    forgotten = tx.execute(_FORGET_CLAIMS, (at, most))
+    tx.executemany(_FORGET_ANSWER, forgotten)
+    return len(forgotten)
 
 
 def in_progress() -> DownstreamError:

@@ -15,6 +15,7 @@ from ainf.ledger import CapState, EntryKind
 from ainf.store import attempts, claims, counters, entries, routing
 from ainf.store.attempts import OpenedAttempt
 from ainf.store.base import (
+    OUT_OF_TOUCH,
     AttemptOpened,
     AttemptOpening,
     EndedAttempt,
@@ -225,7 +226,7 @@ def record_progress(tx: Transaction, progress: Sequence[Progress], at: int) -> P
 
 def _not_open() -> GatewayError:
     """Return why a running exchange gets nothing of which nothing is held: it was closed as left by a dead process."""
-    return GatewayError("store_unavailable", "This gateway was out of touch; another one has closed this inference.")
+    return GatewayError("store_unavailable", OUT_OF_TOUCH)
 
 
 def _progress_row(progress: Progress, at: int) -> tuple[int, int, str, int, int, str]:

@@ -25,6 +25,10 @@ _UPTIME: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 _RENEW: Final = "UPDATE instances SET lease_until = ? WHERE epoch = ? AND fenced_at IS NULL RETURNING epoch"
 
 
+class UptimeError(Exception):
+    """The machine has no clock that its processes share; the text says what to do."""
+
+
 class Uptime(Protocol):
     """The clock of leases: one for all processes that may share a database."""
 
@@ -45,9 +49,15 @@ class MachineUptime:
         """Read which boot this is.
 
         Raises:
-            OSError: the system does not tell (only Linux does): processes could not know each other's leases.
+            UptimeError: the system does not tell (only Linux does): processes could not know each other's leases.
         """
-        self.boot = _BOOT_ID.read_text("ascii").strip()
+        try:
+            self.boot = _BOOT_ID.read_text("ascii").strip()
+        except OSError as error:
+            raise UptimeError(
+                f"several gateways can share a database on Linux only, where {_BOOT_ID} tells since when the machine"
+                f" runs ({error.strerror}): set store.shared = false"
+            ) from error
 
     def now(self) -> int:
         """See ``Uptime``."""

@@ -20,9 +20,6 @@ _OURS: Final = words((
     Ending.SPEND_CAP_EXCEEDED, Ending.TERMINATED,
 ))  # fmt: skip
 
-# What expired may be forgotten in any order, and not at once: it is told by the newest entry what has.
-_IS_FORGETTABLE: Final = "{row}.expires_at <= coalesce((SELECT at FROM entries ORDER BY seq DESC LIMIT 1), 0)"
-
 RECORDS: Final = (
     Query(
         "I10",
@@ -38,8 +35,7 @@ RECORDS: Final = (
         WHERE c.state NOT IN ('running', 'kept', 'too_large', 'freed')
             OR (c.state = 'running') <> (h.inference_id IS NOT NULL)
             OR (c.state = 'running') <> (c.expires_at IS NULL)
-            OR (c.state = 'kept' AND a.inference_id IS NULL AND NOT {_IS_FORGETTABLE.format(row="c")})
-            OR (c.state <> 'kept' AND a.inference_id IS NOT NULL)
+            OR (c.state = 'kept') <> (a.inference_id IS NOT NULL)
             OR i.key_id <> c.key_id OR i.path <> c.path OR length(c.fingerprint) <> {FINGERPRINT_BYTES}
         """,
     ),
@@ -52,11 +48,11 @@ RECORDS: Final = (
     Query(
         "I10",
         "an answer is kept under an idempotency key",
-        ("inference_id", "expires_at"),
-        f"""
-        SELECT a.inference_id, a.expires_at FROM answers AS a
+        ("inference_id",),
+        """
+        SELECT a.inference_id FROM answers AS a
         LEFT JOIN claims AS c ON c.inference_id = a.inference_id
-        WHERE c.inference_id IS NULL AND NOT {_IS_FORGETTABLE.format(row="a")}
+        WHERE c.inference_id IS NULL
         """,
     ),
     Query(

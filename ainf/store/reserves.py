@@ -1,6 +1,6 @@
 """What stands by for when the database is away or full: a spool for closings, and a ballast for room on its disk."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -8,7 +8,7 @@ import trio
 
 from ainf.store.ballast import Ballast, ballast_path
 from ainf.store.batch import unavailable
-from ainf.store.spool import Disk, Replayed, Spool, ThreadDisk
+from ainf.store.spool import Disk, Replayed, Settle, Spool, ThreadDisk
 from ainf.store.spooled import SpooledClosing
 
 
@@ -55,7 +55,8 @@ class Reserves:
             await self._spool.aclose()
 
     def hurry(self, wait_s: float) -> None:
-        """Let nothing wait longer than this for the disk any more: the process is to end."""
+        """Let nothing wait longer than this for a disk any more: the process is to end."""
+        self._wait_s = min(self._wait_s, wait_s)
         if self._spool is not None:
             self._spool.hurry(wait_s)
 
@@ -92,7 +93,7 @@ class Reserves:
             return None
         return await self._spool.find(inference_id)
 
-    async def replay(self, settle: Callable[[SpooledClosing], Awaitable[object]]) -> Replayed:
+    async def replay(self, settle: Settle) -> Replayed:
         """Settle what waits: ``Spool.replay``."""
         return Replayed() if self._spool is None else await self._spool.replay(settle)
 

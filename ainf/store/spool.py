@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -22,6 +22,7 @@ from ainf.store.spool_file import Place, SpoolFile, left_files
 from ainf.store.spooled import SpooledClosing, line_of
 
 T = TypeVar("T")
+Settle: TypeAlias = Callable[[SpooledClosing], Awaitable[Exception | None]]
 
 
 class Disk(Protocol):
@@ -63,6 +64,8 @@ class Replayed:
     """Closings that are in the ledger now, or were already."""
     broken: int = 0
     """Lines that cannot be read: what they said is lost, and recovery settles it."""
+    blind: list[tuple[str, Exception]] = attrs.field(factory=list)
+    """Ids that are settled as they ended, at the whole hold, and the defects that kept the ledger from taking more."""
     refused: list[tuple[str, Exception]] = attrs.field(factory=list)
     """Ids that the ledger cannot take, and why: defects."""
     unread: list[tuple[Path, OSError]] = attrs.field(factory=list)
@@ -154,13 +157,13 @@ class Spool:
             return await self._soon(partial(self._file.read, place))
         return None
 
-    async def replay(self, settle: Callable[[SpooledClosing], Awaitable[object]]) -> Replayed:
+    async def replay(self, settle: Settle) -> Replayed:
         """Settle what waits here, and what dead processes left; do little where there is nothing.
 
         Under cancellation: stops between two closings; what is left is replayed the next time.
 
         Args:
-            settle: puts a closing into the ledger, durably.
+            settle: puts a closing into the ledger, durably; returns the defect for which it did so blindly, if one was.
 
         Raises:
             GatewayError: ``store_unavailable``, of ``settle`` or the disk; the rest waits on.
@@ -182,7 +185,7 @@ class Spool:
 
     # --- replay ---
 
-    async def _replay_left(self, settle: Callable[[SpooledClosing], Awaitable[object]], replayed: Replayed) -> None:
+    async def _replay_left(self, settle: Settle, replayed: Replayed) -> None:
         """Replay the files of dead writers, and remove them."""
         paths = await self._soon(partial(left_files, self._prefix))
         for path in paths:
@@ -193,9 +196,7 @@ class Spool:
                     self._passed.add(path)
                     replayed.unread.append((path, error))
 
-    async def _replay_file(
-        self, path: Path, settle: Callable[[SpooledClosing], Awaitable[object]], replayed: Replayed
-    ) -> None:
+    async def _replay_file(self, path: Path, settle: Settle, replayed: Replayed) -> None:
         file = await self._soon(partial(SpoolFile.adopt, path))
         if file is None:
             return
@@ -210,7 +211,7 @@ class Spool:
         finally:
             file.close()
 
-    async def _replay_own(self, settle: Callable[[SpooledClosing], Awaitable[object]], replayed: Replayed) -> None:
+    async def _replay_own(self, settle: Settle, replayed: Replayed) -> None:
         """Replay this process's file, and clear it.
 
         What cannot be read, and what the ledger cannot take, stays in it for the next start.
@@ -238,7 +239,7 @@ class Spool:
         self,
         file: SpoolFile,
         place: Place,
-        settle: Callable[[SpooledClosing], Awaitable[object]],
+        settle: Settle,
         replayed: Replayed,
     ) -> bool:
         """Settle one closing; return whether it is done."""
@@ -247,11 +248,14 @@ class Spool:
             replayed.broken += 1
             return False
         try:
-            await settle(record)
+            lacking = await settle(record)
         except GatewayError:
             raise
         except Exception as defect:  # noqa: BLE001 - whatever it is, the others must be settled
             replayed.refused.append((place.inference_id, defect))
+            return False
+        if lacking is not None:
+            replayed.blind.append((place.inference_id, lacking))
             return False
         replayed.settled += 1
         return True

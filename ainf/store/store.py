@@ -278,10 +278,10 @@ class Store:
         return await self._reader.read(find)
 
     async def forget_claims(self, at: int, most: int) -> int:
-        """Forget idempotency keys that have expired, and their answers; at most so many of each.
+        """Forget idempotency keys that have expired, with their answers; at most so many.
 
         Returns:
-            How many keys or answers were forgotten, whichever were more; fewer than ``most``: that was all.
+            How many were forgotten; fewer than ``most``: that was all.
 
         Raises:
             GatewayError: ``store_unavailable``.
@@ -379,20 +379,24 @@ class Store:
 
     # --- inside ---
 
-    async def _settle(self, record: SpooledClosing) -> None:
+    async def _settle(self, record: SpooledClosing) -> Exception | None:
         """Settle a closing that waited; one that the ledger cannot take (a defect) blindly, as its end was told.
+
+        Returns:
+            The defect.
 
         Raises:
             GatewayError: ``store_unavailable``.
-            Exception: the defect.
+            Exception: another defect, because of which it cannot be settled at all.
         """
         try:
             await self.close_inference(record.told)
         except GatewayError:
             raise
-        except Exception:
+        except Exception as defect:  # noqa: BLE001 - whatever it is, it must be settled
             await self.close_inference(record.blind)
-            raise
+            return defect
+        return None
 
     async def _abandon(self, left: Sequence[str], at: int) -> list[str]:
         """Close what dead processes left open, but for what ended: what that came to is in their spools.

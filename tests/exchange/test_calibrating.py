@@ -289,7 +289,7 @@ async def test_a_store_that_is_away_harms_nothing(autojump_clock, slow_s):
         ended = trio.current_time()
         nursery.cancel_scope.cancel()
     assert trio.current_time() <= ended + 1
-    assert log.getvalue().count("calibration_not_saved") >= 2
+    assert log.getvalue().count("calibration_refused") >= 2
     assert calibrator.known("gpt").output.samples == 1
 
 

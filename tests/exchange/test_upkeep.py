@@ -98,15 +98,24 @@ async def test_a_defect_in_a_replay_ends_nothing(autojump_clock):
 
 
 async def test_whatever_comes_of_a_replay_is_told():
-    """What can never be replayed is an alarm, and says where to look; an exception's text is not told."""
+    """What was settled blindly or never can be is an alarm, and says where to look; an exception's text is not told."""
     told = Told()
     defect = AssertionError("a secret")
-    replayed = Replayed(2, 1, [("inf-1", defect)], [(Path("/x/a.7-0"), PermissionError(13, "denied"))], [Path("/x/k")])
+    replayed = Replayed(
+        settled=2,
+        broken=1,
+        blind=[("inf-1", defect)],
+        refused=[("inf-2", defect)],
+        unread=[(Path("/x/a.7-0"), PermissionError(13, "denied"))],
+        kept=[Path("/x/k")],
+    )
     await replay(Kept(replayed), told.telemetry)
     assert [(line["event"], line["level"]) for line in told.lines()] == [
-        ("spool_replayed", "warning"), ("defect", "error"), ("spool_unread", "error"), ("spool_kept", "error"),
+        ("spool_replayed", "warning"), ("defect", "error"), ("defect", "error"), ("spool_unread", "error"),
+        ("spool_kept", "error"),
     ]  # fmt: skip
-    assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_lost_total")) == (2, 2)
+    assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_lost_total")) == (3, 2)
+    assert told.metric("ainf_unevidenced_total") == 1
     assert "a secret" not in told.log.getvalue()
 
 

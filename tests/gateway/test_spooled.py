@@ -218,15 +218,16 @@ async def test_an_end_that_the_ledger_cannot_take_is_settled_as_that_end(is_dead
         assert await check_transcript(here, client) == Ending.COMPLETED
         there = await next_process(here, tmp_path) if is_dead else here
         replayed = await there.store.replay_spool()
-        assert [(id_, str(defect)) for id_, defect in replayed.refused] == [
+        assert [(id_, str(defect)) for id_, defect in replayed.blind] == [
             (client.inference_id, "the charges do not add up to the cost")
         ]
-        assert (replayed.settled, len(replayed.kept)) == (0, int(is_dead))
+        assert (replayed.settled, replayed.refused, len(replayed.kept)) == (0, [], int(is_dead))
         assert await there.store.recover(here.clock()) == []
         receipt = await receipt_of(there, client)
         assert (receipt["ending"], receipt["evidence"], receipt["attempts"]) == ("completed", "none", [])
         assert (receipt["settled_nusd"], receipt["hash"] is None) == (receipt["held_nusd"], False)
-        assert (await there.store.replay_spool()).refused == []
+        again = await there.store.replay_spool()
+        assert (again.blind, again.refused) == ([], [])
         assert await state_of(there) == "too_large"
         await check_ledger(there, admitted=1)
 

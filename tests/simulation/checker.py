@@ -26,6 +26,8 @@ _STORE_FAULTS: Final = frozenset({
     "the store breaks",
 })
 _REASONS_TO_CUT: Final = _STORE_FAULTS | {"interrupt", "freeze"}
+_REASONS_TO_HOLD_NOTHING: Final = _STORE_FAULTS | {"freeze"}
+"""A process that is stopped in a transaction keeps all others from theirs."""
 _LINES: Final = """
     SELECT inference_id, number, provider_request_id, evidence, usage FROM attempts
     WHERE provider_request_id IS NOT NULL ORDER BY inference_id, number
@@ -84,9 +86,11 @@ async def check(world: "World") -> None:
     await check_provider(evidence)
     for process in world.processes:
         _check_process(process)
-    if not _deeds(world) & _STORE_FAULTS:
+    deeds = _deeds(world)
+    if not deeds & _STORE_FAULTS:
         left = [process.left_open for process in world.processes if process.left_open]
         assert not left, f"processes that ended in good order left exchanges open: {left}"
+    if not deeds & _REASONS_TO_HOLD_NOTHING:
         _check_overruns(world)
     _check_calls(world)
     _check_lines(world)
@@ -171,7 +175,7 @@ async def _check_client(world: "World", evidence: Evidence, client: SimulatedCli
     if stayed and not client.ended:
         assert client.aborted, "a request's task ended without an answer"
         assert _may_abort(world, client), "the connection was closed without a terminal frame"
-    if inference_id in abandoned and client.ended:
+    if inference_id in abandoned and client.ended and _OWN_DEADLINE not in client.body:
         assert client.process.may_be_fenced, "it saw its end, and the records know nothing of it"
         return  # its process was taken for dead: what it found when it woke, an adjustment knows
     if client.scope["path"] in _NO_ANSWERS:

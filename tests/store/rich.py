@@ -19,7 +19,7 @@ CLAIM = (
     "INSERT INTO claims (key_id, path, idempotency_key, fingerprint, inference_id, state, expires_at)"
     " VALUES (?, '/v1/chat/completions', ?, ?, ?, ?, ?)"
 )
-ANSWER = "INSERT INTO answers VALUES (?, 200, 1, '[]', CAST('data: hello' AS BLOB), ?)"
+ANSWER = "INSERT INTO answers VALUES (?, 200, 1, '[]', CAST('data: hello' AS BLOB))"
 
 
 @attrs.frozen
@@ -79,7 +79,7 @@ def _spend(books: Books, named: dict[str, str], key: str) -> None:
     named["cap_key_again"] = books.cap(10**6, key_id=key)
     books.cap(10**7, account="team", window=Window.HOUR)
     books.sql(CLAIM, key, "kept", b"\x01" * 16, named["plain"], "kept", books.at + 2 * HOUR_US)
-    books.sql(ANSWER, named["plain"], books.at + 2 * HOUR_US)
+    books.sql(ANSWER, named["plain"])
     books.sql(CLAIM, key, "large", b"\x01" * 16, named["empty"], "too_large", books.at + HOUR_US)
     books.sql(CLAIM, key, "freed", b"\x01" * 16, named["failed"], "freed", books.at)
 

@@ -143,6 +143,21 @@ def test_room_that_is_needed_while_it_is_put_back(ballast, monkeypatch):
     assert (ballast.is_in_place, ballast.path.exists()) == (False, False)
 
 
+def test_room_that_is_needed_when_it_was_just_put_back(ballast, monkeypatch):
+    """Also where it was dropped between the last look at it and the word that it is there."""
+    make = ballast._make
+
+    def meanwhile():
+        make()
+        assert ballast.drop()
+
+    monkeypatch.setattr(ballast, "_make", meanwhile)
+    assert not ballast.restore()
+    assert (ballast.is_in_place, ballast.fault.strerror) == (False, "the room was needed meanwhile")
+    monkeypatch.undo()
+    assert ballast.restore()
+
+
 def test_nobody_waits_for_one_that_hangs(ballast, monkeypatch):
     """While the disk keeps who puts it back, others go on, and the room is given."""
     begun, go = threading.Event(), threading.Event()

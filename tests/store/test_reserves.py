@@ -370,10 +370,10 @@ async def test_a_database_that_is_full_at_start_is_opened_in_the_ballasts_room(t
         await store.write(seeded())
     opened = SQLiteEngine.open
 
-    def open_where_there_is_room(path, make_room=None):
+    def open_where_there_is_room(path, *how):
         if Path(f"{path}.ballast").exists():
             raise full()
-        return opened(path, make_room)
+        return opened(path, *how)
 
     monkeypatch.setattr(SQLiteEngine, "open", open_where_there_is_room)
     monkeypatch.setattr("ainf.store.ballast.os.fstatvfs", lambda _: type("Full", (), {"f_bavail": 0, "f_frsize": 1}))
@@ -385,7 +385,7 @@ async def test_a_database_that_is_full_at_start_is_opened_in_the_ballasts_room(t
 async def test_a_database_that_is_full_without_a_ballast_is_not_opened(tmp_path, monkeypatch):
     """There is nothing to make room with."""
 
-    def open_nothing(path, make_room=None):
+    def open_nothing(*_):
         raise full()
 
     monkeypatch.setattr(SQLiteEngine, "open", open_nothing)
