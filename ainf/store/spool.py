@@ -200,11 +200,15 @@ class Spool:
         file = await self._soon(partial(SpoolFile.adopt, path))
         if file is None:
             return
+        start, is_done = 0, True
         try:
-            found = await self._soon(file.find)
-            replayed.broken += found.broken
-            is_done = [await self._settle(file, place, settle, replayed) for place in found.places]
-            if all(is_done) and not found.broken:
+            while (found := await self._soon(partial(file.find, start))).end > start:
+                for place in found.places:
+                    is_done &= await self._settle(file, place, settle, replayed)
+                is_done &= not found.broken
+                replayed.broken += found.broken
+                start = found.end
+            if is_done:
                 await self._soon(file.remove)
             else:
                 replayed.kept.append(await self._soon(file.keep))

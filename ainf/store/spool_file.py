@@ -22,6 +22,9 @@ import attrs
 from ainf.store.files import sync_folder, write_all
 from ainf.store.spooled import SpooledClosing, record_of
 
+PIECE: Final = 1 << 20
+"""How many bytes are looked through at once, and the rest of the last line."""
+
 _OWN: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
@@ -40,12 +43,14 @@ class Place:
 
 @attrs.frozen
 class Found:
-    """What stands in a file."""
+    """What stands in a piece of a file."""
 
     places: tuple[Place, ...]
     """Its records, in their order."""
     broken: int
     """Lines that are none; a last one without its end does not count, for nobody was promised that."""
+    end: int
+    """Where the next piece begins; where it began itself: nothing is left."""
 
 
 class SpoolFile:
@@ -138,24 +143,27 @@ class SpoolFile:
         """
         return record_of(os.pread(self._descriptor, place.size, place.offset))
 
-    def find(self) -> Found:
-        """Return what stands in the file.
+    def find(self, start: int = 0) -> Found:
+        """Return what stands in the next piece of the file, however large that is.
+
+        Args:
+            start: where the piece begins: 0, or the end of the one before.
 
         Raises:
             OSError: it cannot be read.
         """
         places: list[Place] = []
-        offset = broken = 0
+        offset, broken = start, 0
         with os.fdopen(os.dup(self._descriptor), "rb") as file:
-            file.seek(0)
-            for line in file:
+            file.seek(start)
+            while offset < start + PIECE and (line := file.readline()):
                 record = record_of(line)
                 if record is not None:
                     places.append(Place(record.closing.inference_id, offset, len(line)))
                 else:
                     broken += line.endswith(b"\n") and line != b"\n"
                 offset += len(line)
-        return Found(tuple(places), broken)
+        return Found(tuple(places), broken, offset)
 
     @property
     def is_clear(self) -> bool:

@@ -3,11 +3,13 @@
 import errno
 import os
 import threading
+from functools import partial
 
 import pytest
 import trio
 
 from ainf.inference.errors import GatewayError
+from ainf.store import spool_file
 from ainf.store.spool import InlineDisk, Spool, ThreadDisk
 from ainf.store.spool_file import SpoolError, SpoolFile, left_files
 from ainf.store.spooled import line_of
@@ -29,6 +31,26 @@ class Ledger:
         if fault is not None:
             raise fault
         self.settled.append(record.closing.inference_id)
+
+
+class SlowDisk:
+    """A disk that reads so many bytes a second, on the event loop."""
+
+    RATE = 1 << 19
+
+    def __init__(self, monkeypatch):
+        self._read, self._looked = 0, spool_file.record_of
+        monkeypatch.setattr(spool_file, "record_of", self._look)
+
+    def _look(self, line):
+        self._read += len(line)
+        return self._looked(line)
+
+    async def run(self, call):
+        self._read = 0
+        outcome = call()
+        await trio.sleep(self._read / self.RATE)
+        return outcome
 
 
 class CancelAt(trio.abc.Instrument):
@@ -186,6 +208,20 @@ async def test_broken_lines_are_counted_and_kept(spool, prefix, ledger):
     replayed = await spool.replay(ledger.settle)
     assert (replayed.settled, replayed.broken, len(replayed.kept)) == (2, 2, 1)
     assert (await spool.replay(ledger.settle)).broken == 0
+
+
+async def test_a_file_may_take_longer_to_read_than_anything_may_wait(prefix, ledger, monkeypatch, autojump_clock):
+    """However large what a dead process left: all of it is settled, what is broken in any part counted and kept."""
+    file = SpoolFile.create(prefix)
+    for number in range(1, 21):
+        file.append([b"\nx\n", line_of(waiting(number, notes={"long": "x" * 300_000}))])
+    file.close()
+    spool = await Spool.open(prefix, wait_s=5, disk=partial(SlowDisk, monkeypatch))
+    assert file.path.stat().st_size / SlowDisk.RATE > 2 * 5
+    replayed = await spool.replay(ledger.settle)
+    assert ledger.settled == [f"inf-{number:06d}" for number in range(1, 21)]
+    assert (replayed.settled, replayed.broken, len(replayed.kept)) == (20, 20, 1)
+    await spool.aclose()
 
 
 async def test_a_record_of_ones_own_that_has_decayed_is_told_once(spool, ledger):

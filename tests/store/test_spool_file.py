@@ -1,6 +1,7 @@
 """A spool file: what was appended is there, what was torn or is broken is not, and nobody takes another's."""
 
 import errno
+import itertools
 import os
 import stat
 
@@ -33,9 +34,17 @@ def left(file):
     return adopted
 
 
+def pieces(file):
+    """What stands in a file, piece by piece."""
+    found = [file.find()]
+    while found[-1].end > (found[-2].end if found[1:] else 0):
+        found.append(file.find(found[-1].end))
+    return found[:-1]
+
+
 def ids(file):
-    found = file.find()
-    return [place.inference_id for place in found.places], found.broken
+    found = pieces(file)
+    return [place.inference_id for piece in found for place in piece.places], sum(piece.broken for piece in found)
 
 
 def test_it_is_its_owners_alone(file, prefix):
@@ -63,6 +72,24 @@ def test_what_is_appended_is_found(file):
     assert ids(adopted) == (["inf-000001", "inf-000002", "inf-000003"], 0)
     assert [adopted.read(place) for place in adopted.find().places] == [waiting(1), waiting(2), waiting(3)]
     assert list(ids(adopted)) == [["inf-000001", "inf-000002", "inf-000003"], 0], "reading changes nothing"
+
+
+@pytest.mark.parametrize("size", [1, len(ONE) - 1, len(ONE), len(ONE) + 1, len(ONE) + 2])
+def test_a_large_file_is_found_in_pieces(file, monkeypatch, size):
+    """Wherever a piece would end, it ends with a line; together they are what stands in the file, each line once."""
+    lines = [ONE, b"\n", b"x\n", TWO, LONG, b"\nyy\n", THREE]
+    file.append([*lines, TWO[:-1]])
+    whole = file.find()
+    monkeypatch.setattr(spool_file, "PIECE", size)
+    found = pieces(file)
+    assert tuple(place for piece in found for place in piece.places) == whole.places
+    assert ids(file) == (["inf-000001", "inf-000002", "inf-000004", "inf-000003", "inf-000002"], 2)
+    ends = {0, *itertools.accumulate(len(line) for line in file.path.read_bytes().splitlines(keepends=True))}
+    starts = [0, *(piece.end for piece in found)]
+    assert {*starts} <= ends
+    assert starts[-1] == file.path.stat().st_size
+    # Less than a piece, and a line: that of the longest record.
+    assert max(end - start for start, end in itertools.pairwise(starts)) < size + len(LONG)
 
 
 def test_a_place_where_nothing_is_any_more(file):
