@@ -16,7 +16,7 @@ from ainf.config.values import SHARE
 from ainf.inference.moments import rfc3339
 from ainf.pricing import FREE
 from ainf.store.ballast import ballast_path, has_room
-from ainf.store.beside import StoreState, state_of
+from ainf.store.beside import StoreState, file_of, state_of
 
 if TYPE_CHECKING:
     from ainf.cli.live import LiveReport
@@ -45,7 +45,7 @@ def check(ctx: click.Context, *, provider: str | None, model: str | None, as_jso
         _check_live(ctx, config, provider, model, as_json=as_json)
         return
     state = state_of(config.store.url)
-    _check_disks(config.store, state.path)
+    _check_disks(config.store, file_of(config.store.url))
     if as_json:
         print_json({"faults": [], **_as_json(config, state, wall_clock())})
     else:

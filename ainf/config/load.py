@@ -1,5 +1,6 @@
 """``load_config``: a file and the environment become a ``Config``, or every fault of theirs at once."""
 
+import os
 import re
 import ssl
 import time
@@ -217,7 +218,8 @@ class _Reader:
             self.fault(("store", key), "lease_s must be at least three times heartbeat_s")
         scheme, _, path = store.url.partition(":")
         database = self._path.parent.absolute() / path
-        spool = store.spool if "spool" in table else database.with_name(f"{database.name}.spool")
+        # By whichever link a process comes to a database, it is to find what waits for it.
+        spool = store.spool if "spool" in table else Path(f"{os.path.realpath(database)}.spool")
         return attrs.evolve(store, url=f"{scheme}:{database}", spool=spool)
 
     def _limits(self, table: Mapping[str, Any]) -> Limits | None:

@@ -18,14 +18,14 @@ from ainf.store.leases import UptimeError
 from ainf.store.migrate import SchemaError, known_migrations
 from ainf.store.reader import run_read
 from ainf.store.spool_file import SpoolError
-from ainf.store.sqlite import LockedError, SQLiteEngine
+from ainf.store.sqlite import LinkedError, LockedError, SQLiteEngine, real_path
 from ainf.store.store import Store
 from ainf.store.transaction import Transaction
 
 T = TypeVar("T")
 
 
-OPENING_ERRORS: Final = (SchemaError, LockedError, SpoolError, UptimeError, apsw.Error, OSError)
+OPENING_ERRORS: Final = (SchemaError, LockedError, LinkedError, SpoolError, UptimeError, apsw.Error, OSError)
 """What opening a store may raise where its file, and not this program, is at fault."""
 
 
@@ -57,8 +57,18 @@ def in_words(url: str) -> Iterator[None]:
 
 
 def path_of(url: str) -> str:
-    """Return the path in a store's URL."""
+    """Return the path in a store's URL, as it was written."""
     return url.partition(":")[2]
+
+
+def file_of(url: str) -> str:
+    """Return the path of the file that a store's URL leads to, beside which all that belongs to it stands.
+
+    Raises:
+        BooksError: see ``real_path``.
+    """
+    with in_words(url):
+        return real_path(path_of(url))
 
 
 def read_books(url: str, operation: Callable[[Transaction], T]) -> T:
@@ -82,10 +92,11 @@ def read_books(url: str, operation: Callable[[Transaction], T]) -> T:
 
 
 def _read(url: str, operation: Callable[[Transaction], T]) -> T:
-    if not Path(path_of(url)).exists():
+    file = file_of(url)
+    if not Path(file).exists():
         raise BooksError(f"There is no database {path_of(url)} yet; `ainf accounts create` or `ainf serve` makes it.")
     with in_words(url):
-        engine = SQLiteEngine.open_reader(path_of(url))
+        engine = SQLiteEngine.open_reader(file)
         try:
             return run_read(engine, operation)
         finally:
@@ -112,11 +123,11 @@ def state_of(url: str) -> StoreState:
     Raises:
         BooksError: the database cannot be read.
     """
-    path, newest = path_of(url), max(known_migrations())
-    if not Path(path).exists():
-        return StoreState(path, None, newest, _is_locked(path))
+    path, file, newest = path_of(url), file_of(url), max(known_migrations())
+    if not Path(file).exists():
+        return StoreState(path, None, newest, _is_locked(file))
     schema, newest = _read(url, lambda tx: _known_schema(tx, url))
-    return StoreState(path, schema, newest, _is_locked(path))
+    return StoreState(path, schema, newest, _is_locked(file))
 
 
 def _known_schema(tx: Transaction, url: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ gateway, without the lock; their transactions are short, and whoever comes secon
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,35 @@ _UNAVAILABLE = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.ReadOnlyE
 
 class LockedError(Exception):
     """Another gateway process uses this database; the text names its lock file."""
+
+
+class LinkedError(Exception):
+    """A database's file has several names (hard links); the text says what to do."""
+
+
+def real_path(path: str) -> str:
+    """Return the one path of a database's file, whichever symbolic links lead to it; it need not be there yet.
+
+    What belongs to a database stands beside it, named after it, and SQLite names its own files after this path: it is
+    by these names that processes find each other. Under two hard links SQLite itself would keep two logs of one file,
+    which ruins it, commands beside a gateway included; no lock helps against that, so it is refused.
+
+    Raises:
+        LinkedError: the file has several names.
+        OSError: it cannot be looked at.
+    """
+    found = os.path.realpath(path)
+    try:
+        status = Path(found).stat()
+    except FileNotFoundError:
+        return found
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        raise LinkedError(
+            f"the database {found} has {status.st_nlink} names (hard links), and what SQLite keeps beside one of them"
+            " is missing beside the others, which ruins it: stop whatever uses it, and remove all but one of them"
+            f" (`find <folder> -samefile {found}` lists them)"
+        )
+    return found
 
 
 def is_full(error: BaseException) -> bool:
@@ -109,7 +139,7 @@ class SQLiteEngine:
         """Open a database for writing (creating it where it is not there) and bring its schema up to date.
 
         Args:
-            path: of the database.
+            path: of the database: its ``real_path``.
             make_room: as for ``SQLiteEngine``.
             lock: on it, where this process has one.
 
@@ -183,7 +213,7 @@ class LockFile:
         """Take the lock.
 
         Args:
-            database: the path of the database.
+            database: the path of the database: its ``real_path``.
             is_shared: whether other processes may have the lock, too, if they share it.
 
         Raises:

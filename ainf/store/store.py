@@ -48,7 +48,7 @@ from ainf.store.responses import find_response
 from ainf.store.settling import close_inference
 from ainf.store.spool import Replayed
 from ainf.store.spooled import SpooledClosing
-from ainf.store.sqlite import LockFile
+from ainf.store.sqlite import LockFile, real_path
 from ainf.store.transaction import Transaction
 from ainf.store.writer import Writer
 
@@ -129,6 +129,7 @@ class Store:
         Raises:
             ValueError: the URL names no store.
             LockedError: another gateway uses the database.
+            LinkedError: its file has several names.
             SchemaError: it was written by a newer version, or has an older schema, and another gateway uses it.
             apsw.Error: the database cannot be opened or written.
             SpoolError: the spool cannot be made.
@@ -142,6 +143,7 @@ class Store:
             if scheme == "memory":
                 parts = opener.open_memory()
             elif scheme == "sqlite" and path:
+                path = real_path(path)
                 if kind == "gateway":
                     lock = await opener.take_lock(path)
                     stack.callback(lock.release)

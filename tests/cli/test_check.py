@@ -86,6 +86,14 @@ def test_the_store(commands):
     assert "no gateway runs on it" in commands.invoke("check", env=ENV).stdout
 
 
+def test_a_store_through_a_link(commands):
+    """It is the folder that the link leads to in which files must be made."""
+    Path(commands.database).symlink_to(commands.folder / "none" / "books.db")
+    told = commands.invoke("check", env=ENV)
+    assert told.exit_code == 1
+    assert f"the database cannot be made or written: {commands.folder}/none is no folder" in told.stderr
+
+
 def test_an_old_store(commands):
     """What will be done to it is told, and not done yet; what reads it says how to have it done."""
     Path(write_schema_1(commands.folder)).rename(commands.database)

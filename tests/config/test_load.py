@@ -51,6 +51,15 @@ def faults(folder: Path, text: str, environ: dict[str, str] | None = ENVIRON) ->
     return str(caught.value).replace(str(folder / "ainf.toml"), "ainf.toml").split("\n")
 
 
+def test_the_spool_stands_beside_the_database(tmp_path):
+    """Also where a link leads there: whoever uses the database by another path finds what waits for it."""
+    (tmp_path / "big").mkdir()
+    assert load(tmp_path, WHOLE).store.spool == tmp_path / "ainf.db.spool"
+    (tmp_path / "ainf.db").symlink_to("big/data")
+    store = load(tmp_path, WHOLE).store
+    assert (store.url, store.spool) == (f"sqlite:{tmp_path}/ainf.db", tmp_path / "big" / "data.spool")
+
+
 def test_the_issues_example(tmp_path):
     """The example of the documentation is read as it stands, defaults filled in from one place."""
     config = load(tmp_path, WHOLE)

@@ -5,7 +5,7 @@ import pytest
 from ainf.inference.errors import DownstreamError
 from ainf.store.beside import BooksError, StoreState, read_books, state_of, write_books
 from ainf.store.migrate import known_migrations
-from ainf.store.sqlite import LockFile
+from ainf.store.sqlite import LockFile, SQLiteEngine
 from tests.store.books import START, Books
 from tests.store.old import write_schema_1
 
@@ -67,6 +67,31 @@ def test_state(tmp_path):
     for look in (state_of, lambda url: read_books(url, lambda tx: tx.epoch)):
         with pytest.raises(BooksError, match=f"has schema 99, this ainf knows up to {NEWEST}"):
             look(f"sqlite:{path}")
+
+
+def test_state_through_a_link(tmp_path):
+    """A gateway on the file is seen whichever way leads there; the path is told as it was written."""
+    (tmp_path / "big").mkdir()
+    link = tmp_path / "link.db"
+    link.symlink_to(tmp_path / "big" / "ainf.db")
+    lock = LockFile(f"{tmp_path}/big/ainf.db")
+    assert state_of(f"sqlite:{link}") == StoreState(str(link), None, NEWEST, gateway_runs=True)
+    SQLiteEngine.open(f"{tmp_path}/big/ainf.db").close()
+    assert state_of(f"sqlite:{link}") == StoreState(str(link), NEWEST, NEWEST, gateway_runs=True)
+    lock.release()
+    assert not state_of(f"sqlite:{link}").gateway_runs
+
+
+async def test_a_database_with_two_names(tmp_path):
+    """Nothing is read or written of a file that has hard links: it is told in words."""
+    SQLiteEngine.open(f"{tmp_path}/ainf.db").close()
+    (tmp_path / "other.db").hardlink_to(tmp_path / "ainf.db")
+    url = f"sqlite:{tmp_path}/other.db"
+    for look in (state_of, lambda url: read_books(url, lambda tx: tx)):
+        with pytest.raises(BooksError, match=r"other\.db cannot be used: .* has 2 names"):
+            look(url)
+    with pytest.raises(BooksError, match=r"other\.db cannot be used: .* has 2 names"):
+        await write_books(url, lambda tx: tx, now=lambda: START)
 
 
 async def test_an_old_database(tmp_path):

@@ -1,12 +1,13 @@
 """SQLite as the store uses it: settings, version, lock file."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import apsw
 import pytest
 
-from ainf.store.sqlite import LockedError, LockFile, SQLiteEngine, check_version, connect
+from ainf.store.sqlite import LinkedError, LockedError, LockFile, SQLiteEngine, check_version, connect, real_path
 from tests.store.faults import broken, full
 
 
@@ -116,6 +117,32 @@ def test_room_is_made_where_the_disk_is_full(path):
     assert not engine.relieve(broken())
     assert (engine.relieve(full()), engine.relieve(full()), rooms) == (True, False, [])
     engine.close()
+
+
+def test_a_file_has_one_path(path, monkeypatch):
+    """Whatever symbolic links and folders it is reached through, and whether it is there yet or not."""
+    folder = Path(path).parent
+    (folder / "link.db").symlink_to("ainf.db")
+    (folder / "twice.db").symlink_to(folder / "link.db")
+    (folder / "inner").symlink_to(folder, target_is_directory=True)
+    monkeypatch.chdir(folder)
+    for _ in range(2):
+        for name in ("ainf.db", "link.db", "twice.db", "inner/ainf.db", "inner/inner/link.db"):
+            assert real_path(name) == real_path(str(folder / name)) == path
+        Path(path).touch()
+
+
+def test_a_file_with_two_names_is_none_to_be_opened(path):
+    """Hard links cannot be told from the file, so both names are refused, with what to do; one name is enough again."""
+    other = Path(f"{path}.other")
+    Path(path).touch()
+    other.hardlink_to(path)
+    for name in (path, str(other)):
+        with pytest.raises(LinkedError, match=rf"{name} has 2 names .*remove all but one"):
+            real_path(name)
+    other.unlink()
+    assert real_path(path) == path
+    assert real_path(str(other.parent)) == os.fspath(other.parent)  # a folder has many; that it is none is told later
 
 
 def take_lock(path, results):
