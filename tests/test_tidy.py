@@ -54,6 +54,10 @@ WHOLE_SYSTEMS = {
 }
 """Folders of tests that mirror no room."""
 
+LEVELS = ("info", "warning", "error")
+TRIED = "f'{what}_refused'"
+"""The one event whose name is made: by ``Telemetry.tried``."""
+
 MAY_WAIT = {"cli", "app.py", "server", "http", "exchange", "upstream", "store", "simulator"}
 """Rooms in which ``async`` and ``await`` may stand."""
 
@@ -180,6 +184,42 @@ def test_every_metric_is_in_the_readme():
         name = family._name + ("_total" if family._type == "counter" else "")
         names[name] = [", ".join(family._labelnames), family._documentation]
     assert table == names
+
+
+def calls_in(tree: ast.AST, *methods: str) -> Iterator[tuple[ast.Attribute, ast.expr]]:
+    """The calls of methods of these names, each with its first argument."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(attr=name) as method, args=[first, *_]) if name in methods:
+                yield method, first
+
+
+def is_of_the_log(method: ast.Attribute) -> bool:
+    owner = method.value
+    return (owner.attr if isinstance(owner, ast.Attribute) else getattr(owner, "id", None)) == "log"
+
+
+def logged_events() -> set[tuple[str, str]]:
+    """Every event that the code logs, with its level; of ``tried``, one for each call of it."""
+    trees = [ast.parse(path.read_text()) for path in SOURCES]
+    tried = {ast.literal_eval(what) for tree in trees for _, what in calls_in(tree, "tried")}
+    events = set()
+    for method, event in (found for tree in trees for found in calls_in(tree, *LEVELS)):
+        if not is_of_the_log(method):
+            continue
+        if ast.unparse(event) == TRIED:
+            events |= {(f"{what}_refused", method.attr) for what in tried}
+        else:
+            events.add((ast.literal_eval(event), method.attr))
+    return events
+
+
+def test_every_event_of_the_log_is_in_its_page():
+    """With its level; and the page has no others."""
+    page = (ROOT / "docs" / "log.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| \S.* \| \S.* \|$", page, re.MULTILINE)
+    assert len(rows) == len([line for line in page.splitlines() if line.startswith("| `")]) == len(dict(rows))
+    assert set(rows) == logged_events()
 
 
 def commands(group: click.Group, prefix: str = "ainf") -> Iterator[str]:
