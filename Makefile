@@ -34,7 +34,7 @@ check: $(VENV)/.dev          ## lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-test: check tests            ## the checks, then every test; the long suites run a tenth, with a printed seed
+test: check tests            ## the checks, then every test; the long suites run a part, by a printed seed
 
 tests: $(VENV)/.dev          ## every test, in JOBS processes (as many as there are cores); LESS="tests/store" runs only these
 	$(PYTEST) $(LESS)

@@ -309,7 +309,7 @@ NOTES: Final[Mapping[int | str, str]] = {
     62: "a half-closed connection cannot be told from one whose client has gone",
     70: "SQLite has no wire on which an answer gets lost: the commit is done and its error is made up",
     119: "the receipt names the model that was asked for and the provider's name for it (`upstream_model`); what the "
-    "provider calls itself is not kept. `ainf check --live` compares the two",
+    "provider calls itself, where that is another, is in its notes (`answered_as`). `ainf check --live` says it too",
     "C17": "as row 47",
 }
 """Row -> in which way it is met, where that is not the obvious one."""

@@ -70,13 +70,14 @@ class StoreConfig:
     spool: Path = attrs.field(
         metadata=setting(
             PATH,
-            "Where settlements wait that the database did not take: what the names of the files begin with that the"
-            " gateways of this database, and no others, write there. Another disk is best.",
+            "What the names of the spool files begin with: settlements wait there that the database did not take. Only"
+            " gateways of one database may share it. Best on another disk.",
             default_text="the database's path and `.spool`",
         )
     )
     spool_s: float = attrs.field(
-        default=2.0, metadata=setting(SECONDS, "How long that may take before a settlement is left to recovery.")
+        default=2.0,
+        metadata=setting(SECONDS, "How long it may take to keep a settlement in the spool before it is given up."),
     )
     ballast_bytes: int = attrs.field(
         default=16 * MIB,

@@ -3,7 +3,7 @@
 Causes are what ends an exchange from outside, and what befalls its store. The first comes at any moment of a request
 (a step of its tasks, or a batch of the store's writer), the second at a moment behind it; both are drawn by a seed,
 which is printed, over all kinds of requests. Situations that ask for it are met on purpose. Behind each pair the
-process ends, another one recovers, and the whole database is checked. CI runs a tenth; ``make law`` runs all.
+process ends, another one recovers, and the whole database is checked. CI runs a part; ``make law`` runs all.
 """
 
 import random
