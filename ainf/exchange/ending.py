@@ -60,6 +60,9 @@ async def conclude(exchange: "Exchange") -> None:
     end = draft.end
     if settlement is None and draft.is_fit:
         settlement = await _spool(exchange, draft)
+        if settlement is None:
+            # Nobody is told an end; it is settled as soon as the database can be written.
+            exchange.services.store.owe(_closing(exchange, draft, keeps=draft.keeps))
     exchange.outcome = end.outcome
     exchange.used_tokens = end.usage.input_tokens + end.usage.output_tokens
     with trio.CancelScope(shield=True, deadline=trio.current_time() + clocks.speak_s):

@@ -6,13 +6,11 @@ import trio
 
 from ainf.exchange.run import Exchange
 from ainf.inference.outcome import Ending, Verdict
-from ainf.store.base import OUT_OF_TOUCH, InferenceStore
+from ainf.store.base import InferenceStore, Progress
 from ainf.telemetry import Telemetry
 
 _SHUTTING_DOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down; ask again.")
 _REVOKED = Verdict(Ending.TERMINATED, "key_revoked", "The key was revoked or its account closed.")
-
-_DISOWNED = Verdict(Ending.TERMINATED, "store_unavailable", OUT_OF_TOUCH)
 
 
 class Inflight:
@@ -59,7 +57,7 @@ class Inflight:
 
     def disown(self, epoch: int) -> int:
         """Offer the end to what was opened before an epoch, because others close it; return how many took it."""
-        return sum(exchange.offer(_DISOWNED) for exchange in self if exchange.epoch < epoch)
+        return sum(exchange.disown(epoch) for exchange in self)
 
 
 async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry, every_s: float) -> None:
@@ -75,7 +73,11 @@ async def keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Te
 
 async def _keep_progress(inflight: Inflight, store: InferenceStore, telemetry: Telemetry) -> None:
     """Make one tick; in a frame of its own, so that no exchange is kept until the next."""
-    steps = [(exchange, step) for exchange in inflight if (step := exchange.progress()) is not None]
+    steps: list[tuple[Exchange, Progress]] = []
+    for exchange in inflight:
+        with telemetry.tried("progress"):  # by itself: what is wrong with one keeps no other's from being durable
+            if (step := exchange.progress()) is not None:
+                steps.append((exchange, step))
     with telemetry.tried("progress", running=len(inflight)):
         seen = await store.record_progress([step for _, step in steps])
         for exchange, step in steps:

@@ -31,7 +31,7 @@ from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
 from ainf.inference.request import Operation
 from ainf.ledger import CapState
 from ainf.routing.outcome import RoutingStatus
-from ainf.store.base import Extended, Extension, Opened, Opening, Progress
+from ainf.store.base import OUT_OF_TOUCH, Extended, Extension, Opened, Opening, Progress
 from ainf.upstream.client import UpstreamAborted
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")
@@ -39,6 +39,7 @@ _OUT_OF_BOUNDS = Verdict(
     Ending.UPSTREAM_ERROR, "upstream_protocol", "The provider produced far more than the request's output limit."
 )
 _DEFECT = Verdict(Ending.INTERNAL_ERROR, "internal_error", "The gateway failed; report the inference id.")
+_DISOWNED = Verdict(Ending.TERMINATED, "store_unavailable", OUT_OF_TOUCH)
 _CLIENT_GONE = Verdict(Ending.CLIENT_DISCONNECTED)
 
 
@@ -58,6 +59,8 @@ class Exchange:
     watcher: ClockWatcher
     nursery: trio.Nursery
     """Its tasks while it runs; they end before it does."""
+    outcome: Outcome | None = None
+    """How it ended, as it was settled; None until then."""
 
     def __init__(self, plan: Plan, services: Services, downstream: Downstream) -> None:
         self.plan = plan
@@ -82,8 +85,7 @@ class Exchange:
         """Whether the commit point is passed."""
         self.refused_by: CapState | None = None
         """The cap or balance that left nothing for another attempt."""
-        self.outcome: Outcome | None = None
-        """How it ended, as it was settled; None until then."""
+        self.hold = self.new_hold(plan, 0, None, None)  # nothing yet: there is one whatever goes wrong
         self.counted_tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
         """What it takes of its key's tokens when it begins."""
         self.used_tokens = 0
@@ -114,6 +116,10 @@ class Exchange:
         if self.closing is not None:
             self.closing.deadline = min(self.closing.deadline, trio.current_time() + close_s)
 
+    def disown(self, epoch: int) -> bool:
+        """Offer the end to what was opened before an epoch, because others close it; return whether it took it."""
+        return 0 < self.epoch < epoch and self.arbiter.offer(_DISOWNED)
+
     def client_gone(self) -> None:
         """Offer the client's leaving; the connection's watcher calls this."""
         self.arbiter.offer(_CLIENT_GONE)
@@ -121,10 +127,13 @@ class Exchange:
     def _on_first_offer(self, verdict: Verdict) -> None:
         if self.provider_ended:
             return  # by its own word: what came with it is still handed over, and the rest of the body read
-        if self.rival is not None:
-            self._lose(self.rival)
-        if self.attempt is not None:
-            self._break_off(self.attempt, verdict)
+        try:
+            if self.rival is not None:
+                self._lose(self.rival)
+            if self.attempt is not None:
+                self._break_off(self.attempt, verdict)
+        except Exception as defect:  # noqa: BLE001 - who offers an end to many must reach them all
+            self.services.telemetry.defect("breaking_off", defect, inference_id=self.plan.inference_id)
         self._scope.cancel()
 
     def _break_off(self, attempt: Attempt, verdict: Verdict) -> None:
@@ -224,6 +233,7 @@ class Exchange:
         if plan.route is not None and not opened.is_captured:
             services.telemetry.dispatched_without_capture()
         self.hold = self.new_hold(plan, opened.held_nusd, opened.clamp_tokens, opened.clamped_by)
+        self.disown(services.store.epoch)
         self._name_model()
         limits = Limits(exchange_s=plan.deadline_at - trio.current_time(), is_stream=plan.request.stream)
         self.watcher = ClockWatcher(self.arbiter, self.speech, limits, services.clocks, self.early_head)

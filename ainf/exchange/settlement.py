@@ -228,5 +228,6 @@ def blind_end(plan: Plan, verdict: Verdict, attempt: Attempt | None, hold: Runni
     """
     answer = attempt.pipe.answer if attempt is not None else None
     finish_reason = finish_reason_of(verdict, answer, plan)
-    outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, hold.held_nusd)
+    spent_nusd = sum(ended.result.cost_nusd for ended in course.ended)
+    outcome = Outcome(verdict, finish_reason, NOTHING, Evidence.NONE, spent_nusd + hold.held_nusd)
     return End(plan, outcome, hold, None, None, course, NOTHING)

@@ -18,7 +18,7 @@ class ReservedStore(Protocol):
         ...
 
     async def replay_spool(self) -> Replayed:
-        """Settle what waits in spools."""
+        """Settle what waits in spools; return what came of that and of what nobody was told of yet."""
         ...
 
 
@@ -38,7 +38,8 @@ async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: flo
     while True:
         with telemetry.tried("replay", waiting=reserves.waiting):
             await replay(store, telemetry)
-        await reserves.restore_ballast()
+        with telemetry.tried("ballast"):
+            await reserves.restore_ballast()
         if reserves.admits != told_admits:
             told_admits = reserves.admits
             telemetry.ballast(None if told_admits else reserves.fault)
@@ -46,12 +47,22 @@ async def keep_reserves(store: ReservedStore, telemetry: Telemetry, every_s: flo
 
 
 async def replay(store: ReservedStore, telemetry: Telemetry) -> None:
-    """Settle what waits in spools, and tell what came of it.
+    """Settle what waits in spools, and tell what came of it; also what came of other replays, if nobody has told that.
+
+    Under cancellation: what came of it until then is told.
 
     Raises:
-        GatewayError: ``store_unavailable``: the rest waits on.
+        GatewayError: ``store_unavailable``: the rest waits on; what came of it until then is told.
     """
-    replayed = await store.replay_spool()
+    try:
+        replayed = await store.replay_spool()
+    except BaseException:
+        _tell(store.reserves.take_replayed(), telemetry)
+        raise
+    _tell(replayed, telemetry)
+
+
+def _tell(replayed: Replayed, telemetry: Telemetry) -> None:
     telemetry.spool_replayed(replayed.settled, len(replayed.blind), replayed.broken + len(replayed.refused))
     for inference_id, defect in (*replayed.blind, *replayed.refused):
         telemetry.defect("replaying", defect, inference_id=inference_id)

@@ -78,9 +78,10 @@ class Gateway:
 
         Raises:
             DownstreamError: ``rate_limited``: its key has no room for it.
-            GatewayError: ``overloaded``: the gateway has none.
+            GatewayError: ``shutting_down``, also where that came while it was planned; ``overloaded``,
+                ``store_unavailable``.
         """
-        self._check_room()
+        self.check_open()
         self.limits.begin(exchange.plan.key, exchange.counted_tokens)
         self.inflight.add(exchange)
 

@@ -383,7 +383,12 @@ class InferenceStore(Protocol):
 
     @property
     def admits(self) -> bool:
-        """Whether openings are taken at all: False while this process cannot show that it lives."""
+        """Whether openings are taken: not while it cannot show that it lives, or has no room to settle in."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """The epoch in which this process goes on."""
         ...
 
     async def find_key(self, digest: bytes) -> KeyRecord | None:
@@ -443,7 +448,14 @@ class InferenceStore(Protocol):
         Under cancellation: gives up waiting for the disk.
 
         Raises:
-            GatewayError: ``store_unavailable``: it cannot be kept either; recovery will settle.
+            GatewayError: ``store_unavailable``: it cannot be kept either; ``owe`` it.
+        """
+        ...
+
+    def owe(self, closing: Closing) -> None:
+        """Settle what can neither be committed nor kept now, as soon as the database takes it. Never waits.
+
+        When the process has ended before that, recovery settles it.
         """
         ...
 

@@ -49,7 +49,7 @@ _SETTLED = """
 """
 
 _ADJUSTED = "SELECT 1 FROM entries WHERE inference_id = ? AND kind = ?"
-_CHARGED = "SELECT attempt, sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN (?, ?) GROUP BY attempt"
+_POSTED = "SELECT attempt, sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN (?, ?) GROUP BY attempt"
 
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
@@ -390,8 +390,7 @@ def _already_settled(tx: Transaction, closing: Closing, facts: _Facts) -> Settle
     ending, held, settled, overrun, retry_of, is_empty, hash_, prev_hash = row
     if ending == Ending.ABANDONED and closing.ending is not Ending.ABANDONED:
         claims.end_late(tx, closing)
-        if closing.cost_nusd is not None:
-            _adjust(tx, closing, facts)
+        _adjust(tx, closing, facts)
     before = burn.recalled(tx, closing.inference_id)
     return Settlement(
         closing.inference_id,
@@ -413,10 +412,13 @@ def _adjust(tx: Transaction, closing: Closing, facts: _Facts) -> None:
     """Post what recovery could not know, for each attempt by itself, unless it was posted before."""
     if tx.execute(_ADJUSTED, (closing.inference_id, EntryKind.ADJUSTMENT)):
         return
-    charged: dict[int, int] = dict(tx.execute(_CHARGED, (closing.inference_id, EntryKind.SETTLE, EntryKind.OVERRUN)))
+    charged: dict[int, int] = dict(tx.execute(_POSTED, (closing.inference_id, EntryKind.SETTLE, EntryKind.OVERRUN)))
+    held: dict[int, int] = dict(tx.execute(_POSTED, (closing.inference_id, EntryKind.SETTLE, EntryKind.RELEASE)))
     opened = attempts.opened(tx, closing.inference_id)
     charges = zip(opened, _charges(closing, len(opened)), strict=True)
-    differences = [(one, (charge or 0) - charged[one.number]) for one, charge in charges]
+    differences = [
+        (one, (held[one.number] if charge is None else charge) - charged[one.number]) for one, charge in charges
+    ]
     postings = [(EntryKind.ADJUSTMENT, one.number, one.provider, more) for one, more in differences if more]
     if not postings:
         return

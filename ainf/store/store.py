@@ -7,7 +7,7 @@ group-commit writer, everything that is only read goes beside it.
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, TypeVar
 
@@ -169,8 +169,9 @@ class Store:
         """
         if self._writer.fatal is None:
             self._flush()
-            if not self._reserves.waiting:
-                self._writer.submit_nowait(partial(end_epoch, at=self._now()))
+            await self._wait_queued()
+        if self._writer.fatal is None and not self._reserves.waiting:
+            self._writer.submit_nowait(partial(end_epoch, at=self._now()))
         # First: SQLite's log is written back into the database by whoever closes it last, and a reader cannot.
         self._reader.close()
         await self._writer.aclose()
@@ -248,6 +249,10 @@ class Store:
         """See ``InferenceStore``."""
         await self._reserves.append(record)
         return record.settlement()
+
+    def owe(self, closing: Closing) -> None:
+        """See ``InferenceStore``."""
+        self._writer.owe(partial(close_inference, closing=closing))
 
     async def record_progress(self, progress: Sequence[Progress]) -> ProgressSeen:
         """See ``InferenceStore``."""
@@ -380,6 +385,11 @@ class Store:
         return await self._reserves.replay(self._settle)
 
     # --- inside ---
+
+    async def _wait_queued(self) -> None:
+        """Wait for what is queued, ``wait_s`` at most: what comes too late for its client can still be taken back."""
+        with trio.CancelScope(shield=True), suppress(Exception):  # whatever becomes of a job that does nothing
+            await self._writer.submit(lambda _: None, unattended=True)
 
     async def _settle(self, record: SpooledClosing) -> Exception | None:
         """Settle a closing that waited; one that the ledger cannot take (a defect) blindly, as its end was told.

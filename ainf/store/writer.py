@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 import trio
 
+from ainf.inference.errors import GatewayError
 from ainf.store.batch import BatchRunner, Job, unavailable
 from ainf.store.loop import LoopYield, YieldedEngine
 from ainf.store.transaction import Engine, Transaction
@@ -135,15 +136,15 @@ class Writer(ABC):
                 waiter, job.waiter = job.waiter, None
                 trio.lowlevel.reschedule(waiter)
             elif job.given_up and job.undo is not None and job.ran and job.error is None:
-                self._owe(partial(_undo, job.undo, job.result))
+                self.owe(partial(_undo, job.undo, job.result))
             if job.on_done is not None:
                 job.on_done(job)
 
-    def _owe(self, operation: Callable[[Transaction], object]) -> None:
+    def owe(self, operation: Callable[[Transaction], object]) -> None:
         """Queue what must be done some time, again and again until the store takes it (or this process ends)."""
 
         def done(job: Job[object]) -> None:
-            if job.error is not None and not job.ran:
+            if isinstance(job.error, GatewayError) and not job.ran:
                 self._owed.append(Job(operation, unattended=True, on_done=done))
 
         job = Job(operation, unattended=True, on_done=done)

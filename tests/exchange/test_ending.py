@@ -11,11 +11,13 @@ from ainf.exchange import words
 from ainf.exchange.calibrating import Calibrator
 from ainf.exchange.health import Health
 from ainf.inference.errors import GatewayError
+from ainf.inference.money import format_usd
 from ainf.store.base import Closing, Settlement
 from tests.gateway.away import stranded
+from tests.gateway.candidates import LIMITS, Candidate, target_text
 from tests.gateway.keyed import keyed
 from tests.gateway.law import check_ledger, check_provider, check_transcript
-from tests.gateway.world import World, world
+from tests.gateway.world import World, question, world
 
 
 class OddStore:
@@ -60,7 +62,7 @@ async def test_a_close_that_the_store_refuses_is_tried_again(tmp_path, autojump_
 
 
 async def test_a_close_that_the_store_refuses_for_good_ends_without_a_word(tmp_path, autojump_clock):
-    """Where nothing durable can be written the connection closes without a terminal frame, and the hold stays."""
+    """Where nothing durable can be written the connection closes without a terminal frame; later it is settled."""
     async with world(tmp_path, "sim") as here:
         OddStore(here, *[GatewayError("store_unavailable", "away")] * 1_000)
         client = await here.ask()
@@ -68,9 +70,11 @@ async def test_a_close_that_the_store_refuses_for_good_ends_without_a_word(tmp_p
         assert not client.ended
         assert b"[DONE]" not in client.body
         assert client.finish_reasons() == []
-        assert await here.rows("SELECT count(*) FROM holds") == [(1,)]
         assert exchange_line(here)["settled_nusd"] is None
         assert b"ainf_unsettled_total 1.0" in here.telemetry.exposition()
+        await here.store.write(lambda _: None)
+        assert (await here.receipt(client.inference_id))["ending"] == "completed"
+        await check_ledger(here, admitted=1)
 
 
 async def test_a_close_that_the_store_refuses_for_good_is_spooled(tmp_path, autojump_clock):
@@ -179,6 +183,23 @@ async def test_a_cost_that_cannot_be_reckoned_takes_the_whole_hold(tmp_path, aut
         assert receipt["evidence"] == "none"
         assert receipt["settled_nusd"] == receipt["held_nusd"]
         assert [defect["where"] for defect in defects(here)] == ["reckoning"]
+        await check_ledger(here, admitted=1)
+
+
+async def test_what_earlier_attempts_cost_is_told_with_it(tmp_path, autojump_clock, monkeypatch):
+    """Of several attempts the last one takes its whole hold, and the others what they cost."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(concluding, "end_of", broken)
+    target = target_text(Candidate("sim-eof-after-head"), Candidate("sim-tokens-7"))
+    async with world(tmp_path, "sim", limits=LIMITS, after=target) as here:
+        client = await here.run(here.client(question("target-0", stream=False), path="/v1/inference"))
+        receipt = await here.receipt(client.inference_id)
+        assert receipt["evidence"] == "none"
+        assert client.json()["cost"] == format_usd(receipt["settled_nusd"] + receipt["overrun_nusd"])
+        assert exchange_line(here)["settled_nusd"] == receipt["settled_nusd"]
         await check_ledger(here, admitted=1)
 
 

@@ -35,6 +35,8 @@ class Running:
         self.hurried.append(close_s)
 
     def progress(self) -> str | None:
+        if self.step == "a defect":
+            raise ZeroDivisionError
         return self.step
 
     def progress_is_durable(self, step: str) -> None:
@@ -152,6 +154,14 @@ async def test_a_defect_in_a_tick_ends_nothing(autojump_clock):
     log = await tick(store, exchange, ticks=2)
     assert exchange.durable == []
     assert [json.loads(line)["event"] for line in log.getvalue().splitlines()] == ["defect", "defect"]
+
+
+async def test_a_defect_in_one_exchange_keeps_no_other_from_being_durable(autojump_clock):
+    """It is told at every tick, by itself."""
+    store, broken, sound = Store(), running("a", "a defect"), running("b", "2")
+    log = await tick(store, broken, sound)
+    assert (store.taken, broken.durable, sound.durable) == ([["2"]], [], ["2"])
+    assert [json.loads(line)["event"] for line in log.getvalue().splitlines()] == ["defect"]
 
 
 async def test_a_refused_tick_is_made_up_for(autojump_clock):

@@ -226,3 +226,83 @@ async def test_a_defect_in_a_beat_ends_nothing(tmp_path, autojump_clock):
         await beats(here, store, 5)
         assert len(store.renewed) == 4
         assert [here.log.getvalue().count(f'"where":"{where}"') for where in ("beat", "reaping")] == [1, 4]
+
+
+async def test_a_defect_in_one_exchange_that_was_lost_keeps_no_other_running(tmp_path, autojump_clock):
+    """All that was opened before the new epoch ends, and the loss is counted."""
+    async with two(tmp_path, SLOW) as both:
+        here = both.here
+        clients = [here.client(question(SLOW)) for _ in range(2)]
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(here.run, client)
+                await trio.sleep(0.2)
+            assert len(await both.reap()) == 2
+            next(iter(here.gateway.inflight))._break_off = None
+            await both.beat()
+        assert [client.said().error["code"] for client in clients] == ["store_unavailable"] * 2
+        assert b"ainf_fenced_total 1.0" in here.telemetry.exposition()
+        await check_ledger(here, admitted=2)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before the beat", "behind it"])
+async def test_what_is_opened_in_the_new_epoch_is_not_lost(is_first, tmp_path, autojump_clock):
+    """Also where its opening and the beat that finds the new epoch are committed together."""
+    async with two(tmp_path, SLOW, "sim") as both:
+        here, go = both.here, trio.Event()
+        new = here.client(question("sim"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, here.client(question(SLOW)))
+            await trio.sleep(1)
+            here.store._writer._turn = go.wait
+            for job in [partial(here.run, new), both.beat] if is_first else [both.beat, partial(here.run, new)]:
+                nursery.start_soon(job)
+                await trio.sleep(0.1)
+            assert len(await both.reap()) == 1
+            here.store._writer._turn = trio.lowlevel.cancel_shielded_checkpoint
+            go.set()
+        assert new.said().reason == "stop"
+        await check_ledger(here, admitted=2)
+
+
+async def test_what_was_opened_just_before_the_loss_ends_as_it_begins(tmp_path, autojump_clock):
+    """Its opening was committed, and the beat was there before its task: it is ended, and not dialled."""
+    async with two(tmp_path, "sim") as both:
+        here = both.here
+        open_inference = here.store.open_inference
+
+        async def open_and_lose(opening):
+            opened = await open_inference(opening)
+            await both.reap()
+            await both.beat()
+            return opened
+
+        here.store.open_inference = open_and_lose
+        client = await here.run(here.client(question("sim")))
+        assert client.json()["error"]["code"] == "store_unavailable"
+        assert list(here.simulator.books.entries) == []
+        await check_ledger(here, admitted=1)
+
+
+async def test_an_end_that_cannot_be_reckoned_takes_the_whole_hold_also_behind_a_fence(
+    tmp_path, autojump_clock, monkeypatch
+):
+    """What its client is told is what the books come to."""
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("ainf.exchange.ending.end_of", broken)
+    async with two(tmp_path, SLOW) as both:
+        here = both.here
+        client = here.client(question(SLOW))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, client)
+            await trio.sleep(1)
+            await both.reap()
+            await both.beat()
+        ((ending, settled, more),) = await adjusted(here)
+        receipt = await here.receipt(client.inference_id)
+        assert (ending, settled + more) == ("abandoned", receipt["held_nusd"])
+        assert client.said().error["billed"] == format_usd(settled + more)
+        await check_ledger(here, admitted=1)

@@ -445,3 +445,21 @@ async def test_a_connection_that_was_read_to_its_end_is_used_again(stream, tmp_p
         for _ in range(3):
             assert (await here.ask(stream=stream)).status == 200
         assert len(here.wires) == 1
+
+
+async def test_a_defect_as_it_begins_leaves_no_hold(tmp_path, autojump_clock, monkeypatch):
+    """What the opening granted cannot be taken: it is settled at nothing, and nobody is dialled."""
+    new_hold = Exchange.new_hold
+
+    def broken(self, plan, held_nusd, *more):
+        if held_nusd:
+            raise ZeroDivisionError
+        return new_hold(self, plan, held_nusd, *more)
+
+    monkeypatch.setattr(Exchange, "new_hold", broken)
+    async with world(tmp_path, "sim") as here:
+        client = await here.ask()
+        assert (client.status, client.json()["error"]["code"]) == (500, "internal_error")
+        assert list(here.simulator.books.entries) == []
+        assert await here.rows("SELECT ending, settled_nusd FROM settlements") == [("internal_error", 0)]
+        await check_ledger(here, admitted=1)

@@ -1,10 +1,11 @@
 """The upkeep of the reserves: replayed and put back again and again, and told to who watches."""
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from io import StringIO
 from pathlib import Path
 
+import pytest
 import trio
 
 from ainf.exchange.upkeep import keep_reserves, replay
@@ -19,6 +20,12 @@ class Reserves:
         self.admits = True
         self.fault = None
         self.restored = 0
+        self.replayed = Replayed()
+        """What nobody has taken yet."""
+
+    def take_replayed(self):
+        taken, self.replayed = self.replayed, Replayed()
+        return taken
 
     async def restore_ballast(self):
         await trio.lowlevel.checkpoint()
@@ -119,6 +126,20 @@ async def test_whatever_comes_of_a_replay_is_told():
     assert "a secret" not in told.log.getvalue()
 
 
+@pytest.mark.parametrize("end", [GatewayError("store_unavailable", "away"), AssertionError("a bug"), None])
+async def test_what_came_of_a_replay_that_was_broken_off_is_told(end):
+    """However it ended, and be it by the end of the process: the file that it kept has its line, once."""
+    store, told = Kept(end), Told()
+    store.reserves.replayed = Replayed(settled=1, broken=1, kept=[Path("/x/k")])
+    with trio.CancelScope() as scope, suppress(GatewayError, AssertionError):
+        if end is None:
+            scope.cancel()
+        await replay(store, told.telemetry)
+    assert [line["event"] for line in told.lines()] == ["spool_replayed", "spool_kept"]
+    assert (told.metric("ainf_spool_replayed_total"), told.metric("ainf_spool_lost_total")) == (1, 1)
+    assert store.reserves.take_replayed() == Replayed()
+
+
 async def test_a_ballast_that_goes_and_comes_is_told_once(autojump_clock):
     """With why it is missing."""
     store, told = Kept(), Told()
@@ -132,3 +153,20 @@ async def test_a_ballast_that_goes_and_comes_is_told_once(autojump_clock):
         ("ballast_missing", "The disk is full."),
         ("ballast_in_place", None),
     ]
+
+
+async def test_a_thread_that_cannot_be_started_ends_nothing(autojump_clock):
+    """The system has none left for a moment: the ballast is looked after in the next round."""
+    store, told = Kept(), Told()
+    restore, failures = store.reserves.restore_ballast, [RuntimeError("can't start new thread")]
+
+    async def restore_ballast():
+        if failures:
+            raise failures.pop()
+        await restore()
+
+    store.reserves.restore_ballast = restore_ballast
+    async with kept(store, told):
+        await trio.sleep(3)
+    assert store.reserves.restored == 1
+    assert [line["event"] for line in told.lines()] == ["defect"]

@@ -32,6 +32,7 @@ class Fickle:
         self.is_away = True
         self.is_readable = True
         self.closings: list[Closing] = []
+        self.owed: list[Closing] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -41,6 +42,15 @@ class Fickle:
         if self.is_away:
             raise AWAY
         return await self._store.close_inference(closing)
+
+    def owe(self, closing: Closing) -> None:
+        self.owed.append(closing)
+
+    async def renew_lease(self) -> bool:
+        """A beat: what is owed is tried with whatever is written next."""
+        while self.owed and not self.is_away:
+            self._store.owe(self.owed.pop())
+        return await self._store.write(lambda _: False)
 
 
 @asynccontextmanager

@@ -9,8 +9,10 @@ import pytest
 import trio
 
 from ainf import app as composition
+from ainf.exchange.instance import keep_instance
 from ainf.inference.outcome import Ending
 from ainf.store.base import Settlement
+from ainf.store.reserves import Reserves
 from ainf.store.spooled import SpooledClosing
 from tests.gateway.away import AWAY, fill_disk, next_process, stranded
 from tests.gateway.candidates import Candidate, ask_target, target_text
@@ -57,6 +59,14 @@ async def receipt_of(here: World, client: Client) -> dict[str, Any]:
     answer = await here.get(f"/v1/audit/{client.inference_id}")
     DESCRIBED.check(answer)
     return answer.json()
+
+
+async def recover_unaware(there: World) -> list[str]:
+    """Let a process recover before it knows of the spool."""
+    reserves, there.store._reserves = there.store._reserves, Reserves()
+    closed = await there.store.recover(there.clock())
+    there.store._reserves = reserves
+    return closed
 
 
 @pytest.mark.threat(69)
@@ -115,6 +125,27 @@ async def test_where_nothing_can_be_kept_nothing_is_said(stream, tmp_path, autoj
         there = await next_process(here, tmp_path)
         assert len(await there.store.recover(here.clock())) == 1
         await check_ledger(there, admitted=1)
+
+
+@pytest.mark.threat(69)
+async def test_what_could_be_kept_nowhere_is_settled_by_the_living(tmp_path, autojump_clock, monkeypatch):
+    """As soon as the database takes it: no hold stays open, no cap stays used, and its key has the answer."""
+    async with stranded(tmp_path, "sim") as (here, store), trio.open_nursery() as nursery:
+        fill_disk(monkeypatch)
+        first = await here.run(keyed(here, "sim"))
+        assert (first.aborted, first.ended) == (True, False)
+        assert await here.rows("SELECT count(*) FROM holds") == [(1,)]
+        nursery.start_soon(keep_instance, here.gateway.inflight, store, here.telemetry, here.clock, 2)
+        await trio.sleep(10)
+        assert await here.rows("SELECT count(*) FROM settlements") == [(0,)]
+        store.is_away = False
+        await trio.sleep(10)
+        assert (await here.receipt(first.inference_id))["ending"] == Ending.COMPLETED
+        again = await here.run(keyed(here, "sim"))
+        assert (again.status, again.inference_id) == (200, first.inference_id)
+        assert calls(here) == 1
+        await check_ledger(here, admitted=1)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_disk_that_hangs_keeps_a_client_no_longer_than_it_may(tmp_path, autojump_clock):
@@ -198,10 +229,9 @@ async def test_what_another_process_abandoned_is_adjusted(tmp_path, autojump_clo
         client = await here.ask()
         before = await here.receipt(client.inference_id)
         there = await next_process(here, tmp_path)
-        replay, there.store.replay_spool = there.store.replay_spool, trio.lowlevel.checkpoint
-        assert await there.store.recover(here.clock()) == [client.inference_id]
+        assert await recover_unaware(there) == [client.inference_id]
         assert (await there.receipt(client.inference_id))["ending"] == Ending.ABANDONED
-        assert (await replay()).settled == 1
+        assert (await there.store.replay_spool()).settled == 1
         after = await there.receipt(client.inference_id)
         charged = sum(each["amount_nusd"] for each in after["adjustments"]) + after["settled_nusd"]
         assert charged + after["overrun_nusd"] == before["settled_nusd"] + before["overrun_nusd"]
@@ -264,13 +294,12 @@ async def test_a_key_that_recovery_freed_is_taken_back(is_used, tmp_path, autoju
         there.gateway.services = attrs.evolve(here.gateway.services, store=there.store)
         there = another_process(there)
         await nursery.start(there.gateway.shared.run)
-        replay, there.store.replay_spool = there.store.replay_spool, trio.lowlevel.checkpoint
-        assert await there.store.recover(here.clock()) == [first.inference_id]
+        assert await recover_unaware(there) == [first.inference_id]
         assert await state_of(there) == "freed"
         if is_used:
             first = await there.run(keyed(there, "sim"))
             assert await check_transcript(there, first) == Ending.COMPLETED
-        assert (await replay()).settled == 1
+        assert (await there.store.replay_spool()).settled == 1
         same(first, await there.run(keyed(there, "sim")))
         other_mode = await there.run(keyed(there, "sim", stream=False))
         if is_used:

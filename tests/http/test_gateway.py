@@ -39,6 +39,29 @@ async def test_plans_refuse_before_anything_is_opened(tmp_path, autojump_clock):
         assert client.json()["error"]["code"] == "unsupported_parameter"
 
 
+@pytest.mark.parametrize("more", [{}, {"idempotency_key": "k"}], ids=["", "keyed"])
+async def test_a_shutdown_while_a_stored_response_is_looked_up(more, tmp_path, autojump_clock):
+    """What was admitted before it and is planned behind it is refused: nobody would tell it of the end any more."""
+    async with world(tmp_path, "responses/sim") as here:
+        find_response = here.store.find_response
+
+        async def slowly(response_id, account_id):
+            await trio.sleep(1)
+            return await find_response(response_id, account_id)
+
+        first = await here.run(here.client(RESPONSES.question("responses/sim", stream=False), path=RESPONSES.path))
+        asked = RESPONSES.question("responses/sim", stream=True, previous_response_id=first.json()["id"])
+        here.store.find_response = slowly
+        client = here.client(asked, path=RESPONSES.path, **more)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(here.run, client)
+            await trio.sleep(0.5)
+            here.gateway.draining = True
+            here.gateway.inflight.shut_down(2.0)
+        assert (client.status, client.json()["error"]["code"]) == (503, "shutting_down")
+        assert len(here.simulator.books.entries) == 1
+
+
 async def test_a_reload_while_a_stored_response_is_looked_up(tmp_path, autojump_clock):
     """What a name stands for is settled at one moment: a model that is taken away meanwhile is none, not a defect."""
     async with world(tmp_path, "responses/sim", "chat/sim") as here:

@@ -115,10 +115,8 @@ EXCHANGE = (
         law="L7",
         words="the first ending does not close the provider's socket: only what follows does",
         file="exchange/run.py",
-        old="        if self.attempt is not None:\n"
-        "            self._break_off(self.attempt, verdict)\n"
-        "        self._scope.cancel()\n",
-        new="        self._scope.cancel()\n",
+        old="                self._break_off(self.attempt, verdict)\n        except",
+        new="                pass\n        except",
         tests=(f"{_RUN}::test_the_first_offer_closes_the_providers_socket_before_it_returns",),
     ),
     Mutation(

@@ -122,7 +122,7 @@ STORE = (
         law="L1",
         words="an opening that was committed too late is not taken back",
         file="store/writer.py",
-        old="                self._owe(partial(_undo, job.undo, job.result))\n",
+        old="                self.owe(partial(_undo, job.undo, job.result))\n",
         new="                pass\n",
         tests=("tests/store/test_writer.py::test_begun_but_too_late_is_undone",),
     ),

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import msgspec
@@ -307,3 +308,30 @@ async def test_kill_9(tmp_path, after):
     assert len(closed) == len(ids)
     assert all(endings[id_] == "abandoned" for id_ in left)
     chains_hold(path)
+
+
+async def test_an_opening_that_comes_too_late_is_taken_back_before_the_end(tmp_path, monkeypatch):
+    """Its client was told that nothing is charged; the disk comes back while the store is closed in good order."""
+    gate, commit = threading.Event(), SQLiteEngine.commit
+    hangs = [False]
+
+    def hanging(self):
+        if hangs.pop():
+            assert gate.wait(60)
+        hangs.append(False)
+        commit(self)
+
+    monkeypatch.setattr(SQLiteEngine, "commit", hanging)
+    url = f"sqlite:{tmp_path / 'a.db'}"
+    async with Store.open(url, now=lambda: START, wait_s=0.05) as store:
+        await store.write(seeded())
+        hangs[:] = [True]
+        with pytest.raises(GatewayError, match="store_unavailable"):
+            await store.open_inference(opening())
+        store._writer._wait_s = 60
+        gate.set()
+    async with Store.open(url, now=lambda: START) as store:
+        assert await store.recover(START) == []
+        settled = await store.read(lambda tx: tx.execute("SELECT ending, settled_nusd FROM settlements"))
+        assert settled == [("terminated", 0)]
+        assert await store.read(verify) == []
