@@ -12,6 +12,8 @@ from pathlib import Path
 
 import apsw
 
+from ainf.store.transaction import Transaction
+
 MIGRATIONS = "migrations"
 
 
@@ -60,6 +62,20 @@ def migrate(connection: apsw.Connection, alone: Callable[[], AbstractContextMana
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
     return newest
+
+
+def check_schema(tx: Transaction) -> None:
+    """Check that the schema still is what ``migrate`` made it (an operation).
+
+    Raises:
+        SchemaError: it is another one.
+    """
+    found, known = tx.execute("PRAGMA user_version")[0][0], max(known_migrations())
+    if found != known:
+        raise SchemaError(
+            f"another ainf gave the database schema {found} while this one began, and this one knows {known}: use the"
+            " ainf that did"
+        )
 
 
 @contextmanager

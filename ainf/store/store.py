@@ -39,6 +39,7 @@ from ainf.store.batch import unavailable
 from ainf.store.epochs import end_epoch
 from ainf.store.keys import KeyCache, find_key
 from ainf.store.leases import Lease
+from ainf.store.migrate import check_schema
 from ainf.store.parts import LOCK_WAIT_S, LeaseTerms, Opener, soon
 from ainf.store.reader import Reader
 from ainf.store.receipts import receipt, spooled_receipt
@@ -357,12 +358,14 @@ class Store:
         Raises:
             GatewayError: ``store_unavailable``.
             LockedError: another process came in between that has the database for itself now.
+            SchemaError: one that came in between changed its schema.
         """
         is_alone = self._lock is None or self._lock.is_alone
         lease = None if is_alone else self._lease
         closed = await self._abandon(await self._submit(partial(recovery.fence_dead, at=at, lease=lease)), at)
         if self._lock is not None:
             await soon(self._lock.share, LOCK_WAIT_S)
+            await self.read(check_schema)  # a lock that is to be shared is let go of for a moment
         return closed
 
     # --- reserves ---

@@ -1,6 +1,8 @@
 """Schema versions: applied once, whole or not at all, and never backwards."""
 
+import fcntl
 import stat
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pytest
 from ainf.audit import Head
 from ainf.inference.usage import Usage
 from ainf.store import migrate as module
+from ainf.store import sqlite
 from ainf.store.migrate import SchemaError, known_migrations, migrate
+from ainf.store.parts import LeaseTerms
 from ainf.store.receipts import receipt
 from ainf.store.sqlite import LockFile, SQLiteEngine, connect
 from ainf.store.store import Store
@@ -173,6 +177,44 @@ def test_a_gateway_that_is_alone_brings_its_database_up_to_date(old):
     SQLiteEngine.open(old).close()
     engine.close()
     lock.release()
+
+
+@pytest.fixture
+def gap(monkeypatch):
+    """What happens in the moment in which a lock that is to be shared is nobody's: the list's calls, one for each."""
+    calls, flock = [], sqlite.fcntl.flock
+
+    def flock_with_gap(descriptor, kind):
+        if kind & fcntl.LOCK_SH and calls:
+            flock(descriptor, fcntl.LOCK_UN)
+            calls.pop()()
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(sqlite.fcntl, "flock", flock_with_gap)
+    return calls
+
+
+@pytest.mark.parametrize("step", [{}, {NEWEST + 1: "CREATE TABLE later (x);"}], ids=["same", "newer"])
+async def test_who_comes_while_others_are_let_in(tmp_path, monkeypatch, gap, step):
+    """One that changes the schema ends the first one's start, and says what to do; one of the same version is none."""
+    path, terms, beside = str(tmp_path / "a.db"), LeaseTerms(is_shared=True), []
+    migrations = known_migrations() | step
+
+    def come() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "known_migrations", lambda: migrations)
+            beside.append(LockFile(path, is_shared=True))
+            assert beside[0].is_alone
+            SQLiteEngine.open(path, lock=beside[0]).close()
+            beside[0].share()
+
+    changed = pytest.raises(SchemaError, match=rf"schema {NEWEST + 1} .* knows {NEWEST}: use the ainf that did")
+    async with Store.open(f"sqlite:{path}", now=lambda: START, terms=terms) as first:
+        gap.append(come)
+        with changed if step else nullcontext():
+            assert await first.recover(START) == []
+    (other,) = beside
+    other.release()
 
 
 @pytest.mark.parametrize("set_again", [False, True])
