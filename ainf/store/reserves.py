@@ -93,9 +93,14 @@ class Reserves:
             return None
         return await self._spool.find(inference_id)
 
-    async def replay(self, settle: Settle) -> Replayed:
+    async def replay(self, settle: Settle) -> None:
         """Settle what waits: ``Spool.replay``."""
-        return Replayed() if self._spool is None else await self._spool.replay(settle)
+        if self._spool is not None:
+            await self._spool.replay(settle)
+
+    def take_replayed(self) -> Replayed:
+        """Return what came of all replays since this was called last: ``Spool.take_replayed``."""
+        return Replayed() if self._spool is None else self._spool.take_replayed()
 
     async def restore_ballast(self) -> None:
         """Put the ballast back where there is room; do little where it is in place.

@@ -58,7 +58,7 @@ class InlineDisk:
 
 @attrs.define
 class Replayed:
-    """What came of a replay."""
+    """What came of replays, whoever ran them and however they ended. Each thing is told once, by one process."""
 
     settled: int = 0
     """Closings that are in the ledger now, or were already."""
@@ -105,6 +105,11 @@ class Spool:
         self._refused: set[str] = set()
         self._passed = {file.path}
         """Files that this process does not look at: its own, and those that it cannot read."""
+        self._dealt_with: dict[tuple[Path, Place], bool] = {}
+        """Of files of dead writers that are not done with: whether a closing is done. A replay that comes after one
+        that was broken off neither does that again nor tells it again."""
+        self._replayed = Replayed()
+        """What nobody has taken yet; changed and taken by calls for reading and on the event loop, never at once."""
         self._replaying = trio.Lock()
 
     @classmethod
@@ -157,9 +162,10 @@ class Spool:
             return await self._soon(partial(self._file.read, place))
         return None
 
-    async def replay(self, settle: Settle) -> Replayed:
+    async def replay(self, settle: Settle) -> None:
         """Settle what waits here, and what dead processes left; do little where there is nothing.
 
+        What came of it, ``take_replayed`` returns, also where it ends with an exception.
         Under cancellation: stops between two closings; what is left is replayed the next time.
 
         Args:
@@ -168,11 +174,15 @@ class Spool:
         Raises:
             GatewayError: ``store_unavailable``, of ``settle`` or the disk; the rest waits on.
         """
-        replayed = Replayed()
         async with self._replaying:
-            await self._replay_left(settle, replayed)
-            await self._replay_own(settle, replayed)
-        return replayed
+            await self._replay_left(settle)
+            await self._replay_own(settle)
+
+    def take_replayed(self) -> Replayed:
+        """Return what came of all replays since this was called last."""
+        with self._changing:
+            taken, self._replayed = self._replayed, Replayed()
+        return taken
 
     def hurry(self, wait_s: float) -> None:
         """Let nothing wait longer than this for the disk any more: the process is to end."""
@@ -185,37 +195,46 @@ class Spool:
 
     # --- replay ---
 
-    async def _replay_left(self, settle: Settle, replayed: Replayed) -> None:
+    async def _replay_left(self, settle: Settle) -> None:
         """Replay the files of dead writers, and remove them."""
         paths = await self._soon(partial(left_files, self._prefix))
         for path in paths:
             if path not in self._passed:
                 try:
-                    await self._replay_file(path, settle, replayed)
+                    await self._replay_file(path, settle)
                 except OSError as error:
                     self._passed.add(path)
-                    replayed.unread.append((path, error))
+                    self._replayed.unread.append((path, error))
+        self._dealt_with.clear()
 
-    async def _replay_file(self, path: Path, settle: Settle, replayed: Replayed) -> None:
+    async def _replay_file(self, path: Path, settle: Settle) -> None:
         file = await self._soon(partial(SpoolFile.adopt, path))
         if file is None:
             return
-        start, is_done = 0, True
+        start = broken = 0
+        is_done = True
         try:
             while (found := await self._soon(partial(file.find, start))).end > start:
                 for place in found.places:
-                    is_done &= await self._settle(file, place, settle, replayed)
-                is_done &= not found.broken
-                replayed.broken += found.broken
+                    is_done &= await self._settle_left(file, place, settle)
+                broken += found.broken
                 start = found.end
-            if is_done:
+            self._replayed.broken += broken
+            if is_done and not broken:
                 await self._soon(file.remove)
             else:
-                replayed.kept.append(await self._soon(file.keep))
+                await self._soon(partial(self._keep, file))
         finally:
             file.close()
 
-    async def _replay_own(self, settle: Settle, replayed: Replayed) -> None:
+    async def _settle_left(self, file: SpoolFile, place: Place, settle: Settle) -> bool:
+        """Settle one closing of a dead writer, once by this process; return whether it is done."""
+        is_done = self._dealt_with.get((file.path, place))
+        if is_done is None:
+            is_done = self._dealt_with[file.path, place] = await self._settle(file, place, settle)
+        return is_done
+
+    async def _replay_own(self, settle: Settle) -> None:
         """Replay this process's file, and clear it.
 
         What cannot be read, and what the ledger cannot take, stays in it for the next start.
@@ -226,9 +245,9 @@ class Spool:
             if inference_id in self._refused:
                 continue
             try:
-                is_done = await self._settle(self._file, place, settle, replayed)
+                is_done = await self._settle(self._file, place, settle)
             except OSError as error:
-                replayed.unread.append((self._file.path, error))
+                self._replayed.unread.append((self._file.path, error))
                 is_done = False
             if is_done:
                 with self._changing:
@@ -239,29 +258,23 @@ class Spool:
             with trio.move_on_after(self._wait_s):
                 await self._writing.run(self._clear)
 
-    async def _settle(
-        self,
-        file: SpoolFile,
-        place: Place,
-        settle: Settle,
-        replayed: Replayed,
-    ) -> bool:
+    async def _settle(self, file: SpoolFile, place: Place, settle: Settle) -> bool:
         """Settle one closing; return whether it is done."""
         record = await self._soon(partial(file.read, place))
         if record is None:
-            replayed.broken += 1
+            self._replayed.broken += 1
             return False
         try:
             lacking = await settle(record)
         except GatewayError:
             raise
         except Exception as defect:  # noqa: BLE001 - whatever it is, the others must be settled
-            replayed.refused.append((place.inference_id, defect))
+            self._replayed.refused.append((place.inference_id, defect))
             return False
         if lacking is not None:
-            replayed.blind.append((place.inference_id, lacking))
+            self._replayed.blind.append((place.inference_id, lacking))
             return False
-        replayed.settled += 1
+        self._replayed.settled += 1
         return True
 
     async def _soon(self, call: Callable[[], T]) -> T:
@@ -269,6 +282,12 @@ class Spool:
         with trio.move_on_after(self._wait_s):
             return await self._reading.run(call)
         raise unavailable()
+
+    def _keep(self, file: SpoolFile) -> None:
+        """Keep a file; told by this call itself, for it may come back when nobody waits for it any more."""
+        kept = file.keep()
+        with self._changing:
+            self._replayed.kept.append(kept)
 
     # --- calls for writing: one at a time ---
 

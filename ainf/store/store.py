@@ -378,14 +378,15 @@ class Store:
     async def replay_spool(self) -> Replayed:
         """Settle what waits in this process's spool, and in those of processes that are dead; cheap where nothing does.
 
-        Each closing is an operation of its own and settles by its id, so that dying in the middle of it, or two
-        processes that do it, change nothing. What the ledger cannot take for a defect is settled blindly, and kept for
-        people. Under cancellation: stops between two; the rest is replayed the next time.
+        Each closing is an operation of its own and settles by its id: dying in the middle of it, or two processes that
+        do it, change nothing. What the ledger cannot take for a defect is settled blindly, and kept for people. Returns
+        what came of all replays since it was last taken. Under cancellation: stops between two; the rest waits on.
 
         Raises:
             GatewayError: ``store_unavailable``: the database or the spool's disk; the rest waits on.
         """
-        return await self._reserves.replay(self._settle)
+        await self._reserves.replay(self._settle)
+        return self._reserves.take_replayed()
 
     # --- inside ---
 
@@ -421,7 +422,7 @@ class Store:
             ExceptionGroup: of defects; all that can be closed is.
         """
         if left:
-            await self.replay_spool()
+            await self._reserves.replay(self._settle)
         closed: list[str] = []
         defects: list[Exception] = []
         for start in range(0, len(left), RECOVERY_BATCH):

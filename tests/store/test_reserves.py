@@ -13,7 +13,7 @@ from ainf.store import reserves as module
 from ainf.store.ballast import Ballast
 from ainf.store.parts import LeaseTerms
 from ainf.store.reserves import Reserves, ReserveTerms
-from ainf.store.spool import InlineDisk, Spool
+from ainf.store.spool import InlineDisk, Replayed, Spool
 from ainf.store.spool_file import SpoolError, left_files
 from ainf.store.sqlite import SQLiteEngine
 from ainf.store.store import Store
@@ -21,15 +21,17 @@ from ainf.store.verify import verify
 from tests.store.conftest import never
 from tests.store.faults import faulty_store, full
 from tests.store.records import COST, KEY, START, closing, closing_of, counter, entries, events, later, opening, seeded
+from tests.store.test_leases import LEASE_S, Uptime, live_on
 from tests.store.waiting import ANSWER, waiting
 
 BALLAST = 1 << 20
 AT = START + 1_000
+TERMS = LeaseTerms()
 
 
-def at(folder, **changes):
-    terms = ReserveTerms(**{"spool": folder / "a.db.spool", "ballast_bytes": BALLAST, **changes})
-    return Store.open(f"sqlite:{folder / 'a.db'}", now=lambda: AT, on_fatal=never, terms=LeaseTerms(), reserves=terms)
+def at(folder, *, terms=TERMS, **changes):
+    reserves = ReserveTerms(**{"spool": folder / "a.db.spool", "ballast_bytes": BALLAST, **changes})
+    return Store.open(f"sqlite:{folder / 'a.db'}", now=lambda: AT, on_fatal=never, terms=terms, reserves=reserves)
 
 
 @asynccontextmanager
@@ -135,6 +137,27 @@ async def test_dying_at_any_place_of_a_replay_changes_nothing(tmp_path):
         assert [(await settled(store, number))[:2] for number in range(1, 5)] == [("completed", COST)] * 4
         assert len(await store.read(lambda tx: events(tx, "inference.closed"))) == 5
         await sound(store)
+
+
+@pytest.mark.parametrize("is_shared", [False, True], ids=["recovery", "the reaper"])
+async def test_what_comes_of_a_replay_is_told_whoever_ran_it(is_shared, tmp_path):
+    """A file that recovery or the reaper kept, and what was lost with it, are told by the next replay, once."""
+    uptime = Uptime()
+    terms = LeaseTerms(LEASE_S, is_shared=is_shared, uptime=uptime)
+    async with dying(tmp_path, terms=terms) as store:
+        await store.write(seeded())
+        await store.recover(AT)
+        for number in (1, 2):
+            await store.open_inference(opening(number))
+        await store.spool(waiting(1))
+        store.reserves._spool._file.append([b"x\n"])
+    async with at(tmp_path, terms=terms) as store:
+        await live_on(uptime, store, LEASE_S + 1)
+        closed = await (store.reap(AT) if is_shared else store.recover(AT))
+        assert closed == ["inf-000002"]
+        replayed = await store.replay_spool()
+        assert (replayed.settled, replayed.broken, len(replayed.kept)) == (1, 1, 1)
+        assert await store.replay_spool() == Replayed()
 
 
 async def test_a_closing_that_was_queued_and_spooled_is_settled_once(tmp_path):

@@ -10,7 +10,7 @@ import trio
 
 from ainf.inference.errors import GatewayError
 from ainf.store import spool_file
-from ainf.store.spool import InlineDisk, Spool, ThreadDisk
+from ainf.store.spool import InlineDisk, Replayed, Spool, ThreadDisk
 from ainf.store.spool_file import SpoolError, SpoolFile, left_files
 from ainf.store.spooled import line_of
 from tests.store.waiting import waiting
@@ -19,11 +19,12 @@ AWAY = GatewayError("store_unavailable", "away")
 
 
 class Ledger:
-    """What closings are settled in; ``faults`` are raised, by the id of the exchange, once."""
+    """What closings are settled in; ``faults`` are raised, and what is ``lacking`` told, by the exchange's id, once."""
 
     def __init__(self):
         self.settled = []
         self.faults = {}
+        self.lacking = {}
 
     async def settle(self, record):
         await trio.lowlevel.checkpoint()
@@ -31,6 +32,7 @@ class Ledger:
         if fault is not None:
             raise fault
         self.settled.append(record.closing.inference_id)
+        return self.lacking.pop(record.closing.inference_id, None)
 
 
 class SlowDisk:
@@ -93,6 +95,12 @@ def leave(prefix, *numbers, before=b"", behind=b""):
     return file.path
 
 
+async def replay(spool, ledger):
+    """Replay; return what came of it."""
+    await spool.replay(ledger.settle)
+    return spool.take_replayed()
+
+
 @pytest.mark.threat(69)
 async def test_what_is_appended_waits_until_it_is_replayed(spool, ledger):
     """It is found by its id; after the replay it is gone from the file, and nothing is replayed twice."""
@@ -101,14 +109,14 @@ async def test_what_is_appended_waits_until_it_is_replayed(spool, ledger):
     assert (spool.waiting, spool.holds("inf-000001"), spool.holds("inf-000003")) == (2, True, False)
     assert await spool.find("inf-000002") == waiting(2)
     assert await spool.find("inf-000003") is None
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert ledger.settled == ["inf-000001", "inf-000002"]
     assert (replayed.settled, replayed.broken, replayed.refused, replayed.unread, replayed.kept) == (2, 0, [], [], [])
     assert (spool.waiting, await spool.find("inf-000001")) == (0, None)
     assert spool._file.path.read_bytes() == b""
-    assert (await spool.replay(ledger.settle)).settled == 0
+    assert (await replay(spool, ledger)).settled == 0
     await spool.append(waiting(3))
-    assert (await spool.replay(ledger.settle)).settled == 1
+    assert (await replay(spool, ledger)).settled == 1
     await spool.aclose()
 
 
@@ -127,7 +135,7 @@ async def test_what_waits_outlives_its_process(spool, prefix, ledger, disk):
     await spool.aclose()
     assert len(left_files(prefix)) == 1
     other = await Spool.open(prefix, wait_s=5, disk=disk)
-    assert (await other.replay(ledger.settle)).settled == 3
+    assert (await replay(other, ledger)).settled == 3
     assert ledger.settled == ["inf-000003", "inf-000001", "inf-000002"]
     assert left_files(prefix) == [other._file.path]
     await other.aclose()
@@ -137,9 +145,9 @@ async def test_a_living_process_replays_its_own(spool, prefix, ledger, disk):
     """Another one leaves it alone."""
     await spool.append(waiting(1))
     other = await Spool.open(prefix, wait_s=5, disk=disk)
-    assert (await other.replay(ledger.settle)).settled == 0
+    assert (await replay(other, ledger)).settled == 0
     assert len(left_files(prefix)) == 2
-    assert (await spool.replay(ledger.settle)).settled == 1
+    assert (await replay(spool, ledger)).settled == 1
 
 
 @pytest.mark.parametrize("fails_at", [1, 2, 3])
@@ -155,6 +163,51 @@ async def test_a_replay_that_the_store_breaks_off_goes_on_later(spool, prefix, l
     await spool.replay(ledger.settle)
     assert {*ledger.settled} == {"inf-000001", "inf-000002", "inf-000003"}
     assert (spool.waiting, left_files(prefix)) == (0, [spool._file.path])
+
+
+async def test_what_came_of_a_replay_that_was_broken_off_is_told_once(spool, prefix, ledger):
+    """What it did is there to be taken; the one that goes on adds the rest, and what was odd is kept all the same."""
+    leave(prefix, 1, 2, 3, before=b"zzz\n")
+    defect = AssertionError("was never opened")
+    ledger.faults, ledger.lacking = {"inf-000002": defect, "inf-000003": AWAY}, {"inf-000001": defect}
+    with pytest.raises(GatewayError):
+        await spool.replay(ledger.settle)
+    taken = spool.take_replayed()
+    assert (taken.settled, taken.blind, taken.refused) == (0, [("inf-000001", defect)], [("inf-000002", defect)])
+    ledger.faults = {"inf-000003": AWAY}
+    with pytest.raises(GatewayError):
+        await spool.replay(ledger.settle)
+    assert spool.take_replayed() == Replayed()
+    await spool.append(waiting(4))
+    await spool.replay(ledger.settle)
+    await spool.replay(ledger.settle)
+    taken = spool.take_replayed()
+    assert (taken.settled, taken.broken, taken.blind, taken.refused, len(taken.kept)) == (2, 1, [], [], 1)
+    assert spool.take_replayed() == Replayed()
+
+
+async def test_a_file_that_was_kept_when_nobody_waited_any_more_is_told(prefix, ledger, monkeypatch):
+    """The disk hung while it was given its other name."""
+    leave(prefix, 1, behind=b"x\n")
+    spool = await Spool.open(prefix, wait_s=60)
+    begun, go, keep = threading.Event(), threading.Event(), SpoolFile.keep
+
+    def hanging(file):
+        begun.set()
+        assert go.wait(60)
+        return keep(file)
+
+    monkeypatch.setattr(SpoolFile, "keep", hanging)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(spool.replay, ledger.settle)
+        await trio.to_thread.run_sync(begun.wait)
+        nursery.cancel_scope.cancel()
+    taken = spool.take_replayed()
+    assert (taken.settled, taken.broken, taken.kept) == (1, 1, [])
+    go.set()
+    taken = await replay(spool, ledger)
+    assert (taken.settled, taken.broken, len(taken.kept)) == (0, 0, 1)
+    await spool.aclose()
 
 
 async def test_a_replay_that_is_cancelled_anywhere_is_simply_run_again(prefix, ledger, autojump_clock):
@@ -189,14 +242,14 @@ async def test_a_closing_that_the_ledger_cannot_take_keeps_no_other_waiting(spoo
     await spool.append(waiting(4))
     defect = AssertionError("was never opened")
     ledger.faults = {"inf-000001": defect, "inf-000003": defect}
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert replayed.refused == [("inf-000001", defect), ("inf-000003", defect)]
     assert ledger.settled == ["inf-000002", "inf-000004"]
     (kept,) = replayed.kept
     assert kept.name.startswith(f"{dead.name}.kept")
     assert b'"inf-000001"' in kept.read_bytes()
     assert (spool.waiting, await spool.find("inf-000003")) == (1, waiting(3))
-    again = await spool.replay(ledger.settle)
+    again = await replay(spool, ledger)
     assert (again.settled, again.refused, again.kept) == (0, [], [])
     await spool.aclose()
     assert b'"inf-000003"' in left_files(prefix)[0].read_bytes()
@@ -205,9 +258,9 @@ async def test_a_closing_that_the_ledger_cannot_take_keeps_no_other_waiting(spoo
 async def test_broken_lines_are_counted_and_kept(spool, prefix, ledger):
     """All others of the file are settled."""
     leave(prefix, 1, 2, before=b"zzz\n", behind=b"\nx\n")
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert (replayed.settled, replayed.broken, len(replayed.kept)) == (2, 2, 1)
-    assert (await spool.replay(ledger.settle)).broken == 0
+    assert (await replay(spool, ledger)).broken == 0
 
 
 async def test_a_file_may_take_longer_to_read_than_anything_may_wait(prefix, ledger, monkeypatch, autojump_clock):
@@ -218,7 +271,7 @@ async def test_a_file_may_take_longer_to_read_than_anything_may_wait(prefix, led
     file.close()
     spool = await Spool.open(prefix, wait_s=5, disk=partial(SlowDisk, monkeypatch))
     assert file.path.stat().st_size / SlowDisk.RATE > 2 * 5
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert ledger.settled == [f"inf-{number:06d}" for number in range(1, 21)]
     assert (replayed.settled, replayed.broken, len(replayed.kept)) == (20, 20, 1)
     await spool.aclose()
@@ -232,9 +285,9 @@ async def test_a_record_of_ones_own_that_has_decayed_is_told_once(spool, ledger)
         file.seek(80)
         file.write(b"!")
     assert await spool.find("inf-000001") is None
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert (replayed.settled, replayed.broken, ledger.settled) == (1, 1, ["inf-000002"])
-    assert (await spool.replay(ledger.settle)).broken == 0
+    assert (await replay(spool, ledger)).broken == 0
 
 
 @pytest.mark.threat(69)
@@ -250,9 +303,9 @@ async def test_a_record_of_ones_own_that_cannot_be_read_ends_nothing(spool, ledg
     await spool.append(waiting(1))
     await spool.append(waiting(2))
     monkeypatch.setattr(SpoolFile, "read", broken)
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert ([path for path, _ in replayed.unread], ledger.settled) == ([spool._file.path], ["inf-000002"])
-    assert (await spool.replay(ledger.settle)).unread == []
+    assert (await replay(spool, ledger)).unread == []
     assert spool.waiting == 1
 
 
@@ -284,9 +337,9 @@ async def test_a_file_that_cannot_be_read_is_told_once(spool, prefix, ledger):
     path = prefix.with_name(f"{prefix.name}.1-0")
     path.mkdir()
     leave(prefix, 1)
-    replayed = await spool.replay(ledger.settle)
+    replayed = await replay(spool, ledger)
     assert ([told for told, _ in replayed.unread], replayed.settled) == ([path], 1)
-    assert (await spool.replay(ledger.settle)).unread == []
+    assert (await replay(spool, ledger)).unread == []
 
 
 @pytest.mark.threat(69)
@@ -429,6 +482,6 @@ async def test_a_file_for_which_nobody_waits_any_more_is_let_go_of(is_cancelled,
     go.set()
     monkeypatch.undo()
     spool._wait_s = 60
-    assert (await spool.replay(ledger.settle)).settled == 1
+    assert (await replay(spool, ledger)).settled == 1
     assert left_files(prefix) == [spool._file.path]
     await spool.aclose()
