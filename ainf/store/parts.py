@@ -11,6 +11,7 @@ import trio
 from ainf.store.ballast import Ballast
 from ainf.store.epochs import begin_epoch
 from ainf.store.leases import LEASE_S, Lease, MachineUptime, OwnUptime, Renewal, Uptime
+from ainf.store.migrate import check_schema
 from ainf.store.reader import InlineReader, Reader, ThreadReader
 from ainf.store.sqlite import MEMORY, LockedError, LockFile, SQLiteEngine, is_full
 from ainf.store.transaction import Transaction
@@ -126,6 +127,19 @@ class Opener:
         tx = begin_epoch(engine, self.kind, self.now(), lessee)
         lease.note(Renewal(tx.epoch, lessee.at, lessee.until))
         return tx
+
+
+async def let_others_in(lock: LockFile, reader: Reader) -> None:
+    """Share a database that is to be shared, and was had alone until now.
+
+    Raises:
+        LockedError: another came in between, and has it for itself.
+        SchemaError: another came in between, and changed its schema.
+        GatewayError: ``store_unavailable``.
+    """
+    await soon(lock.share, LOCK_WAIT_S)
+    # A lock that changes its kind is nobody's for a moment; from here on nobody can be alone any more.
+    await reader.read(check_schema)
 
 
 async def soon(take: Callable[[], T], wait_s: float) -> T:

@@ -39,8 +39,7 @@ from ainf.store.batch import unavailable
 from ainf.store.epochs import end_epoch
 from ainf.store.keys import KeyCache, find_key
 from ainf.store.leases import Lease
-from ainf.store.migrate import check_schema
-from ainf.store.parts import LOCK_WAIT_S, LeaseTerms, Opener, soon
+from ainf.store.parts import LeaseTerms, Opener, let_others_in
 from ainf.store.reader import Reader
 from ainf.store.receipts import receipt, spooled_receipt
 from ainf.store.rejections import Rejections, append_rejections
@@ -129,8 +128,7 @@ class Store:
 
         Raises:
             ValueError: the URL names no store.
-            LockedError: another gateway uses the database.
-            LinkedError: its file has several names.
+            LockedError, LinkedError: another gateway uses the database; its file has several names.
             SchemaError: it was written by a newer version, or has an older schema, and another gateway uses it.
             apsw.Error: the database cannot be opened or written.
             SpoolError: the spool cannot be made.
@@ -364,8 +362,7 @@ class Store:
         lease = None if is_alone else self._lease
         closed = await self._abandon(await self._submit(partial(recovery.fence_dead, at=at, lease=lease)), at)
         if self._lock is not None:
-            await soon(self._lock.share, LOCK_WAIT_S)
-            await self.read(check_schema)  # a lock that is to be shared is let go of for a moment
+            await let_others_in(self._lock, self._reader)
         return closed
 
     # --- reserves ---
