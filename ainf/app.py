@@ -38,8 +38,8 @@ from ainf.routing.observed import KEPT_SIGNALS
 from ainf.routing.ruleset import RatedModel, Rules, Ruleset
 from ainf.server.launcher import Server
 from ainf.server.limits import ServerLimits, TlsFiles
-from ainf.store.base import InferenceStore
 from ainf.store.parts import LeaseTerms
+from ainf.store.protocol import InferenceStore
 from ainf.store.reserves import ReserveTerms
 from ainf.store.routing_history import recent_outcomes
 from ainf.store.store import Store, end_process

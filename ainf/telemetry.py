@@ -66,7 +66,7 @@ class Telemetry:
         self._tokens = self._counter("tokens", "Tokens settled.", ("kind", "model", "provider"))
         self._settled = self._counter("settled_nusd", "Nano-dollars settled inside holds.", ("model", "provider"))
         self._overrun = self._counter("overrun_nusd", "Nano-dollars billed beyond holds: alarm.", ("model", "provider"))
-        self._unsettled = self._counter("unsettled", "Closes the store refused; recovery settles them: alarm.", ())
+        self._unsettled = self._counter("unsettled", "Closes nobody was told of; settled when they can be: alarm.", ())
         self._unevidenced = self._counter("unevidenced", "Settlements that took a whole hold blindly: alarm.", ())
         self._usage_rejected = self._counter(
             "usage_rejected", "Usage that a provider reported and that cannot be true: alarm.", ("model", "provider")

@@ -6,7 +6,8 @@ import trio
 
 from ainf.exchange.run import Exchange
 from ainf.inference.outcome import Ending, Verdict
-from ainf.store.base import InferenceStore, Progress
+from ainf.store.base import Progress
+from ainf.store.protocol import InferenceStore
 from ainf.telemetry import Telemetry
 
 _SHUTTING_DOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down; ask again.")

@@ -13,7 +13,8 @@ from ainf.inference.request import InferenceRequest
 from ainf.inference.secret import HeaderValue
 from ainf.protocols.base import ClientProtocol
 from ainf.providers.base import Provider, Target
-from ainf.store.base import AttemptPlan, Claim, InferenceStore, KeyRecord
+from ainf.store.base import AttemptPlan, Claim, KeyRecord
+from ainf.store.protocol import InferenceStore
 from ainf.telemetry import Telemetry
 from ainf.upstream.client import UpstreamClient
 

@@ -31,7 +31,8 @@ from ainf.inference.outcome import Ending, Outcome, OutcomeArbiter, Verdict
 from ainf.inference.request import Operation
 from ainf.ledger import CapState
 from ainf.routing.outcome import RoutingStatus
-from ainf.store.base import OUT_OF_TOUCH, Extended, Extension, Opened, Opening, Progress
+from ainf.store.base import Extended, Extension, Opened, Opening, Progress
+from ainf.store.batch import OUT_OF_TOUCH
 from ainf.upstream.client import UpstreamAborted
 
 _SHUTDOWN = Verdict(Ending.SHUTDOWN, "shutting_down", "The gateway is shutting down.")

@@ -6,7 +6,8 @@ from typing import Any
 from ainf.admission import invalid_key
 from ainf.inference.errors import DownstreamError
 from ainf.inference.secret import Secret
-from ainf.store.base import InferenceStore, KeyRecord
+from ainf.store.base import KeyRecord
+from ainf.store.protocol import InferenceStore
 
 _LONGEST_KEY = 256
 _FAILURES_KEPT = 10_000

@@ -7,7 +7,7 @@ is raised.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 import trio
@@ -16,6 +16,9 @@ from ainf.inference.errors import AinfError, GatewayError
 from ainf.store.transaction import Engine, Transaction
 
 T = TypeVar("T")
+
+OUT_OF_TOUCH: Final = "This gateway was out of touch; another one has closed this inference."
+"""What is said of an exchange that recovery closed while it ran."""
 
 
 def unavailable() -> GatewayError:

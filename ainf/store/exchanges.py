@@ -15,7 +15,6 @@ from ainf.ledger import CapState, EntryKind
 from ainf.store import attempts, claims, counters, entries, routing
 from ainf.store.attempts import OpenedAttempt
 from ainf.store.base import (
-    OUT_OF_TOUCH,
     AttemptOpened,
     AttemptOpening,
     EndedAttempt,
@@ -26,6 +25,7 @@ from ainf.store.base import (
     Progress,
     ProgressSeen,
 )
+from ainf.store.batch import OUT_OF_TOUCH
 from ainf.store.counters import CounterKey
 from ainf.store.standing import Owner, standing_of, standing_of_attempt, standing_of_running
 from ainf.store.transaction import Transaction

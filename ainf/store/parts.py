@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 LOCK_WAIT_S: Final = 10.0
 """How long one waits for another that recovers alone what it will share then."""
+READER_CACHE_KIB: Final = 256
+"""A gateway looks rows up, and hardly the same twice; each of its readers would else keep 2 MiB of what it has read."""
 _LOCK_RETRY_S: Final = 0.05
 
 
@@ -97,7 +99,9 @@ class Opener:
         # From here on the connection is the writer's.
         begin = None if lease is None else lease.look
         writer = ThreadWriter(engine, tx, wait_s=self.wait_s, on_fatal=self.on_fatal, begin=begin)
-        return Parts(writer, ThreadReader(partial(SQLiteEngine.open_reader, path), wait_s=self.wait_s), lease)
+        return Parts(
+            writer, ThreadReader(partial(SQLiteEngine.open_reader, path, READER_CACHE_KIB), wait_s=self.wait_s), lease
+        )
 
     async def take_lock(self, path: str) -> LockFile:
         """Take the lock on a database file.

@@ -156,9 +156,11 @@ class SQLiteEngine:
         return cls(connection, make_room=make_room)
 
     @classmethod
-    def open_reader(cls, path: str) -> "SQLiteEngine":
-        """Open a database for reading only."""
-        return cls(connect(path, read_only=True), read_only=True)
+    def open_reader(cls, path: str, cache_kib: int = 2048) -> "SQLiteEngine":
+        """Open a database for reading only, with at most so much of it in memory."""
+        connection = connect(path, read_only=True)
+        connection.pragma("cache_size", -cache_kib)
+        return cls(connection, read_only=True)
 
     def begin(self) -> None:
         """See ``Engine``: waits up to ``BUSY_MS`` for another process's transaction."""

@@ -1,12 +1,12 @@
 """A database whose calls fail at will, and the processes over it, one after the other, of which any may die.
 
 The store is the real one, over a real database in memory; what fails is the engine beneath it, at its Nth call. The
-writer is as the one in a thread, with a task for the thread: it takes its time where it is told to, and whoever waits
-for it may be told before, or after.
+writer has a task for a thread (``TaskWriter``): it takes its time where it is told to, and whoever waits for it may be
+told before, or after.
 """
 
 import errno
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from ainf.app import wall_clock
-from ainf.store.batch import BatchRunner, Job
+from ainf.store.batch import Job
 from ainf.store.epochs import begin_epoch
 from ainf.store.reader import InlineReader, run_read
 from ainf.store.reserves import Reserves
@@ -28,7 +28,7 @@ from ainf.store.spool_file import SpoolFile, left_files
 from ainf.store.sqlite import MEMORY, SQLiteEngine
 from ainf.store.store import Store
 from ainf.store.transaction import Engine, Parameters, Row, Transaction
-from ainf.store.writer import Writer
+from tests.store.task_writer import TaskWriter
 
 T = TypeVar("T")
 
@@ -217,70 +217,6 @@ class NamedReader(InlineReader):
         return run_read(self._engine, operation)
 
 
-class TaskWriter(Writer):
-    """``ThreadWriter``, with a task for its thread.
-
-    Args:
-        turn: awaited "before" each batch and "after" it, when it is durable and nobody was told yet.
-    """
-
-    def __init__(self, tx: Transaction, *, turn: Callable[[str, Sequence[Job[Any]]], Any], **how: Any):
-        super().__init__(**how)
-        self._runner = BatchRunner(tx._engine, tx)
-        self._turn = turn
-        self._queue: deque[Job[Any]] = deque()
-        self._arrived = trio.Event()
-        self._is_closing = False
-        self._ended = trio.Event()
-
-    async def run(self) -> None:
-        """Be the thread."""
-        while True:
-            await self._arrived.wait()
-            self._arrived = trio.Event()
-            while self._queue:
-                await self._turn("before", self._queue)
-                batch = list(self._queue)
-                self._queue.clear()
-                try:
-                    self._runner.run(batch)
-                except BaseException as error:  # noqa: BLE001 - as in the thread
-                    self._runner.close()
-                    self._die(error, [*batch, *self._queue])
-                    return
-                await self._turn("after", batch)
-                self._deliver(batch)
-            if self._is_closing:
-                self._runner.close()
-                self._ended.set()
-                return
-
-    async def aclose(self) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
-            owed, self._owed = self._owed, []
-            for debt in owed:
-                self._put(debt)
-            self._is_closing = True
-            self._arrived.set()
-            await self._ended.wait()
-
-    def _put(self, job: Job[Any]) -> None:
-        self._queue.append(job)
-        self._arrived.set()
-
-    def die(self, error: BaseException) -> None:
-        """End at once, whatever is queued."""
-        self._die(error, list(self._queue))
-
-    async def _wait(self, job: Job[Any]) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            job.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        job.waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-
 class FailingSpoolFile(SpoolFile):
     """A spool file that cannot be written while ``fault`` says so."""
 
@@ -339,7 +275,7 @@ class Machine:
         """Begin a process."""
         head = begin_epoch(self._engine, "gateway", wall_clock()).head
         tx = Transaction(FailingEngine(self._engine, self.fault), head)
-        self._writer = TaskWriter(tx, turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal)
+        self._writer = TaskWriter(tx._engine, tx, turn=self._turn, wait_s=WAIT_S, on_fatal=self._on_fatal)
         reader = NamedReader(FailingEngine(self._engine, self.fault, reads=True), self.fault)
         self._disk = OwnDisk()
         self._file = FailingSpoolFile.create(self._spools)

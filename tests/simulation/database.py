@@ -1,24 +1,21 @@
-"""One database for all processes of a seed, its weather, and the writer of each process.
+"""One database for all processes of a seed, and its weather.
 
 The database is in memory and lives as long as the seed: a process that dies leaves in it what it had committed. All
 processes share one connection, for a transaction never lasts over an await; so each of them is alone while it has one.
 """
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import apsw
 import attrs
 import trio
 
 from ainf import audit
-from ainf.store.batch import BatchRunner, Job
 from ainf.store.epochs import begin_epoch, end_epoch
 from ainf.store.migrate import migrate
 from ainf.store.sqlite import MEMORY, SQLiteEngine, connect
-from ainf.store.transaction import Engine, Transaction
-from ainf.store.writer import Writer
+from ainf.store.transaction import Transaction
 
 T = TypeVar("T")
 
@@ -50,6 +47,10 @@ class Weather:
     @property
     def is_full(self) -> bool:
         return self.refuses is apsw.FullError
+
+    async def turn(self, phase: str, _: object) -> None:
+        """Let a writer take its time."""
+        await trio.sleep(self.queue_s if phase == "before" else self.answer_s)
 
 
 class Database:
@@ -154,69 +155,3 @@ class ReadingEngine(WeatheredEngine):
 
     def commit(self) -> None:
         SQLiteEngine.commit(self)
-
-
-_END: Final = None
-
-
-class TaskWriter(Writer):
-    """The threaded writer with a task for its thread: it takes what is queued, commits it, and its answers come later.
-
-    ``run`` must run as long as anything is submitted. Cancellation does not stop it, as it does not stop a thread.
-    """
-
-    def __init__(
-        self, engine: Engine, tx: Transaction, weather: Weather, *, wait_s: float,
-        on_fatal: Callable[[BaseException], None], begin: Callable[[Transaction], None] | None,
-    ) -> None:  # fmt: skip
-        super().__init__(wait_s=wait_s, on_fatal=on_fatal)
-        self._runner = BatchRunner(engine, tx, begin)
-        self._weather = weather
-        self._queue: deque[Job[Any] | None] = deque()
-        self._queued = trio.Event()
-        self._ended = trio.Event()
-
-    async def run(self) -> None:
-        with trio.CancelScope(shield=True):
-            try:
-                await self._run()
-            finally:
-                self._ended.set()
-
-    async def aclose(self) -> None:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + self._wait_s):
-            owed, self._owed = self._owed, []
-            for debt in owed:
-                self._put(debt)
-            self._queue.append(_END)
-            self._queued.set()
-            await self._ended.wait()
-
-    def _put(self, job: Job[Any]) -> None:
-        self._queue.append(job)
-        self._queued.set()
-
-    async def _wait(self, job: Job[Any]) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            job.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        job.waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    async def _run(self) -> None:
-        is_over = False
-        while not is_over:
-            await self._queued.wait()
-            await trio.sleep(self._weather.queue_s)
-            batch = [job for job in self._queue if job is not None]
-            is_over = len(batch) < len(self._queue)
-            self._queue.clear()
-            self._queued = trio.Event()
-            try:
-                self._runner.run(batch)
-            except Exception as error:  # noqa: BLE001 - the runner raises only what ends the writer
-                self._die(error, batch)
-                return
-            await trio.sleep(self._weather.answer_s)
-            self._deliver(batch)

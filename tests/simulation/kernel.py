@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
@@ -27,8 +28,9 @@ from ainf.store.routing_history import recent_outcomes
 from ainf.store.sqlite import LockFile
 from ainf.store.transaction import Transaction
 from ainf.telemetry import Telemetry
-from tests.simulation.database import ReadingEngine, TaskWriter, Weather, WeatheredEngine
+from tests.simulation.database import ReadingEngine, Weather, WeatheredEngine
 from tests.simulation.server import MemoryServer
+from tests.store.task_writer import TaskWriter
 
 if TYPE_CHECKING:
     from tests.simulation.process import Process
@@ -95,8 +97,8 @@ def _parts(world: "World") -> dict[str, Any]:
             return world.current().own(ReadingEngine(database.connection, database.weather))
 
     def writer(engine: WeatheredEngine, tx: Transaction, **more: Any) -> TaskWriter:
-        made = TaskWriter(engine, tx, database.weather, **more)
-        world.current().start_soon(made.run)
+        made = TaskWriter(engine, tx, turn=database.weather.turn, **more)
+        world.current().start_soon(partial(_run_on, made))
         return made
 
     def reader(connect: Callable[[], WeatheredEngine], *, wait_s: float) -> InlineReader:
@@ -107,6 +109,12 @@ def _parts(world: "World") -> dict[str, Any]:
         "SQLiteEngine": Engines, "ThreadWriter": writer, "ThreadReader": reader, "MachineUptime": MachineClock,
         "OwnUptime": MachineClock,
     }  # fmt: skip
+
+
+async def _run_on(writer: TaskWriter) -> None:
+    """Cancellation does not stop it, as it does not stop a thread."""
+    with trio.CancelScope(shield=True):
+        await writer.run()
 
 
 def _room_maker(weather: Weather, drop: Callable[[], bool] | None) -> Callable[[], bool]:

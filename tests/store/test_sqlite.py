@@ -17,11 +17,15 @@ def path(tmp_path):
 
 
 def test_settings(path):
-    """Every commit is synced to a write-ahead log, and foreign keys hold."""
+    """Every commit is synced to a write-ahead log, foreign keys hold, and readers keep as much as they may."""
     connection = connect(path)
     found = [connection.pragma(name) for name in ("journal_mode", "synchronous", "foreign_keys")]
     assert found == ["wal", 2, 1]
     connection.close()
+    for how, cache in ({}, -2048), ({"cache_kib": 256}, -256):
+        reader = SQLiteEngine.open_reader(path, **how)
+        assert reader.execute("PRAGMA cache_size") == [(cache,)]
+        reader.close()
 
 
 def test_a_new_database_is_its_owners_alone(path):
