@@ -19,6 +19,9 @@ _COLLECT_AFTER: Final = 10_000
 """New objects between two runs of the garbage collector."""
 _M_ARENA_MAX: Final = -8
 """glibc's name for how many heaps there may be (``malloc.h``)."""
+_M_MMAP_THRESHOLD: Final = -3
+"""And for the size from which on memory is taken beside the heap, and given back as soon as it is free."""
+_LARGE_BYTES: Final = 128 * 1024
 
 
 def run(path: Path, config: Config) -> None:
@@ -26,7 +29,7 @@ def run(path: Path, config: Config) -> None:
 
     SIGHUP has its configuration read again from ``path``; while it drains, that is refused.
     """
-    share_heap()
+    keep_heap_small()
     trio.run(_run, path, config)
 
 
@@ -63,15 +66,17 @@ async def _reload_when_told(signals: AsyncIterator[int], running: RunningGateway
             await reloader.reload()
 
 
-def share_heap() -> None:
-    """Let all threads use one heap; called before there are any.
+def keep_heap_small() -> None:
+    """Let all threads use one heap, and nothing large; called before there are any.
 
-    glibc gives threads heaps of their own, and what is free in one is no use to another: a gateway that reads in worker
-    threads grows by some MiB in a quarter of an hour, of which nothing is in use. Other C libraries have no such call.
+    glibc gives threads heaps of their own, and what is free in one is no use to another. And once something large was
+    freed, whatever is smaller than that comes from the heap too, and leaves holes in it. A gateway so grows by some MiB
+    in a quarter of an hour, of which nothing is in use. Other C libraries have no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def spare_collector() -> None:

@@ -99,9 +99,8 @@ class Opener:
         # From here on the connection is the writer's.
         begin = None if lease is None else lease.look
         writer = ThreadWriter(engine, tx, wait_s=self.wait_s, on_fatal=self.on_fatal, begin=begin)
-        return Parts(
-            writer, ThreadReader(partial(SQLiteEngine.open_reader, path, READER_CACHE_KIB), wait_s=self.wait_s), lease
-        )
+        open_reader = partial(SQLiteEngine.open_reader, path, READER_CACHE_KIB)
+        return Parts(writer, ThreadReader(open_reader, wait_s=self.wait_s), lease)
 
     async def take_lock(self, path: str) -> LockFile:
         """Take the lock on a database file.

@@ -93,7 +93,8 @@ def _parts(world: "World") -> dict[str, Any]:
             return world.current().own(database.engine(_room_maker(database.weather, make_room)))
 
         @staticmethod
-        def open_reader(_: str) -> WeatheredEngine:
+        def open_reader(_: str, cache_kib: int) -> WeatheredEngine:
+            del cache_kib  # it is all in memory
             return world.current().own(ReadingEngine(database.connection, database.weather))
 
     def writer(engine: WeatheredEngine, tx: Transaction, **more: Any) -> TaskWriter:
