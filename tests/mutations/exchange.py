@@ -120,6 +120,15 @@ EXCHANGE = (
         tests=(f"{_RUN}::test_the_first_offer_closes_the_providers_socket_before_it_returns",),
     ),
     Mutation(
+        name="begin-behind-the-shutdown",
+        law="L3",
+        words="what was planned while the gateway was told to end begins, and nobody tells it of the end",
+        file="http/gateway.py",
+        old="        self.check_open()\n        self.limits.begin",
+        new="        self._check_room()\n        self.limits.begin",
+        tests=("tests/http/test_gateway.py::test_a_shutdown_while_a_stored_response_is_looked_up",),
+    ),
+    Mutation(
         name="leave-the-loser-open",
         law="L7",
         words="of two attempts that run, the one that lost goes on at its provider",
