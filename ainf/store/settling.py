@@ -49,7 +49,14 @@ _SETTLED = """
 """
 
 _ADJUSTED = "SELECT 1 FROM entries WHERE inference_id = ? AND kind = ?"
-_POSTED = "SELECT attempt, sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN (?, ?) GROUP BY attempt"
+_CHARGED = "SELECT attempt, sum(amount_nusd) FROM entries WHERE inference_id = ? AND kind IN (?, ?) GROUP BY attempt"
+# What an attempt that had ended before gave back then is not among what was held at the end.
+_WAS_HELD = """
+    SELECT attempt, sum(amount_nusd) FROM entries
+    WHERE inference_id = ? AND kind IN ('settle', 'release')
+        AND seq >= (SELECT min(seq) FROM entries WHERE inference_id = ? AND kind = 'settle')
+    GROUP BY attempt
+"""
 
 _SETTLEMENT = """
     INSERT INTO settlements (inference_id, settled_at, epoch, ending, error_code, finish_reason, evidence, input_tokens,
@@ -412,8 +419,8 @@ def _adjust(tx: Transaction, closing: Closing, facts: _Facts) -> None:
     """Post what recovery could not know, for each attempt by itself, unless it was posted before."""
     if tx.execute(_ADJUSTED, (closing.inference_id, EntryKind.ADJUSTMENT)):
         return
-    charged: dict[int, int] = dict(tx.execute(_POSTED, (closing.inference_id, EntryKind.SETTLE, EntryKind.OVERRUN)))
-    held: dict[int, int] = dict(tx.execute(_POSTED, (closing.inference_id, EntryKind.SETTLE, EntryKind.RELEASE)))
+    charged: dict[int, int] = dict(tx.execute(_CHARGED, (closing.inference_id, EntryKind.SETTLE, EntryKind.OVERRUN)))
+    held: dict[int, int] = dict(tx.execute(_WAS_HELD, (closing.inference_id, closing.inference_id)))
     opened = attempts.opened(tx, closing.inference_id)
     charges = zip(opened, _charges(closing, len(opened)), strict=True)
     differences = [

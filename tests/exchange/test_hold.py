@@ -3,7 +3,7 @@
 import attrs
 import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ainf.admission import Admission, ModelTerms, admit
@@ -158,6 +158,7 @@ async def test_a_free_model_needs_no_money():
     headroom=st.integers(0, 500 * RATE),
     reads=st.lists(st.integers(1, 400), max_size=40),
 )
+@example(limit=10, slice_tokens=64, headroom=500 * RATE, reads=[400] * 40)
 def test_every_byte_is_paid_for_before_it_passes(limit, slice_tokens, headroom, reads):
     """Whatever arrives: what passes is covered, the books agree, and the hold stays inside one and a half limits."""
     terms = admission(limit=limit, slice_tokens=slice_tokens)

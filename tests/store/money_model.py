@@ -82,6 +82,8 @@ class Attempt:
     """What its estimated input costs."""
     under: list[Cap]
     held: int = 0
+    was_held: int = 0
+    """When its exchange was settled."""
     charged: int = 0
     ended: int | None = None
     """What it cost, where it ended before another one was opened."""
@@ -249,13 +251,14 @@ class Model:
         if exchange.state == "open":
             for attempt, cost in zip(exchange.attempts, costs, strict=True):
                 attempt.charged = attempt.held if cost is None else cost
-                attempt.held = 0
+                attempt.was_held, attempt.held = attempt.held, 0
             exchange.state = "abandoned" if outcome == "abandoned" else "closed"
             exchange.outcome = outcome if exchange.is_routed else None
-        elif exchange.state == "abandoned" and None not in costs and not exchange.adjusted:
+        elif exchange.state == "abandoned" and not exchange.adjusted:
             for attempt, cost in zip(exchange.attempts, costs, strict=True):
-                exchange.adjusted |= attempt.charged != cost
-                attempt.charged = cost or 0
+                charged = attempt.was_held if cost is None else cost
+                exchange.adjusted |= attempt.charged != charged
+                attempt.charged = charged
 
     def abandon(self, exchange: Exchange) -> None:
         """End an exchange as recovery must: by what is durable of each attempt."""

@@ -329,7 +329,8 @@ async def test_an_opening_that_comes_too_late_is_taken_back_before_the_end(tmp_p
         with pytest.raises(GatewayError, match="store_unavailable"):
             await store.open_inference(opening())
         store._writer._wait_s = 60
-        gate.set()
+        flush = store._flush
+        store._flush = lambda: (gate.set(), flush())  # from here on it is being closed
     async with Store.open(url, now=lambda: START) as store:
         assert await store.recover(START) == []
         settled = await store.read(lambda tx: tx.execute("SELECT ending, settled_nusd FROM settlements"))
