@@ -33,7 +33,7 @@ class _Draft:
 
     end: End
     words: Words | None
-    """Those of them that must be in the settlement's transaction, because they are told again."""
+    """The last ones, where they must be in the settlement's transaction, because they are told again; else None."""
     keeps: bool
     """Whether the answer is to be kept with it."""
     is_fit: bool = True
@@ -144,7 +144,8 @@ async def _settle(exchange: "Exchange", draft: _Draft) -> Settlement | None:
 async def _spool(exchange: "Exchange", draft: _Draft) -> Settlement | None:
     """Keep the closing where it waits for the database; None where that fails too, or takes too long.
 
-    What was left to the database is not taken back: it may yet be committed, and then that is the settlement.
+    What was left to the database is not taken back: it may yet be committed, and then that is the settlement. An answer
+    that was left out there, for want of time, is tried here again.
     """
     services, inference_id = exchange.services, exchange.plan.inference_id
     why = "it took too long"

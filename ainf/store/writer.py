@@ -103,9 +103,15 @@ class Writer(ABC):
     def _put(self, job: Job[Any]) -> None:
         """Queue a job."""
 
-    @abstractmethod
     async def _wait(self, job: Job[Any]) -> None:
         """Wait until a job is done; cancelled when the wait ran out."""
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            job.waiter = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        job.waiter = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def _outcome(self, job: Job[T]) -> T:
         if not job.done:
@@ -244,14 +250,6 @@ class ThreadWriter(Writer):
     def _put(self, job: Job[Any]) -> None:
         self._yield.expect(1)
         self._queue.put(job)
-
-    async def _wait(self, job: Job[Any]) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            job.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        job.waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def _deliver(self, jobs: Sequence[Job[Any]]) -> None:
         self._yield.expect(-len(jobs))

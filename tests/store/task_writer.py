@@ -87,11 +87,3 @@ class TaskWriter(Writer):
     def _put(self, job: Job[Any]) -> None:
         self._queue.append(job)
         self._arrived.set()
-
-    async def _wait(self, job: Job[Any]) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            job.waiter = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        job.waiter = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
