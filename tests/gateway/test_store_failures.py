@@ -41,7 +41,7 @@ RUNS = 25
 COMBINED = list({kind.combination: kind for kind in reversed(KINDS)}.values())
 """One kind of each combination."""
 LONG = PLAIN[0]
-AWAY = FAILURES[1]
+BUSY_FOR_EVER = next(failure for failure in FAILURES if failure.name == "busy for ever")
 THOROUGH = [*PLAIN, *ROUTED, *COMBINED]
 """The kinds of which every call fails; of the others it is every fourth."""
 
@@ -252,7 +252,7 @@ class ErrandFailures:
         Both are recovered, or neither, where that is to fail.
         """
         below = self._below
-        for what in (below.kill, partial(below.fault.arm, AWAY, 1)):
+        for what in (below.kill, partial(below.fault.arm, BUSY_FOR_EVER, 1)):
             self._inference_id = await leave(below, self._here, f"k-{next(self._keys)}", what)
             await below.restart(recovers=self._errand != "recover")
 

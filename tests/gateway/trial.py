@@ -16,7 +16,7 @@ from tests.gateway.kinds import Kind, Stage, asking, stage
 from tests.gateway.law import check_ledger, check_provider, check_transcript
 from tests.gateway.world import Client, World
 
-AWAY: Final = "store_unavailable"
+AWAY_CODE: Final = "store_unavailable"
 _SAID_OF_KEYS: Final = ((409, "idempotency_in_progress"), (409, "idempotency_completed"))
 """How a second request is refused of which the first could not be settled yet, or not with its answer."""
 
@@ -107,7 +107,7 @@ class Trial:
             told: whether each client that did not leave must have been told an end.
             undone: whether what was opened too late for its client must have been taken back.
         """
-        allowed = {*(refusals or ()), (503, AWAY), *(_SAID_OF_KEYS if self.idempotency_key else ())}
+        allowed = {*(refusals or ()), (503, AWAY_CODE), *(_SAID_OF_KEYS if self.idempotency_key else ())}
         if defects:
             allowed.add((500, "internal_error"))
         assert not self._breaches, self._breaches
@@ -131,7 +131,7 @@ def _check_refused(client: Client, allowed: set[tuple[int, str]] | None) -> None
     assert client.status is not None
     code = client.json()["error"]["code"]
     assert allowed is None or (client.status, code) in allowed, client.body
-    if code == AWAY:
+    if code == AWAY_CODE:
         assert client.headers["x-should-retry"] == "true"
 
 

@@ -124,8 +124,12 @@ async def _break(world: "World", *, where: str) -> None:
 # --- processes ---
 
 
-def _draw_nothing(chance: random.Random, _: Accounts) -> dict[str, Any]:
+def _draw_process(chance: random.Random, _: Accounts) -> dict[str, Any]:
     return {"which": chance.getrandbits(16)}
+
+
+def _draw_nothing(_: random.Random, __: Accounts) -> dict[str, Any]:
+    return {}
 
 
 async def _kill(world: "World", *, which: int) -> None:
@@ -185,8 +189,7 @@ async def _outage(world: "World", *, for_s: float, how: str) -> None:
     await world.network.fail(how, for_s)
 
 
-async def _reset_providers(world: "World", *, which: int) -> None:
-    del which
+async def _reset_providers(world: "World") -> None:
     for process in world.processes:
         for wire in process.wires:
             wire.stream._outgoing.broken = wire.stream._incoming.broken = True
@@ -258,11 +261,11 @@ DEEDS: Final[Mapping[str, tuple[int, Draw, Deed]]] = {
     "the store is full": (3, _draw_full, _fill),
     "the store is slow": (5, _draw_slow, _slow),
     "the store breaks": (2, _draw_break, _break),
-    "kill": (6, _draw_nothing, _kill),
-    "terminate": (5, _draw_nothing, _terminate),
-    "interrupt": (2, _draw_nothing, _interrupt),
+    "kill": (6, _draw_process, _kill),
+    "terminate": (5, _draw_process, _terminate),
+    "interrupt": (2, _draw_process, _interrupt),
     "freeze": (1, _draw_freeze, _freeze),
-    "reload": (2, _draw_nothing, _reload),
+    "reload": (2, _draw_process, _reload),
     "the clock steps": (4, _draw_step, _step),
     "providers are away": (2, _draw_outage, _outage),
     "providers reset": (1, _draw_nothing, _reset_providers),
