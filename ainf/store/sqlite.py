@@ -24,7 +24,10 @@ BUSY_MS: Final = 2000
 MEMORY: Final = ":memory:"
 
 _FATAL = (apsw.IOError, apsw.CorruptError, apsw.NotADBError)
-_UNAVAILABLE = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError)
+# A ``ProtocolError`` is contention, too: many began at once, for some seconds (sqlite.org/rescode.html#protocol).
+_UNAVAILABLE = (
+    apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.ReadOnlyError, apsw.CantOpenError, apsw.ProtocolError,
+)  # fmt: skip
 
 
 class LockedError(Exception):

@@ -102,11 +102,13 @@ def test_a_new_sqlite_is_taken(version):
 
 
 def test_errors_are_told_apart(path):
-    """A full disk may pass; an input/output error leaves it unknown what is durable."""
+    """A full disk or a crowd may pass; an input/output error leaves it unknown what is durable."""
     engine = SQLiteEngine.open(path)
     assert (engine.is_unavailable(full()), engine.is_fatal(full())) == (True, False)
     assert (engine.is_unavailable(broken()), engine.is_fatal(broken())) == (False, True)
     assert (engine.is_unavailable(ValueError()), engine.is_fatal(ValueError())) == (False, False)
+    crowd = apsw.ProtocolError("locking protocol")
+    assert (engine.is_unavailable(crowd), engine.is_fatal(crowd)) == (True, False)
     assert not engine.relieve(full())
     no_index = broken()
     no_index.extendedresult = apsw.SQLITE_IOERR_SHMSIZE
