@@ -76,6 +76,9 @@ async def test_an_exchange_that_is_told_nothing_durable_frees_nothing_and_says_n
             async def close_inference(self, closing: Closing) -> Settlement:
                 raise GatewayError("store_unavailable", "away")
 
+            def owe(self, closing: Closing) -> None:
+                """Die before it can be settled."""
+
         here.gateway.services = attrs.evolve(here.gateway.services, store=Lost(here.store, 0))
         clients = [keyed(here), keyed(here)]
         async with trio.open_nursery() as nursery:

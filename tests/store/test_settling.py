@@ -154,9 +154,19 @@ async def test_a_late_closing_posts_the_difference_once(store, cost, difference)
     assert (body["adjustment_nusd"], body["ending"], body["inference_id"]) == (difference, "completed", "inf-000001")
 
 
-@pytest.mark.parametrize("late", [closing(cost_nusd=11), closing(cost_nusd=None), closing(ending=Ending.ABANDONED)])
+async def test_a_late_closing_of_unknown_cost_takes_the_whole_hold(store):
+    """As it would have in time: its client was told that."""
+    await recovered(store)
+    late = closing(cost_nusd=None, evidence=Evidence.NONE, attempts=())
+    for _ in range(2):
+        await store.close_inference(late)
+        assert await store.read(entries) == [("hold", 50), ("settle", 11), ("release", 39), ("adjustment", 39)]
+        assert await store.read(lambda tx: counter(tx, "cap-org")) == (50, 0)
+
+
+@pytest.mark.parametrize("late", [closing(cost_nusd=11), closing(ending=Ending.ABANDONED)])
 async def test_a_late_closing_without_a_difference_adds_nothing(store, late):
-    """The same cost, an unknown one, or recovery run again: there is nothing to post."""
+    """The same cost, or recovery run again: there is nothing to post."""
     await recovered(store)
     await store.close_inference(late)
     assert len(await store.read(entries)) == 3
