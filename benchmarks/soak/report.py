@@ -124,10 +124,10 @@ spend under a cap that is always nearly used up, use keys that are revoked, are 
 metrics, and send garbage. Models are pinned, fall back, are hedged, answer well, and break in eleven ways. Meanwhile
 the configuration is reloaded, keys are revoked, the cap moves, and another process holds the database for moments.
 
-Memory at the end may be 5 % more than at minute five, under load and when nothing runs any more. Then descriptors, tasks
-and threads must be no more than before, no hold may be open, `ainf ledger verify` must be clean, and every call to a
-provider must be charged at what the provider bills, to the token, or belong to one of a few classes in which we cannot
-know: what is unexplained must be 0.
+Memory at the end may be 5 % more than at minute five, under load and when nothing runs any more. Then descriptors,
+tasks and threads must be no more than before, no hold may be open, `ainf ledger verify` must be clean, and every call
+to a provider must be charged at what the provider bills, to the token, or belong to one of a few classes in which we
+cannot know: what is unexplained must be 0.
 
 {told}
 """
