@@ -73,6 +73,11 @@ class RunningHold:
         """When this many bytes were received, it is time to ask for the next slice."""
         self._mark()
 
+    @classmethod
+    def nothing(cls, admission: Admission) -> "RunningHold":
+        """Return a hold of nothing, which never grows."""
+        return cls(admission, 0, None, _ended)
+
     def _mark(self) -> None:
         """Turn the held amount into byte marks, after it changed."""
         rate = self._ask.output_rate

@@ -86,7 +86,7 @@ class Exchange:
         """Whether the commit point is passed."""
         self.refused_by: CapState | None = None
         """The cap or balance that left nothing for another attempt."""
-        self.hold = self.new_hold(plan, 0, None, None)  # nothing yet: there is one whatever goes wrong
+        self.hold = RunningHold.nothing(plan.admission)  # so that there is one whatever goes wrong
         self.counted_tokens = 0 if plan.request.operation is Operation.COUNT else plan.admission.input_tokens_estimate
         """What it takes of its key's tokens when it begins."""
         self.used_tokens = 0
