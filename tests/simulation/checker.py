@@ -176,7 +176,7 @@ async def _check_client(world: "World", evidence: Evidence, client: SimulatedCli
         assert client.aborted, "a request's task ended without an answer"
         assert _may_abort(world, client), "the connection was closed without a terminal frame"
     if inference_id in abandoned and client.ended and _OWN_DEADLINE not in client.body:
-        # Its process was taken for dead: what it found when it woke, an adjustment knows, and whoever has the key is told.
+        # Its process was taken for dead: what it found when it woke, an adjustment knows, and who has the key is told.
         own = world.processes if "x-ainf-idempotent-replay" in client.headers else [client.process]
         assert any(process.may_be_fenced for process in own), "it saw its end, and the records know nothing of it"
         return
