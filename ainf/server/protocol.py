@@ -227,6 +227,7 @@ class GuardedProtocol(H11Protocol):
         elif isinstance(event, h11.EndOfMessage):
             if self._is_chunked_request:
                 self._check_end_of_chunks()
+            self._before_parsed = self._parsed = b""  # an open stream is not to keep what asked for it
             self._guard.expect_nothing()
             if self.stream is not None:
                 await self.stream.handle(EndBody(stream_id=STREAM_ID))

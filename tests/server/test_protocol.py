@@ -1,10 +1,14 @@
 """HTTP/1.1 on real sockets: framing, pipelining, keep-alive, refusals."""
 
+import gc
 import time
 
+import h11
 import pytest
 import trio
 import trio.lowlevel
+
+from ainf.server.protocol import GuardedProtocol
 
 HELLO = b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -290,6 +294,24 @@ async def test_an_answer_before_the_body_closes(serve):
     answer = await wire.answer()
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     assert await wire.until_closed() == b""
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_an_open_stream_keeps_nothing_of_what_asked_for_it(serve, chunked):
+    """Thousands may be open: a connection lets go of a request's bytes when it has come whole."""
+    bench = await serve()
+    body, framing = b"a" * 50_000, b"content-length: 50000"
+    if chunked:
+        body, framing = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body), b"transfer-encoding: chunked"
+    known = {id(each) for each in gc.get_objects() if isinstance(each, GuardedProtocol)}
+    wire = await bench.connect()
+    await wire.send(b"POST /silent HTTP/1.1\r\nhost: a\r\n%s\r\n\r\n%s" % (framing, body))
+    while not isinstance(await wire.event(), h11.Data):
+        pass
+    found = [each for each in gc.get_objects() if isinstance(each, GuardedProtocol) and id(each) not in known]
+    assert found
+    for protocol in found:
+        assert sum(len(each) for each in vars(protocol).values() if isinstance(each, bytes | bytearray)) < 1_000
 
 
 @pytest.mark.threat(27, "S2")
