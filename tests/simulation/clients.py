@@ -72,6 +72,7 @@ class SimulatedClient(Client):
         self.name = name
         self.process = process
         self.asking = asking
+        self._in_order = trio.Lock()
         self.over = trio.Event()
         """It has seen all that it will see."""
         self.was_cut = False
@@ -118,6 +119,14 @@ class SimulatedClient(Client):
 
     async def send(self, message: dict[str, Any]) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True):
+            await self._in_order.acquire()  # as on a connection: what is said first comes first
+        try:
+            await self._send(message)
+        finally:
+            self._in_order.release()
+
+    async def _send(self, message: dict[str, Any]) -> None:
         with trio.CancelScope(shield=True):
             await trio.lowlevel.checkpoint()
             if not self._unstalled.is_set():
